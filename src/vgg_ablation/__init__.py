@@ -1,0 +1,1 @@
+"""The depth ablation of the VGG paper on Caltech-256."""

@@ -1,0 +1,150 @@
+"""The archive: one uncompressed tar in Caltech-256's official layout, whatever the images come from.
+
+The layout is `256_ObjectCategories/003.backpack/003_0001.jpg`. Members are read straight from the tar and nothing is
+extracted, so that no member can leave a folder; links, devices and oversized members are never followed or read.
+"""
+
+import io
+import re
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pooch
+
+from vgg_ablation.data.sample import CATEGORIES, render_sample
+from vgg_ablation.pipeline.console import Stage
+from vgg_ablation.pipeline.errors import StageError
+from vgg_ablation.pipeline.files import replacing
+
+OFFICIAL_ADDRESS = "https://data.caltech.edu/records/nyy15-4j048/files/256_ObjectCategories.tar"
+OFFICIAL_SIZE = 1_183_006_720  # bytes
+OFFICIAL_SHA256 = "08ff01b03c65566014ae88eb0490dbe4419fc7ac4de726ee1163e39fd809543e"
+ATTEMPTS = 3
+
+SAMPLE_PER_CATEGORY = 100  # images
+
+ROOT_FOLDER = "256_ObjectCategories"
+CLUTTER = "257.clutter"
+_PLACE = re.compile(r"(?:^|/)(?P<category>\d{3}\.[^/]+)/(?P<name>[^/]+)$")
+
+LARGEST_MEMBER = 64 * 2**20  # bytes; the largest photograph of Caltech-256 has about 7 MB
+"""Members above this size are no photographs of this data set, and are left out."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of the archive."""
+
+    path: str
+    """Category folder and file name: `003.backpack/003_0001.jpg`."""
+    category: str
+    """The official folder name: `003.backpack`."""
+    offset: int
+    """Where its bytes begin in the tar."""
+    size: int
+    """Its length in bytes."""
+
+
+def obtain(source: str, destination: Path, stage: Stage) -> None:
+    """Bring the archive that `source` names to `destination`, whole or not at all.
+
+    `source` is `sample`, `caltech256`, or the path (relative to the working folder) or http(s) address of a tar, or the
+    path of a folder, in the official layout.
+
+    Raises:
+        StageError: nothing is there, the network does not answer, or what is there is no whole tar in that layout.
+    """
+    with replacing(destination) as beside:
+        if source == "sample":
+            _render(beside, stage)
+        elif source == "caltech256":
+            _download(OFFICIAL_ADDRESS, f"sha256:{OFFICIAL_SHA256}", beside, stage)
+        elif urlsplit(source).scheme in ("http", "https"):
+            _download(source, None, beside, stage)
+        elif (path := Path(source)).is_dir():
+            _gather(path, beside, stage)
+        elif path.is_file():
+            # A copy, not a link: DVC makes its outputs read-only, and the original is not ours.
+            shutil.copyfile(path, beside)
+        else:
+            raise StageError(
+                f"data.source = {source!r}: no such file or folder (seen from {Path.cwd()}); "
+                "allowed: sample, caltech256, or the path or address of a tar or folder in the official layout"
+            )
+        if not members(beside, named=source):
+            raise StageError(f"{source}: holds no {ROOT_FOLDER}/NNN.category/file as the official archive does")
+
+
+def members(archive: Path, *, named: str | None = None) -> list[Member]:
+    """Return the archive's regular files that lie in a category folder, sorted by path; read to its end to be sure.
+
+    Raises:
+        StageError: it is no uncompressed tar, is cut short, or names one file twice; the line calls it `named`.
+    """
+    label = named or str(archive)
+    found: dict[str, Member] = {}
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            for info in tar:
+                place = _PLACE.search(info.name)
+                if not info.isreg() or place is None:
+                    continue
+                path = f"{place['category']}/{place['name']}"
+                if path in found:
+                    raise StageError(f"{label}: names {path} twice")
+                found[path] = Member(path, place["category"], info.offset_data, info.size)
+            end = tar.offset
+    except tarfile.TarError as error:
+        raise StageError(f"{label}: not a whole, uncompressed tar ({error}); fetch it again") from None
+    if end > archive.stat().st_size:
+        raise StageError(f"{label}: cut short at {archive.stat().st_size:,} bytes; fetch it again")
+    return [found[path] for path in sorted(found)]
+
+
+def _download(address: str, known_hash: str | None, destination: Path, stage: Stage) -> None:
+    expected = OFFICIAL_SIZE if known_hash else 0
+    stage.say(f"fetching {address}" + (f" ({expected / 1e9:.2f} GB)" if expected else ""))
+    fetcher = pooch.create(
+        path=destination.parent, base_url="", registry={destination.name: known_hash},
+        urls={destination.name: address}, retry_if_failed=ATTEMPTS - 1,
+    )  # fmt: skip
+    downloader = pooch.HTTPDownloader(progressbar=stage.console.is_terminal, timeout=60)
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        fetcher.fetch(destination.name, downloader=downloader)  # pyright: ignore[reportArgumentType]
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
+        reason = " ".join(str(error).split())
+        raise StageError(
+            f"{address} could not be fetched in {ATTEMPTS} attempts ({reason[:200]}); fetch it by other means and "
+            f"name the file: dvc exp run -S studies.STUDY.data.source=PATH"
+        ) from None
+    if expected and destination.stat().st_size != expected:
+        raise StageError(f"{address}: {destination.stat().st_size:,} bytes where {expected:,} are expected")
+
+
+def _render(destination: Path, stage: Stage) -> None:
+    with stage.task("rendering", len(CATEGORIES) * SAMPLE_PER_CATEGORY, quiet=5.0) as task:
+        _write_tar(destination, render_sample(SAMPLE_PER_CATEGORY), task.advance)
+
+
+def _gather(folder: Path, destination: Path, stage: Stage) -> None:
+    # The folder may be 256_ObjectCategories itself or hold it; symbolic links are not followed.
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    inside = [(place, path) for path in paths if (place := _PLACE.search(path.relative_to(folder.parent).as_posix()))]
+    with stage.task("gathering", len(inside), quiet=5.0) as task:
+        files = ((f"{ROOT_FOLDER}/{place['category']}/{place['name']}", path.read_bytes()) for place, path in inside)
+        _write_tar(destination, files, task.advance)
+
+
+def _write_tar(destination: Path, files: Iterator[tuple[str, bytes]], wrote: Callable[[], None]) -> None:
+    """Write `files` as a tar whose bytes depend on their names and contents alone: no owners, no times."""
+    with tarfile.open(destination, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+            wrote()

@@ -1,0 +1,146 @@
+"""Batches of network inputs: random crop, horizontal flip, colour shift, normalisation, on the device (section 3.1)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vgg_ablation.data.pixels import Pixels
+from vgg_ablation.data.splits import TEST, TRAIN, VALIDATION, images_in, read_splits
+
+_CHUNK = 4 * 2**20  # pixels summed at once: bounds the memory
+
+
+@dataclass(frozen=True)
+class Colour:
+    """Colour statistics of a set of images, with pixel values in 0..1. All float32."""
+
+    mean: Tensor
+    """(3,) mean of each channel."""
+    deviation: Tensor
+    """(3,) standard deviation of each channel."""
+    shift: Tensor
+    """(3, 3) principal components of RGB as columns, each times its eigenvalue: `shift @ alpha` is a colour shift.
+
+    Krizhevsky et al. 2012, section 4.1. The eigenvalues are of values in 0..1; of values in 0..255 their own formula
+    would shift colours by several times the range.
+    """
+
+    @classmethod
+    def measure(cls, pixels: Pixels, images: Tensor) -> "Colour":
+        """Measure all pixels of `images` (numbers, on the CPU): exact integer sums, so the order cannot matter."""
+        count = 0
+        sums = torch.zeros(3, dtype=torch.int64)
+        products = torch.zeros(3, 3, dtype=torch.float64)
+        for number in images.tolist():
+            for values in pixels.image(number).view(-1, 3).split(_CHUNK):
+                double = values.double()
+                count += len(values)
+                sums += values.sum(0, dtype=torch.int64).cpu()
+                products += (double.T @ double).cpu()
+        mean = sums.double() / count / 255
+        covariance = products / count / 255**2 - torch.outer(mean, mean)
+        eigenvalues, components = torch.linalg.eigh(covariance)
+        # A component's sign is free; fix it, so that all platforms draw the same shifts from a seed.
+        components *= torch.sign(components.sum(0))
+        deviation = covariance.diagonal().sqrt().clamp(min=1 / 255)
+        return cls(mean.float(), deviation.float(), (components * eigenvalues).float())
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of one run: its images, their colour statistics, and the side of the network's input in pixels."""
+
+    pixels: Pixels
+    colour: Colour
+    side: int
+    device: torch.device
+
+    def training(
+        self, images: Tensor, batch_size: int, colour_shift: float, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield one epoch of `images` in random order: (B, 3, side, side) float32 channels-last, labels (B,) int64.
+
+        Each image gives one random crop, flipped with probability 1/2, its colour shifted by the principal components
+        of RGB with strengths alpha ~ N(0, `colour_shift`), once. All random numbers come from `generator` (a CPU one)
+        before the first batch. The images left over by the last whole batch sit this epoch out: all batches are of one
+        size, `batch_size` or the number of images if that is smaller.
+        """
+        count = len(images)
+        order = images[torch.randperm(count, generator=generator)]
+        place = torch.rand(2, count, generator=generator)
+        flip = torch.rand(count, generator=generator) < 0.5
+        alpha = torch.randn(count, 3, generator=generator) * colour_shift
+        batch_size = min(batch_size, count)
+        for start in range(0, count - batch_size + 1, batch_size):
+            batch = slice(start, start + batch_size)
+            numbers = order[batch]
+            top = (place[0, batch] * (self.pixels.heights[numbers] - self.side + 1)).long()
+            left = (place[1, batch] * (self.pixels.widths[numbers] - self.side + 1)).long()
+            crops = self._to_device(self.pixels.crop(numbers, top, left, self.side))
+            crops = torch.where(self._to_device(flip[batch])[:, None, None, None], crops.flip(2), crops)
+            yield self.normalise(crops, alpha[batch] @ self.colour.shift.T), self.labels(numbers)
+
+    def centre(self, images: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the centre crops of `images` in order, normalised, and their labels; shapes as in `training`."""
+        for numbers in images.split(batch_size):
+            top = (self.pixels.heights[numbers] - self.side) // 2
+            left = (self.pixels.widths[numbers] - self.side) // 2
+            crops = self._to_device(self.pixels.crop(numbers, top, left, self.side))
+            yield self.normalise(crops), self.labels(numbers)
+
+    def whole(self, images: Tensor, largest: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield `images` uncropped, normalised: numbers (B,) and inputs (B, 3, H, W), images of one size together.
+
+        A batch has at most `largest` pixels, or one image; the order is by size, then by number.
+        """
+        sizes = torch.stack([self.pixels.heights[images], self.pixels.widths[images]], dim=1)
+        shapes, group = sizes.unique(dim=0, return_inverse=True)
+        for label, (height, width) in enumerate(shapes.tolist()):
+            for numbers in images[group == label].split(max(1, largest // (height * width))):
+                stack = torch.stack([self.pixels.image(number) for number in numbers.tolist()])
+                yield numbers, self.normalise(self._to_device(stack))
+
+    def labels(self, images: Tensor) -> Tensor:
+        """Return the labels of `images` on the device, (B,) int64."""
+        return self._to_device(self.pixels.labels[images])
+
+    def normalise(self, values: Tensor, shift: Tensor | None = None) -> Tensor:
+        """Turn (B, H, W, 3) uint8 into (B, 3, H, W) float32 channels-last of zero mean and unit deviation a channel.
+
+        `shift` is (B, 3), added to the colours in units of 0..1 before.
+        """
+        mean = self.colour.mean if shift is None else self.colour.mean - shift[:, None, None, :]
+        scale = self._to_device(1 / (255 * self.colour.deviation))
+        offset = self._to_device(-mean / self.colour.deviation)
+        return values.float().mul_(scale).add_(offset).permute(0, 3, 1, 2)
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        if self.device.type == "cuda" and tensor.device.type == "cpu":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor
+
+
+@dataclass(frozen=True)
+class RunImages:
+    """The images of one split: the batches to take them from, and the numbers of each part's images, int64."""
+
+    batches: Batches
+    training: Tensor
+    validation: Tensor
+    test: Tensor
+    """For the evaluation alone."""
+
+    @classmethod
+    def open(cls, folder: Path, split: int, side: int, device: torch.device) -> "RunImages":
+        """Open split number `split` of what `preprocess` wrote to `folder`, for network inputs of `side` pixels.
+
+        The colour statistics are those of the split's training images.
+        """
+        pixels = Pixels.open(folder)
+        table = read_splits(folder)
+        training, validation, test = (torch.tensor(images_in(table, split, part)) for part in (TRAIN, VALIDATION, TEST))
+        batches = Batches(pixels.resident(device), Colour.measure(pixels, training), side, device)
+        return cls(batches, training, validation, test)

@@ -1,0 +1,40 @@
+"""Settings of the data: where the images come from, how they are stored, and how they are split."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class DataSettings(BaseModel):
+    """Section `data` of a study."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Annotated[str, Field(min_length=1)]
+    """`sample`, `caltech256`, or the path or address of a tar or folder in the official layout."""
+    categories: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=2)]
+    """`all`, or names with or without their number: `backpack` or `003.backpack`."""
+    clutter: bool
+    """Whether 257.clutter, which shows no object, is a class."""
+    side: Annotated[int, Field(ge=32, le=1024)]
+    """Smallest side of a stored image in pixels: S of section 3.1, and Q of section 3.2."""
+    train_per_class: Annotated[int, Field(ge=2)]
+    """Images a category that are not test images (appendix B: 60)."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)]
+    """Share of those held out from training to choose settings by (appendix B: 0.2)."""
+    splits: Annotated[int, Field(ge=1, le=100)]
+    """Number of random splits, and so of runs a net: run r uses split r and seed r."""
+    seed: Annotated[int, Field(ge=0)]
+    """Seed of the splits."""
+
+    @property
+    def validation_per_class(self) -> int:
+        """Validation images a category: at least one, and at least one is left to train on."""
+        return min(max(1, round(self.train_per_class * self.validation_fraction)), self.train_per_class - 1)
+
+    @model_validator(mode="after")
+    def _no_category_twice(self) -> "DataSettings":
+        twice = sorted({name for name in self.categories if self.categories.count(name) > 1})
+        if self.categories != "all" and twice:
+            raise ValueError(f"categories without repetition ({twice[0]} is listed twice)")
+        return self

@@ -1,0 +1,54 @@
+"""Random splits of each category into training, validation and test images (appendix B)."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.pipeline.errors import StageError
+
+SPLITS_FILE = "splits.csv"
+TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
+
+
+def draw_splits(index: pd.DataFrame, settings: DataSettings) -> pd.DataFrame:
+    """Return the table of splits: columns `image`, `path`, and `split_0` ... with the part each image falls in.
+
+    A category's draw depends on the seed, the split's number and the category's official number alone, so that a study
+    of fewer categories or more splits keeps the draws it had.
+
+    Raises:
+        StageError: a category has too few images to leave one for the test.
+    """
+    table = index[["image", "path"]].copy()
+    for split in range(settings.splits):
+        parts = pd.Series(TEST, index=index.index)
+        for category, rows in index.groupby("category", sort=True).groups.items():
+            if len(rows) <= settings.train_per_class:
+                raise StageError(
+                    f"category {category} has {len(rows)} usable images; data.train_per_class = "
+                    f"{settings.train_per_class} needs at least {settings.train_per_class + 1}, one of them to test on"
+                )
+            number = int(str(category).split(".")[0])
+            drawn = np.random.default_rng([settings.seed, split, number]).permutation(len(rows))
+            parts.loc[rows[drawn[: settings.train_per_class]]] = TRAIN
+            parts.loc[rows[drawn[: settings.validation_per_class]]] = VALIDATION
+        table[f"split_{split}"] = parts
+    return table
+
+
+def count_parts(splits: pd.DataFrame) -> dict[str, int]:
+    """Return how many images each part has, the same in every split."""
+    counts = splits["split_0"].value_counts()
+    return {part: int(counts[part]) for part in PARTS}
+
+
+def images_in(splits: pd.DataFrame, split: int, part: str) -> np.ndarray:
+    """Return the numbers of the images of `part` in split number `split`, ascending, int64."""
+    return splits.loc[splits[f"split_{split}"] == part, "image"].to_numpy(np.int64)
+
+
+def read_splits(folder: Path) -> pd.DataFrame:
+    """Read the table of splits that `preprocess` wrote to `folder`."""
+    return pd.read_csv(folder / SPLITS_FILE)

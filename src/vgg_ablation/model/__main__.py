@@ -1,0 +1,59 @@
+"""Print the depth and the size of the six nets: `python -m vgg_ablation.model --classes 257`."""
+
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
+
+from rich.console import Console
+from rich.table import Table
+
+from vgg_ablation.model.configurations import (
+    ARCHITECTURES,
+    PUBLISHED_MILLIONS,
+    count_gmacs,
+    count_parameters,
+    weight_layers,
+)
+
+
+def size_table(classes: int, input_side: int, width: float) -> Table:
+    """Weight layers, parameters and GMAC of every net, and the parameters that Table 2 prints.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    """
+    table = Table(
+        title=f"{classes} classes, {input_side}-pixel crops, width {width:g}",
+        caption="Table 2: the paper's, for 1000 classes at 224 pixels",
+    )
+    table.add_column("net")
+    for column in ("weight layers", "parameters", "GMAC", "Table 2 (millions)"):
+        table.add_column(column, justify="right")
+    for arch in ARCHITECTURES:
+        table.add_row(
+            arch,
+            str(weight_layers(arch)),
+            f"{count_parameters(arch, classes, input_side, width):,}",
+            f"{count_gmacs(arch, classes, input_side, width):.2f}",
+            str(PUBLISHED_MILLIONS[arch]),
+        )
+    return table
+
+
+def main() -> None:
+    """Read the command line and print the table."""
+    parser = ArgumentParser(
+        prog="python -m vgg_ablation.model", description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--classes", type=int, default=1000, help="number of classes")
+    parser.add_argument("--input-side", type=int, default=224, help="side of the crop in pixels, a multiple of 32")
+    parser.add_argument("--width", type=float, default=1.0, help="factor on the channels of every hidden layer")
+    arguments = parser.parse_args()
+    try:
+        table = size_table(arguments.classes, arguments.input_side, arguments.width)
+    except ValueError as error:
+        parser.error(str(error))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

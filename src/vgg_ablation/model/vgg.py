@@ -1,0 +1,137 @@
+"""The network of section 2, its random initialisation, and the paper's start of a deep net from a shallow one."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vgg_ablation.model.configurations import NORMALISED_LAYER, convolution_groups, fully_connected
+
+SHALLOW_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
+"""What the deeper nets take from a trained A: its first four convolutions and its FC layers (section 3.1)."""
+
+
+class VGG(nn.Module):
+    """Configuration `arch` of Table 1: images (N, 3, `input_side`, `input_side`) to logits (N, `classes`).
+
+    The state dict of A, B, D and E has the keys and, at width 1, the shapes of torchvision's vgg11, 13, 16 and 19
+    (with `batch_norm`, of vgg11_bn and so on). In A_LRN the normalisation takes a place in `features`, after the
+    ReLU of conv1_1, so the keys of later convolutions are those of A with an index one higher.
+
+    Args:
+        arch: One of `ARCHITECTURES`.
+        classes: Number of classes.
+        input_side: Side of the crop in pixels, a multiple of 32; it fixes the shape of the first FC layer.
+        width: Factor on the channels of every hidden layer.
+        batch_norm: Whether batch normalisation follows every convolution.
+        dropout: Probability of zeroing an output of the first two FC layers.
+        init: Random weights, drawn from torch's global generator; see `reset_parameters`.
+
+    Raises:
+        ValueError: If `arch` is unknown, or a number is out of range.
+
+    """
+
+    def __init__(
+        self,
+        arch: str,
+        classes: int,
+        *,
+        input_side: int = 224,
+        width: float = 1.0,
+        batch_norm: bool = False,
+        dropout: float = 0.5,
+        init: Literal["kaiming", "paper"] = "kaiming",
+    ) -> None:
+        super().__init__()
+        groups = convolution_groups(arch, input_side, width)
+        fc6, fc7, fc8 = fully_connected(classes, input_side, width)
+        self.arch = arch
+        self.input_side = input_side
+        self.layer_names = tuple(layer.name for group in [*groups, [fc6, fc7, fc8]] for layer in group)
+
+        features: list[nn.Module] = []
+        for group in groups:
+            for layer in group:
+                features.append(nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding=layer.kernel // 2))
+                if batch_norm:
+                    features.append(nn.BatchNorm2d(layer.outputs))
+                features.append(nn.ReLU(inplace=True))
+                if layer.name == NORMALISED_LAYER.get(arch):
+                    features.append(LocalResponseNorm())
+            features.append(nn.MaxPool2d(kernel_size=2, stride=2))
+        self.features = nn.Sequential(*features)
+        self.classifier = nn.Sequential(
+            nn.Linear(fc6.kernel**2 * fc6.inputs, fc6.outputs),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(fc7.inputs, fc7.outputs),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(fc8.inputs, fc8.outputs),
+        )
+        self.reset_parameters(init)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, K) of crops (N, 3, `input_side`, `input_side`); larger images are for `dense_logits`.
+
+        Raises:
+            ValueError: If the images have another side: 225 pixels would pass for 224.
+
+        """
+        if images.shape[-2:] != (self.input_side, self.input_side):
+            raise ValueError(f"images are {tuple(images.shape)}; this net takes crops of side {self.input_side}")
+        return self.classifier(self.features(images).flatten(1))
+
+    def named_layers(self) -> dict[str, nn.Conv2d | nn.Linear]:
+        """Give the convolutions and FC layers by the paper's names: conv1_1, ..., conv5_4, fc6, fc7, fc8."""
+        layers = [module for module in self.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+        return dict(zip(self.layer_names, layers, strict=True))
+
+    def reset_parameters(self, init: Literal["kaiming", "paper"]) -> None:
+        """Draw all weights anew from torch's global generator; biases are zero.
+
+        Todo:
+        """
+        for name, layer in self.named_layers().items():
+            if init == "kaiming":
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="linear" if name == "fc8" else "relu")
+            else:
+                nn.init.normal_(layer.weight, std=0.01)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+class LocalResponseNorm(nn.Module):
+    """Local response normalisation over channels, with the parameters of Krizhevsky et al. (2012) that A-LRN uses.
+
+    Activations (N, C, H, W) are divided by (k + alpha * sum of squares over n channels) ** beta with n = 5, k = 2,
+    alpha = 1e-4, beta = 0.75. PyTorch takes the mean in place of the sum, hence the factor n on alpha. The paper fed
+    pixels of 0 to 255; where inputs have unit variance, the sum is small beside k, the divisor is within 0.3 % of
+    2 ** 0.75, and in bfloat16 it would be constant, so it is computed in float32.
+    """
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """Normalised activations, of the same shape and type."""
+        normalised = functional.local_response_norm(activations.float(), size=5, alpha=5 * 1e-4, beta=0.75, k=2.0)
+        return normalised.to(activations.dtype)
+
+
+@torch.no_grad()
+def copy_from_shallow(network: VGG, shallow: VGG) -> None:
+    """Copy `SHALLOW_LAYERS` of a trained A into a deeper net, in place; its other layers keep their values.
+
+    The copy goes by name, as conv2_1 of A is the second convolution there and the third in B to E.
+
+    Raises:
+        ValueError: If a layer has another shape in the two nets; then nothing is copied.
+
+    """
+    sources, targets = shallow.named_layers(), network.named_layers()
+    for name in SHALLOW_LAYERS:
+        source, target = sources[name].weight.shape, targets[name].weight.shape
+        if source != target:
+            raise ValueError(f"{name} has shape {tuple(source)} in {shallow.arch}, {tuple(target)} in {network.arch}")
+    for name in SHALLOW_LAYERS:
+        targets[name].load_state_dict(sources[name].state_dict())

@@ -1,0 +1,1 @@
+"""The edge that every stage shares: settings file, terminal, files, resume state, compute device."""

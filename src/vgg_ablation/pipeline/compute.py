@@ -1,0 +1,47 @@
+"""The device that nets run on, the precision it is fast in, and the switches that make it deterministic."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how nets are computed."""
+
+    device: torch.device
+    """A CUDA device where there is one, else the CPU."""
+    precision: torch.dtype
+    """Of matrix products and convolutions: bfloat16, float16 (with loss scaling) or float32. Weights stay float32."""
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which a forward pass runs in `precision`."""
+        return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The device and the precision in words, as results record them."""
+        cuda = self.device.type == "cuda"
+        return {
+            "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
+            "precision": str(self.precision).removeprefix("torch."),
+        }
+
+
+def choose_compute() -> Compute:
+    """Return the best device here, with deterministic kernels switched on for the whole process.
+
+    bfloat16 where the processor multiplies it (Ampere and later; AVX512-BF16 and AMX), float16 on older GPUs.
+    """
+    # cuBLAS is deterministic only with a fixed workspace, and reads this when it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    # Filling fresh memory guards against reading it unwritten, which costs a pass over each tensor and buys us nothing.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Compute(torch.device("cuda"), torch.bfloat16 if native else torch.float16)
+    # The public way to ask a CPU for this does not exist yet.
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001
+    return Compute(torch.device("cpu"), torch.bfloat16 if native else torch.float32)

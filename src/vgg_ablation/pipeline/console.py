@@ -1,0 +1,106 @@
+"""What people see of a stage: progress with rates and time left, a closing line, one line for an error."""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from vgg_ablation.pipeline.errors import StageError
+
+_REMEMBERED = 20  # steps that the time left is estimated from
+INTERRUPTED = 130  # the shell's exit status for a process that Ctrl-C ended
+
+
+class Task:
+    """Work of `total` known steps: a moving bar on a terminal, elsewhere lines, at most one in `quiet` seconds."""
+
+    def __init__(self, progress: Progress, description: str, total: int, quiet: float) -> None:
+        self._progress = progress
+        self._description = description
+        self._total = total
+        self._quiet = quiet
+        self._done = 0
+        self._ends = deque([time.monotonic()], maxlen=_REMEMBERED)
+        self._printed = self._ends[0]
+        self._bar: TaskID = progress.add_task(description, total=total, note="")
+
+    def advance(self, note: str = "") -> None:
+        """Count one step as done; `note` says what came of it."""
+        self._done += 1
+        self._progress.update(self._bar, completed=self._done, note=note)
+        self._ends.append(now := time.monotonic())
+        last = self._done == self._total
+        if not self._progress.console.is_terminal and (last or now - self._printed >= self._quiet):
+            self._printed = now
+            self._print(note)
+
+    def _print(self, note: str) -> None:
+        # From the latest steps alone: those that a resumed stage takes over from its state take no time.
+        pace = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
+        left = duration(pace * (self._total - self._done))
+        print(f"{self._description} {self._done}/{self._total}: {note}{', ' if note else ''}{left} left", flush=True)
+
+
+class Stage:
+    """A running stage's voice."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.console = Console(highlight=False, soft_wrap=True)
+        self._started = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Print one line now."""
+        self.console.print(f"{self.name}: {text}", markup=False)
+
+    def made(self, text: str) -> None:
+        """Print the stage's closing line: what it made and how long it took."""
+        self.say(f"{text} in {duration(time.monotonic() - self._started)}")
+
+    @contextmanager
+    def task(self, description: str, total: int, quiet: float = 0.0) -> Iterator[Task]:
+        """Show work of `total` steps while the body runs; see `Task`."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        terminal = self.console.is_terminal
+        with Progress(*columns, console=self.console, disable=not terminal, transient=True) as progress:
+            yield Task(progress, f"{self.name}: {description}", total, quiet)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[Stage]:
+    """Run a stage's body; what a user can mend ends it with a line on stderr and a non-zero exit, not a traceback."""
+    try:
+        yield Stage(name)
+    except StageError as error:
+        _fail(name, str(error))
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        _fail(name, f"{error.strerror or error}{where}")
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; the next run goes on from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def duration(seconds: float) -> str:
+    """Return `seconds` as people say it: `0.4 s`, `12 s`, `3:20 min`, `2:05:00 h`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    text = str(timedelta(seconds=round(seconds)))
+    return f"{text} h" if seconds >= 3600 else f"{text.removeprefix('0:').removeprefix('0')} min"
+
+
+def _fail(name: str, message: str) -> None:
+    for line in message.splitlines():
+        print(f"{name}: {line}", file=sys.stderr)
+    sys.exit(1)

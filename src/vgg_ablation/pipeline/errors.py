@@ -1,0 +1,5 @@
+"""The one kind of error that a user can mend."""
+
+
+class StageError(Exception):
+    """Something outside the code is wrong (a setting, a file, the network); the message is one line for the user."""

@@ -1,0 +1,68 @@
+"""State for resuming, outside DVC's outputs (which DVC deletes before a stage runs).
+
+Each piece of work has a folder under `.state/` in the repository's root, named by a hash of everything that
+determines its result: settings, seeds, the data's digest, the source code, the library's version, the device. A folder
+found is therefore always the same work begun earlier, and may be deleted at any time at the price of that work.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from vgg_ablation.pipeline.files import write_text
+
+PACKAGE = Path(__file__).parent.parent
+
+
+def source_digest(*folders: str) -> str:
+    """Return the SHA-256 of the package folders' Python files: a change of code is a change of what is computed."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted((PACKAGE / folder).rglob("*.py")):
+            digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def state_folder(kind: str, determinants: Mapping[str, object]) -> Path:
+    """Return (and make) the folder for work of `kind` ("tune", "train") that `determinants` determine.
+
+    The determinants must be JSON values; they are written into the folder too, for people who look. DVC_ROOT, which
+    DVC sets for a stage, is preferred to the working folder.
+    """
+    text = json.dumps({**determinants, "torch": version("torch")}, indent=2, sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()[:24]
+    folder = Path(os.environ.get("DVC_ROOT", ".")) / ".state" / kind / key
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "determinants.json").exists():
+        write_text(folder / "determinants.json", text + "\n")
+    return folder
+
+
+@contextmanager
+def locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold `folder` while the body runs; wait, and say so, while another process does the same work.
+
+    Killing `dvc` leaves its stage running: the next `dvc repro` then waits here, and takes over what that one made.
+    """
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"another process is doing this very work ({folder}); waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

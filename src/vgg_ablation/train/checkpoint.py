@@ -1,0 +1,52 @@
+"""A run's state between two epochs as one safetensors file: nothing is pickled, and no file is half-written."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vgg_ablation.pipeline.files import replacing
+from vgg_ablation.train.epoch import Epoch
+
+_NETWORK, _MOMENTUM = "network.", "momentum."
+
+
+def save(
+    path: Path, network: nn.Module, optimiser: torch.optim.SGD, scaler: torch.amp.GradScaler, history: list[Epoch]
+) -> None:
+    """Write weights, momentum, the loss scale and the history so far to `path`."""
+    tensors = {_NETWORK + name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    for name, parameter in network.named_parameters():
+        buffer = optimiser.state[parameter].get("momentum_buffer")
+        if buffer is not None:
+            tensors[_MOMENTUM + name] = buffer.contiguous()
+    metadata = {"history": json.dumps([asdict(epoch) for epoch in history]), "scaler": json.dumps(scaler.state_dict())}
+    with replacing(path) as beside:
+        save_file(tensors, beside, metadata)
+
+
+def load(path: Path, network: nn.Module, optimiser: torch.optim.SGD, scaler: torch.amp.GradScaler) -> list[Epoch]:
+    """Put the state in `path` into network, optimiser and scaler, and return the history; empty if there is none.
+
+    A file that is no whole checkpoint counts as none: the work is done again.
+    """
+    if not path.exists():
+        return []
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError:
+        return []
+    weights = {name.removeprefix(_NETWORK): value for name, value in tensors.items() if name.startswith(_NETWORK)}
+    network.load_state_dict(weights)
+    for name, parameter in network.named_parameters():
+        if (buffer := tensors.get(_MOMENTUM + name)) is not None:
+            # A copy in the parameter's own memory layout: the fused optimiser walks both together.
+            optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+    scaler.load_state_dict(json.loads(metadata["scaler"]))
+    return [Epoch(**row) for row in json.loads(metadata["history"])]

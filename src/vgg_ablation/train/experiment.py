@@ -1,0 +1,86 @@
+"""One net on one split: where its runs start from, and where their state is kept."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from vgg_ablation.data.batches import RunImages
+from vgg_ablation.model.settings import ModelSettings
+from vgg_ablation.model.vgg import VGG, copy_from_shallow
+from vgg_ablation.pipeline.compute import Compute
+from vgg_ablation.pipeline.state import locked, source_digest, state_folder
+from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.run import Recipe, derive_seed, train
+from vgg_ablation.train.settings import PAPER_LEARNING_RATE, PAPER_WEIGHT_DECAY
+
+CHECKPOINT = "checkpoint.safetensors"
+_SHALLOW = ("A", "A_LRN")
+_STARTS_FROM_A = "paper"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What the runs of one net on one split have in common; run r uses split r and seed r (appendix B)."""
+
+    arch: str
+    run: int
+    images: RunImages
+    model: ModelSettings
+    compute: Compute
+    say: Callable[[str], None]
+    """Tells people why nothing seems to happen."""
+
+    def folder(self, kind: str, **determinants: object) -> Path:
+        """Return the state folder for work of `kind` on this net and split that `determinants` complete."""
+        split = [part.numpy().tobytes() for part in (self.images.training, self.images.validation)]
+        return state_folder(
+            kind,
+            {
+                "arch": self.arch,
+                "run": self.run,
+                "model": self.model.model_dump(),
+                "images": self.images.batches.pixels.digest,
+                "split": hashlib.sha256(b"/".join(split)).hexdigest(),
+                "source": source_digest("data", "model", "train"),
+                **self.compute.names,
+                **determinants,
+            },
+        )
+
+    def train(self, recipe: Recipe, checkpoint_file: Path) -> tuple[VGG, Iterator[Epoch]]:
+        """Return the net at its start and the epochs that train it as they are asked for; see `train.run.train`.
+
+        With `init: paper`, B to E start from a trained A (section 3.1); see `_trained_shallow`.
+        """
+        network = self._random_network()
+        if self.model.init == _STARTS_FROM_A and self.arch not in _SHALLOW:
+            copy_from_shallow(network, self._trained_shallow(recipe))
+        return network, self._epochs(network, recipe, checkpoint_file)
+
+    def _random_network(self) -> VGG:
+        torch.manual_seed(derive_seed(self.run, "weights"))
+        network = VGG(self.arch, len(self.images.batches.pixels.categories), **self.model.model_dump())
+        return network.to(self.compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def _epochs(self, network: VGG, recipe: Recipe, checkpoint_file: Path) -> Iterator[Epoch]:
+        return train(
+            network, self.images.batches, self.images.training, self.images.validation, recipe, self.compute,
+            seed=self.run, checkpoint_file=checkpoint_file,
+        )  # fmt: skip
+
+    def _trained_shallow(self, recipe: Recipe) -> VGG:
+        """Return net A trained on the same images and seed at the paper's point, as A's own is not known here.
+
+        It is trained once, by whichever net needs it first. An A that diverges passes DivergedError on.
+        """
+        shallow = replace(self, arch="A")
+        point = replace(recipe, learning_rate=PAPER_LEARNING_RATE, weight_decay=PAPER_WEIGHT_DECAY)
+        network = shallow._random_network()  # noqa: SLF001 - of the same class
+        folder = shallow.folder("train", recipe=asdict(point))
+        with locked(folder, self.say):
+            for epoch in shallow._epochs(network, point, folder / CHECKPOINT):  # noqa: SLF001
+                self.say(f"A, to start from: epoch {epoch.epoch}/{point.epochs}, loss {epoch.train_loss:.3f}")
+        return network

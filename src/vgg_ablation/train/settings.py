@@ -1,0 +1,66 @@
+"""Settings of training and of the search."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PAPER_LEARNING_RATE = 1e-2
+PAPER_WEIGHT_DECAY = 5e-4
+
+
+class TrainSettings(BaseModel):
+    """Section `train` of a study: what every net shares; learning rate and weight decay are each net's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: Annotated[int, Field(ge=1)]
+    """Passes over the training images (section 3.1: 74)."""
+    batch_size: Annotated[int, Field(ge=1)]
+    """Images a step (section 3.1: 256)."""
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    """Of SGD (section 3.1: 0.9)."""
+    schedule: Literal["plateau", "cosine"]
+    """`plateau`: a tenth of the learning rate whenever validation accuracy stalls, three times at most, as in section
+    3.1; `cosine`: a half wave from the full rate to zero."""
+    patience: Annotated[int, Field(ge=0)]
+    """Epochs without a better validation accuracy that count as stalled; `plateau` alone reads it."""
+    colour_shift: Annotated[float, Field(ge=0)]
+    """Standard deviation of the strengths of the RGB colour shift (section 3.1: 0.1)."""
+
+
+class SearchRange(BaseModel):
+    """The two ends of a log-uniform range."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: Annotated[float, Field(gt=0)]
+    """Smallest value, inclusive."""
+    high: Annotated[float, Field(gt=0)]
+    """Largest value, inclusive."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "SearchRange":
+        if self.low >= self.high:
+            raise ValueError("low below high")
+        return self
+
+
+class TuneSettings(BaseModel):
+    """Section `tune` of a study: the same budget and the same space for every net."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: Annotated[int, Field(ge=1)]
+    """Trials a net, pruned and diverged ones included."""
+    epochs: Annotated[int, Field(ge=1)]
+    """Epochs of a trial that is not pruned."""
+    learning_rate: SearchRange
+    """Of SGD at the start of training."""
+    weight_decay: SearchRange
+    """Factor of the L2 penalty."""
+    random_trials: Annotated[int, Field(ge=1)]
+    """Trials drawn at random before the sampler trusts what it has seen; none is pruned before as many are complete."""
+    prune_after: Annotated[int, Field(ge=0)]
+    """Epochs that every trial is given before it can be pruned."""
+    seed: Annotated[int, Field(ge=0)]
+    """Seed of the search."""

@@ -1,0 +1,134 @@
+"""The search for a net's learning rate and weight decay: one seeded Optuna study a net."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.run import DivergedError, at_chance
+from vgg_ablation.train.settings import PAPER_LEARNING_RATE, PAPER_WEIGHT_DECAY, SearchRange, TuneSettings
+
+EDGE = 0.05
+"""An optimum within this share of the (logarithmic) range from its end is said to sit at the edge."""
+
+Objective = Callable[[float, float, int], Iterator[Epoch]]
+"""Learning rate, weight decay and the number of the trial to the epochs of a run with them."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished trial."""
+
+    trial: int
+    """From 0, in the order of the search; a trial that was interrupted has none."""
+    state: str
+    """`complete` or `pruned`."""
+    outcome: str
+    """`diverged`, `at chance` (the training loss sits at ln K), or nothing."""
+    learning_rate: float
+    weight_decay: float
+    validation_accuracy: float
+    """Percent, of the last epoch; 0 for a trial that diverged."""
+    epochs: int
+    """How many were run."""
+
+
+def search(objective: Objective, classes: int, settings: TuneSettings, journal: Path) -> Iterator[Outcome]:
+    """Run the search and yield each trial as it ends; first those that `journal` already holds.
+
+    The paper's point is tried first if it lies in the space, then TPE draws. The sampler is seeded anew for each trial
+    from the seed and the number of finished trials, so that an interrupted search goes on exactly as if it had not
+    been: a trial found running in the journal was cut off, and is drawn again. A trial that diverges counts as 0 % and
+    never ends the search. The median pruner stops a trial that is worse than half of the complete ones at the same
+    epoch.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        # The multivariate sampler and the journal are experimental by name; our lock file fixes their version.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        study = optuna.create_study(
+            storage=storage, study_name="search", direction="maximize", load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(
+                n_startup_trials=settings.random_trials, n_warmup_steps=settings.prune_after, interval_steps=1,
+                n_min_trials=1,
+            ),
+        )  # fmt: skip
+    for cut_off in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(cut_off.number, state=TrialState.FAIL)
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    for number, trial in enumerate(finished):
+        yield _outcome(number, trial)
+    ranges = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay}
+    space: dict[str, BaseDistribution] = {
+        name: FloatDistribution(allowed.low, allowed.high, log=True) for name, allowed in ranges.items()
+    }
+    paper = {"learning_rate": PAPER_LEARNING_RATE, "weight_decay": PAPER_WEIGHT_DECAY}
+    paper_is_inside = all(ranges[name].low <= value <= ranges[name].high for name, value in paper.items())
+    for number in range(len(finished), settings.trials):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            # 5.0 changed the defaults of these: all that matters is said.
+            study.sampler = optuna.samplers.TPESampler(
+                n_startup_trials=settings.random_trials, n_ei_candidates=24, multivariate=True, group=False,
+                constant_liar=False, seed=settings.seed + number,
+            )  # fmt: skip
+        if number == 0 and paper_is_inside and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            study.enqueue_trial(paper)
+        trial = study.ask(space)
+        _run(trial, objective(trial.params["learning_rate"], trial.params["weight_decay"], number), classes, study)
+        yield _outcome(number, study.get_trials(deepcopy=False)[trial.number])
+
+
+def _run(trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, study: optuna.Study) -> None:
+    """Run one trial and tell the study what came of it."""
+    last: Epoch | None = None
+    try:
+        for last in epochs:
+            trial.report(last.validation_accuracy, last.epoch)
+            trial.set_user_attr("epochs", last.epoch)
+            if trial.should_prune():
+                trial.set_user_attr("outcome", "at chance" if at_chance(last.train_loss, classes) else "")
+                study.tell(trial, state=TrialState.PRUNED)
+                return
+    except DivergedError as error:
+        trial.set_user_attr("epochs", error.args[0])
+        trial.set_user_attr("outcome", "diverged")
+        study.tell(trial, 0.0)
+        return
+    assert last is not None  # noqa: S101 - a run has at least one epoch
+    trial.set_user_attr("outcome", "at chance" if at_chance(last.train_loss, classes) else "")
+    study.tell(trial, last.validation_accuracy)
+
+
+def best(outcomes: list[Outcome]) -> Outcome:
+    """Return the complete trial with the highest validation accuracy; of equals the first. One is always complete."""
+    return max((trial for trial in outcomes if trial.state == "complete"), key=lambda trial: trial.validation_accuracy)
+
+
+def at_edge(value: float, allowed: SearchRange) -> bool:
+    """Return whether `value` lies so near an end of its range that a better one may lie beyond."""
+    place = math.log(value / allowed.low) / math.log(allowed.high / allowed.low)
+    return not EDGE <= place <= 1 - EDGE
+
+
+def _outcome(number: int, trial: FrozenTrial) -> Outcome:
+    assert trial.value is not None  # noqa: S101 - a pruned trial's value is its last report
+    return Outcome(
+        trial=number,
+        state=trial.state.name.lower(),
+        outcome=trial.user_attrs["outcome"],
+        learning_rate=trial.params["learning_rate"],
+        weight_decay=trial.params["weight_decay"],
+        validation_accuracy=trial.value,
+        epochs=trial.user_attrs["epochs"],
+    )

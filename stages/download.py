@@ -1,0 +1,15 @@
+"""Bring the study's images here as one tar in the official layout: `python stages/download.py`."""
+
+from pathlib import Path
+
+from vgg_ablation.data.archive import obtain
+from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.pipeline.console import stage
+from vgg_ablation.pipeline.params import read_params
+
+ARCHIVE = Path("data/raw/256_ObjectCategories.tar")
+
+with stage("download") as report:
+    source = read_params().section("data", DataSettings).source
+    obtain(source, ARCHIVE, report)
+    report.made(f"{ARCHIVE}: {ARCHIVE.stat().st_size / 1e6:,.1f} MB from {source}")

@@ -1,0 +1,43 @@
+"""Decode, rescale, pack and split the archive's images: `python stages/preprocess.py`."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from vgg_ablation.data.archive import members
+from vgg_ablation.data.contact_sheet import write_contact_sheet
+from vgg_ablation.data.pack import INDEX_FILE, choose_members, pack
+from vgg_ablation.data.pixels import Pixels
+from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.data.splits import SPLITS_FILE, count_parts, draw_splits
+from vgg_ablation.pipeline.console import stage
+from vgg_ablation.pipeline.files import write_json, write_text
+from vgg_ablation.pipeline.params import read_params
+from vgg_ablation.pipeline.state import file_digest
+
+ARCHIVE = Path("data/raw/256_ObjectCategories.tar")
+PROCESSED = Path("data/processed")
+
+with stage("preprocess") as report:
+    settings = read_params().section("data", DataSettings)
+    chosen = choose_members(members(ARCHIVE), settings.categories, clutter=settings.clutter)
+    counts = pack(ARCHIVE, chosen, settings.side, PROCESSED, report)
+    index = pd.read_csv(PROCESSED / INDEX_FILE)
+    splits = draw_splits(index, settings)
+    write_text(PROCESSED / SPLITS_FILE, splits.to_csv(index=False))
+    write_contact_sheet(PROCESSED / "contact-sheet.jpg", Pixels.open(PROCESSED), index)
+    summary = {
+        "source": settings.source,
+        "archive_sha256": file_digest(ARCHIVE),
+        "clutter": settings.clutter,
+        "side": settings.side,
+        "train_per_class": settings.train_per_class,
+        "splits": settings.splits,
+        **counts,
+        **count_parts(splits),
+    }
+    write_json(PROCESSED / "summary.json", summary)
+    report.made(
+        f"{PROCESSED}: {counts['images']} images of {len(index['category'].unique())} categories "
+        f"({counts['excluded']} files excluded)"
+    )

@@ -1,0 +1,76 @@
+"""Train one net with its tuned settings, a run a split: `python stages/train.py C`."""
+
+import math
+import sys
+import time
+from dataclasses import asdict, fields
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+from safetensors.torch import save_file
+
+from vgg_ablation.data.batches import RunImages
+from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.model.configurations import ARCHITECTURES
+from vgg_ablation.model.settings import ModelSettings
+from vgg_ablation.pipeline.compute import choose_compute
+from vgg_ablation.pipeline.console import stage
+from vgg_ablation.pipeline.files import read_json, replacing, write_json, write_text
+from vgg_ablation.pipeline.params import one_of, read_params
+from vgg_ablation.pipeline.state import locked
+from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.experiment import CHECKPOINT, Experiment
+from vgg_ablation.train.run import DivergedError, Recipe, at_chance
+from vgg_ablation.train.settings import TrainSettings
+
+PROCESSED = Path("data/processed")
+
+with stage(" ".join(["train", *sys.argv[1:]])) as report:
+    one_of("arch", arch := "".join(sys.argv[1:]), ARCHITECTURES)
+    params = read_params()
+    runs = params.section("data", DataSettings).splits
+    model = params.section("model", ModelSettings)
+    settings = params.section("train", TrainSettings)
+    results = Path("results") / arch
+    tuned = read_json(results / "best.json")
+    recipe = Recipe(tuned["learning_rate"], tuned["weight_decay"], **settings.model_dump())
+
+    compute = choose_compute()
+    curves: list[dict[str, object]] = []
+    outcomes: list[dict[str, object]] = []
+    training_images = 0
+    for run in range(runs):
+        images = RunImages.open(PROCESSED, run, model.input_side, compute.device)
+        training_images = len(images.training)
+        classes = len(images.batches.pixels.categories)
+        experiment = Experiment(arch, run, images, model, compute, report.say)
+        folder = experiment.folder("train", recipe=asdict(recipe))
+        reason = ""
+        last: Epoch | None = None
+        with locked(folder, report.say), report.task(f"run {run + 1}/{runs}, epoch", recipe.epochs) as task:
+            network, epochs = experiment.train(recipe, folder / CHECKPOINT)
+            began = time.perf_counter()
+            try:
+                for last in epochs:
+                    seconds, began = time.perf_counter() - began, time.perf_counter()
+                    task.advance(
+                        f"loss {last.train_loss:.3f}, validation {last.validation_accuracy:.1f} %, "
+                        f"lr {last.learning_rate:.1e}, {training_images / seconds:,.0f} images/s"
+                    )
+                    curves.append({"arch": arch, "run": run, **asdict(last)})
+            except DivergedError as error:
+                reason = f"diverged in epoch {error.args[0]}"
+        if last is not None and not reason and at_chance(last.train_loss, classes):
+            reason = f"at chance: training loss {last.train_loss:.3f} against ln K = {math.log(classes):.3f}"
+        if reason:
+            report.say(f"run {run + 1}/{runs} did not train: {reason}")
+        outcomes.append({"run": run, "seed": run, "did_not_train": bool(reason), "reason": reason})
+        with replacing(results / "weights" / f"run-{run}.safetensors") as beside:
+            save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, beside)
+
+    columns = ["arch", "run", *(field.name for field in fields(Epoch))]
+    write_text(results / "curves.csv", pd.DataFrame(curves, columns=columns).to_csv(index=False))
+    how = {**settings.model_dump(), **model.model_dump(), **compute.names, "torch": version("torch")}
+    write_json(results / "training.json", {"training": {**how, "train_images": training_images}, "runs": outcomes})
+    report.made(f"{results / 'weights'}: {runs} runs of {recipe.epochs} epochs")

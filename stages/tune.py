@@ -1,0 +1,86 @@
+"""Search one net's learning rate and weight decay: `python stages/tune.py C`."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from vgg_ablation.data.batches import RunImages
+from vgg_ablation.model.configurations import ARCHITECTURES
+from vgg_ablation.model.settings import ModelSettings
+from vgg_ablation.pipeline.compute import choose_compute
+from vgg_ablation.pipeline.console import stage
+from vgg_ablation.pipeline.files import write_json, write_text
+from vgg_ablation.pipeline.params import one_of, read_params
+from vgg_ablation.pipeline.state import locked
+from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.experiment import Experiment
+from vgg_ablation.train.run import Recipe
+from vgg_ablation.train.settings import TrainSettings, TuneSettings
+from vgg_ablation.train.tune import Outcome, at_edge, best, search
+
+PROCESSED = Path("data/processed")
+
+with stage(" ".join(["tune", *sys.argv[1:]])) as report:
+    one_of("arch", arch := "".join(sys.argv[1:]), ARCHITECTURES)
+    params = read_params()
+    model = params.section("model", ModelSettings)
+    shared = params.section("train", TrainSettings)
+    settings = params.section("tune", TuneSettings)
+    results = Path("results") / arch
+
+    compute = choose_compute()
+    images = RunImages.open(PROCESSED, 0, model.input_side, compute.device)
+    experiment = Experiment(arch, 0, images, model, compute, report.say)
+    # More trials of the same search go on where it stood: their number does not determine the others.
+    folder = experiment.folder("tune", train=shared.model_dump(), tune=settings.model_dump(exclude={"trials"}))
+
+    def objective(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
+        """Train for the search's epochs; the checkpoint lasts as long as the trial."""
+        recipe = Recipe(learning_rate, weight_decay, **{**shared.model_dump(), "epochs": settings.epochs})
+        checkpoint_file = folder / f"trial-{trial}.safetensors"
+        try:
+            yield from experiment.train(recipe, checkpoint_file)[1]
+        finally:
+            if sys.exc_info()[0] is not KeyboardInterrupt:
+                checkpoint_file.unlink(missing_ok=True)
+
+    outcomes: list[Outcome] = []
+    classes = len(images.batches.pixels.categories)
+    with locked(folder, report.say), report.task("trial", settings.trials) as task:
+        for outcome in search(objective, classes, settings, folder / "journal.log"):
+            outcomes.append(outcome)
+            task.advance(
+                f"lr {outcome.learning_rate:.2e}, weight decay {outcome.weight_decay:.2e}: "
+                f"{outcome.validation_accuracy:.1f} % in {outcome.epochs} epochs, {outcome.state}"
+                + (f", {outcome.outcome}" if outcome.outcome else "")
+            )
+
+    batch_size = min(shared.batch_size, len(images.training))
+    per_epoch = len(images.training) // batch_size * batch_size
+    table = pd.DataFrame([{"arch": arch, **asdict(outcome)} for outcome in outcomes])
+    table["images"] = table["epochs"] * per_epoch
+    write_text(results / "trials.csv", table.to_csv(index=False))
+    winner = best(outcomes)
+    space = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay}
+    chosen = {"learning_rate": winner.learning_rate, "weight_decay": winner.weight_decay}
+    tuned = {
+        **chosen,
+        "validation_accuracy": winner.validation_accuracy,
+        "trials": len(outcomes),
+        "complete": sum(outcome.state == "complete" for outcome in outcomes),
+        "pruned": sum(outcome.state == "pruned" for outcome in outcomes),
+        "diverged": sum(outcome.outcome == "diverged" for outcome in outcomes),
+        "at_chance": sum(outcome.outcome == "at chance" for outcome in outcomes),
+        "at_edge": [name for name, value in chosen.items() if at_edge(value, space[name])],
+        "epochs": settings.epochs,
+        "images": int(table["images"].sum()),
+        "space": {name: [allowed.low, allowed.high] for name, allowed in space.items()},
+    }
+    write_json(results / "best.json", tuned)
+    report.made(
+        f"{results / 'best.json'}: lr {winner.learning_rate:.2e}, weight decay {winner.weight_decay:.2e} "
+        f"({winner.validation_accuracy:.1f} % of the validation images)"
+    )
