@@ -26,6 +26,7 @@ JPEG_QUALITY = 90
 SHORT_SIDE = (75, 140)
 MAX_ASPECT = 1.5
 SUPERSAMPLING = 2
+MAX_TILT = 1.0
 
 
 # Solids: signed distances (lower bounds, which are enough for sphere tracing) of shape (n,) from points of shape (3, n).
@@ -35,8 +36,9 @@ def _ball(x: Array, y: Array, z: Array) -> Array:
     return np.sqrt(x * x + y * y + z * z) - 1
 
 
-def _capsule(x: Array, y: Array, z: Array) -> Array:
-    return np.sqrt(x * x + (y - y.clip(-0.6, 0.6)) ** 2 + z * z) - 0.4
+def _bowl(x: Array, y: Array, z: Array) -> Array:
+    y = y - 0.4
+    return np.maximum(np.abs(np.sqrt(x * x + y * y + z * z) - 0.83) - 0.08, y)
 
 
 def _cone(x: Array, y: Array, z: Array) -> Array:
@@ -57,13 +59,13 @@ def _cylinder(x: Array, y: Array, z: Array) -> Array:
     return np.maximum(np.sqrt(x * x + z * z), np.abs(y)) - 0.7
 
 
+def _dumbbell(x: Array, y: Array, z: Array) -> Array:
+    square, y = x * x + z * z, np.abs(y)
+    return np.minimum(np.sqrt(square + (y - 0.6) ** 2) - 0.4, np.maximum(np.sqrt(square) - 0.15, y - 0.6))
+
+
 def _octahedron(x: Array, y: Array, z: Array) -> Array:
     return 0.577 * (np.abs(x) + np.abs(y) + np.abs(z) - 1)
-
-
-def _prism(x: Array, y: Array, z: Array) -> Array:
-    z = np.abs(z)
-    return np.maximum(np.maximum(0.866 * np.abs(x) + 0.5 * z, z) - 0.63, np.abs(y) - 0.68)
 
 
 def _pyramid(x: Array, y: Array, z: Array) -> Array:
@@ -76,13 +78,13 @@ def _torus(x: Array, y: Array, z: Array) -> Array:
 
 SOLIDS: dict[str, Solid] = {
     "ball": _ball,
-    "capsule": _capsule,
+    "bowl": _bowl,
     "cone": _cone,
     "cross": _cross,
     "cube": _cube,
     "cylinder": _cylinder,
+    "dumbbell": _dumbbell,
     "octahedron": _octahedron,
-    "prism": _prism,
     "pyramid": _pyramid,
     "torus": _torus,
 }
@@ -191,9 +193,9 @@ def _visibility(distance: Distance, p: Array, light: Array) -> Array:
 def _rays(height: int, width: int, rng: np.random.Generator, lean: float):
     """Camera position (3, 1) and unit directions (3, height * width)."""
     half_angle = rng.uniform(0.15, 0.35)
-    size = rng.uniform(0.6, 0.95)
+    size = rng.uniform(0.7, 0.95)
     extent = np.array([height, width]) / min(height, width)
-    shift = rng.uniform(-1, 1, size=2) * np.maximum(extent - size, 0.1)
+    shift = rng.uniform(-0.2, 0.2, size=2)
     v = np.linspace(-extent[0], extent[0], height) + shift[0]
     u = np.linspace(-extent[1], extent[1], width) + shift[1]
     toward = _tilted(lean, 0)
@@ -203,17 +205,21 @@ def _rays(height: int, width: int, rng: np.random.Generator, lean: float):
     return (toward / (half_angle * size)).astype(np.float32), _unit(grid_u * right + grid_v * down - toward)
 
 
-def _paint(p: Array, rng: np.random.Generator) -> Array:
+def _paint(p: Array, contrast: float, rng: np.random.Generator) -> Array:
     """Colours of the points, shape (3, n): a random texture through a ramp of three random colours."""
     weight = TEXTURES[rng.integers(len(TEXTURES))](p, rng)
-    greys, tints = rng.uniform(0.1, 0.9, size=3), rng.uniform(0.05, 0.95, size=(3, 3))
-    ramps = greys + rng.uniform(0.2, 1) * (tints - greys)
+    base = rng.uniform(0.3, 0.9) + rng.uniform(-0.25, 0.25, size=3)
+    ramps = base[:, None] + contrast * rng.uniform(-0.5, 0.5, size=(3, 3))
     return np.stack([np.interp(weight, (0, 0.5, 1), ramp) for ramp in ramps]).astype(np.float32)
 
 
 def render_scene(solid: Distance, height: int, width: int, rng: np.random.Generator) -> Array:
     distance = _stretched(solid, rng)
-    pose = _rotation(rng)
+    pose = (
+        Rotation.from_euler("YXY", rng.uniform(size=3) * (2 * np.pi, MAX_TILT, 2 * np.pi))
+        .as_matrix()
+        .astype(np.float32)
+    )
     camera, rays = _rays(height, width, rng, rng.uniform(0.2, 0.8))
     camera, rays, up = _apply(pose, camera), _apply(pose, rays), pose[:, 1:2]
     light = _apply(pose, _tilted(rng.uniform(0.2, 1), rng.uniform(0, 2 * np.pi)))
@@ -225,7 +231,7 @@ def render_scene(solid: Distance, height: int, width: int, rng: np.random.Genera
 
     p = camera + (table - (camera * up).sum()) / (rays * up).sum(0).clip(None, -0.15) * rays
     normal = np.repeat(up, p.shape[1], axis=1)
-    colour = _paint(p, rng)
+    colour = _paint(p, 0.3, rng)
 
     facing = (camera * rays).sum(0)
     gap = facing**2 - (camera**2).sum() + 1
@@ -236,7 +242,7 @@ def render_scene(solid: Distance, height: int, width: int, rng: np.random.Genera
     found, near = found[:, hit], near[hit]
     p[:, near] = found
     normal[:, near] = _normals(distance, found)
-    colour[:, near] = _paint(found, rng)
+    colour[:, near] = _paint(found, 0.5, rng)
 
     lit = (normal * light).sum(0).clip(0)
     shaded = np.flatnonzero((lit > 0) & ((p * p).sum(0) - (p * light).sum(0) ** 2 < 2))
