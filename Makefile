@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SET_UP := .venv/.set-up
 
-.PHONY: reproduce test lint lock
+.PHONY: reproduce test lint lock readme
 .DELETE_ON_ERROR:
 
 # DVC finds `python` on PATH, so that stages run with the environment's own.
@@ -17,6 +17,9 @@ lint: $(SET_UP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+readme: $(SET_UP)
+	$(BIN)/python -m vgg_ablation.report.readme
 
 # --universal: one lock for every platform; hashes, and no address of an index.
 lock:

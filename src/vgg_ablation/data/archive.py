@@ -19,6 +19,7 @@ from vgg_ablation.data.sample import CATEGORIES, render_sample
 from vgg_ablation.pipeline.console import Stage
 from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.pipeline.files import replacing
+from vgg_ablation.pipeline.state import repository_root
 
 OFFICIAL_ADDRESS = "https://data.caltech.edu/records/nyy15-4j048/files/256_ObjectCategories.tar"
 OFFICIAL_SIZE = 1_183_006_720  # bytes
@@ -52,7 +53,7 @@ class Member:
 def obtain(source: str, destination: Path, stage: Stage) -> None:
     """Bring the archive that `source` names to `destination`, whole or not at all.
 
-    `source` is `sample`, `caltech256`, or the path (relative to the working folder) or http(s) address of a tar, or the
+    `source` is `sample`, `caltech256`, or the path (relative to the repository's root) or http(s) address of a tar, or the
     path of a folder, in the official layout.
 
     Raises:
@@ -65,14 +66,14 @@ def obtain(source: str, destination: Path, stage: Stage) -> None:
             _download(OFFICIAL_ADDRESS, f"sha256:{OFFICIAL_SHA256}", beside, stage)
         elif urlsplit(source).scheme in ("http", "https"):
             _download(source, None, beside, stage)
-        elif (path := Path(source)).is_dir():
+        elif (path := repository_root() / source).is_dir():
             _gather(path, beside, stage)
         elif path.is_file():
             # A copy, not a link: DVC makes its outputs read-only, and the original is not ours.
             shutil.copyfile(path, beside)
         else:
             raise StageError(
-                f"data.source = {source!r}: no such file or folder (seen from {Path.cwd()}); "
+                f"data.source = {source!r}: no such file or folder (relative paths are from {repository_root()}); "
                 "allowed: sample, caltech256, or the path or address of a tar or folder in the official layout"
             )
         if not members(beside, named=source):

@@ -59,7 +59,7 @@ class VGG(nn.Module):
                     features.append(nn.BatchNorm2d(layer.outputs))
                 features.append(nn.ReLU(inplace=True))
                 if layer.name == NORMALISED_LAYER.get(arch):
-                    features.append(LocalResponseNorm())
+                    features.append(LocalResponseNorm(layer.outputs))
             features.append(nn.MaxPool2d(kernel_size=2, stride=2))
         self.features = nn.Sequential(*features)
         self.classifier = nn.Sequential(
@@ -90,15 +90,29 @@ class VGG(nn.Module):
         return dict(zip(self.layer_names, layers, strict=True))
 
     def reset_parameters(self, init: Literal["kaiming", "paper"]) -> None:
-        """Draw all weights anew from torch's global generator; biases are zero.
+        """Draw the weights of convolutions and FC layers anew from torch's global generator; biases are zero.
 
-        Todo:
+        `kaiming` (He et al. 2015): variance 2 / fan-in, which preserves the signal through ReLU, in convolutions and
+        hidden FC layers; N(0, 0.01^2) in the last, as in torchvision's nets. On images of unit variance the logits of
+        all six nets at full width then have an rms of 1.3 to 2.1. With 2 / fan-in in the last layer too it is twice
+        that, and E (ten Caltech categories, width 0.25, 15 to 40 epochs at 0.03) stayed at ln K in 3 of 3 runs, not 1.
+
+        `paper` (section 3.1): N(0, 0.01^2). The paper prints "variance 10^-2"; at that standard deviation of 0.1, the
+        logits of A have an rms of 2e6, and its loss is not a number after one step at learning rate 0.01. At 0.01 they
+        have 2e-5 in A and 3e-9 in E; on ten classes, A had learned no more than their frequencies after 400 steps of
+        64 images at learning rate 0.01. The deeper nets then need `copy_from_shallow`.
+
+        Raises:
+            ValueError: If `init` is neither.
+
         """
+        if init not in ("kaiming", "paper"):
+            raise ValueError(f"unknown initialisation {init!r}; choose from kaiming, paper")
         for name, layer in self.named_layers().items():
-            if init == "kaiming":
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="linear" if name == "fc8" else "relu")
-            else:
+            if init == "paper" or name == "fc8":
                 nn.init.normal_(layer.weight, std=0.01)
+            else:
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
@@ -107,15 +121,26 @@ class LocalResponseNorm(nn.Module):
     """Local response normalisation over channels, with the parameters of Krizhevsky et al. (2012) that A-LRN uses.
 
     Activations (N, C, H, W) are divided by (k + alpha * sum of squares over n channels) ** beta with n = 5, k = 2,
-    alpha = 1e-4, beta = 0.75. PyTorch takes the mean in place of the sum, hence the factor n on alpha. The paper fed
-    pixels of 0 to 255; where inputs have unit variance, the sum is small beside k, the divisor is within 0.3 % of
-    2 ** 0.75, and in bfloat16 it would be constant, so it is computed in float32.
+    alpha = 1e-4, beta = 0.75. (PyTorch's own layer takes the mean in place of the sum: with it alpha is n times that.)
+    The paper fed pixels of 0 to 255; where inputs have unit variance, the sum is small beside k, the divisor is within
+    0.3 % of 2 ** 0.75, and in bfloat16 it would be constant, so it is computed in float32.
+
+    The sum over neighbouring channels is a 1x1 convolution with a banded kernel, and the power two square roots: on a
+    CPU that takes a half to a third of the time of PyTorch's layer, which is slower than all of a narrow net's rest.
     """
 
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        channel = torch.arange(channels)
+        neighbours = (channel[:, None] - channel).abs() <= 2
+        self.kernel: Tensor
+        self.register_buffer("kernel", 1e-4 * neighbours.float()[:, :, None, None], persistent=False)
+
     def forward(self, activations: Tensor) -> Tensor:
-        """Normalised activations, of the same shape and type."""
-        normalised = functional.local_response_norm(activations.float(), size=5, alpha=5 * 1e-4, beta=0.75, k=2.0)
-        return normalised.to(activations.dtype)
+        """Return the normalised activations, of the same shape and type."""
+        values = activations.float()
+        root = (2 + functional.conv2d(values.square(), self.kernel).float()).rsqrt()
+        return (values * root * root.sqrt()).to(activations.dtype)
 
 
 @torch.no_grad()

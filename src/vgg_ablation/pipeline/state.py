@@ -35,15 +35,19 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def repository_root() -> Path:
+    """Return the repository's root, also for an experiment that DVC runs in a temporary copy of it (`--temp`, queue)."""
+    return Path(os.environ.get("DVC_ROOT", Path.cwd()))
+
+
 def state_folder(kind: str, determinants: Mapping[str, object]) -> Path:
     """Return (and make) the folder for work of `kind` ("tune", "train") that `determinants` determine.
 
-    The determinants must be JSON values; they are written into the folder too, for people who look. DVC_ROOT, which
-    DVC sets for a stage, is preferred to the working folder.
+    The determinants must be JSON values; they are written into the folder too, for people who look.
     """
     text = json.dumps({**determinants, "torch": version("torch")}, indent=2, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:24]
-    folder = Path(os.environ.get("DVC_ROOT", ".")) / ".state" / kind / key
+    folder = repository_root() / ".state" / kind / key
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "determinants.json").exists():
         write_text(folder / "determinants.json", text + "\n")

@@ -1,0 +1,65 @@
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from vgg_ablation.pipeline.compute import Compute, choose_compute
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def switches() -> Iterator[None]:
+    """Put the process's switches back."""
+    before, workspace = torch.get_deterministic_debug_mode(), os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    filling = torch.utils.deterministic.fill_uninitialized_memory  # pyright: ignore[reportAttributeAccessIssue]
+    yield
+    torch.set_deterministic_debug_mode(before)
+    torch.utils.deterministic.fill_uninitialized_memory = filling  # pyright: ignore[reportAttributeAccessIssue]
+    if workspace is None:
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+def a_cpu(monkeypatch: pytest.MonkeyPatch, *, avx512: bool, amx: bool) -> None:
+    """Have this machine be one without a GPU and with these instructions."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "precision"),
+    [(False, False, torch.float32), (True, False, torch.bfloat16), (False, True, torch.bfloat16)],
+)
+def test_a_cpu_computes_in_bfloat16_where_it_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, avx512: bool, amx: bool, precision: torch.dtype
+) -> None:
+    a_cpu(monkeypatch, avx512=avx512, amx=amx)
+    assert choose_compute() == Compute(CPU, precision)
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_gpu_computes_in_float16_where_it_only_emulates_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, native: bool, precision: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: including_emulation or native)
+    assert choose_compute() == Compute(torch.device("cuda"), precision)
+
+
+def test_kernels_are_deterministic_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    a_cpu(monkeypatch, avx512=False, amx=False)
+    torch.set_deterministic_debug_mode("default")
+    choose_compute()
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_matrix_products_run_in_the_precision(precision: torch.dtype) -> None:
+    with Compute(CPU, precision).autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == precision
+
+
+def test_results_record_device_and_precision_in_words() -> None:
+    assert Compute(CPU, torch.bfloat16).names == {"device": "cpu", "precision": "bfloat16"}

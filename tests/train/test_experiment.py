@@ -1,0 +1,189 @@
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vgg_ablation.data.batches import RunImages
+from vgg_ablation.model.settings import ModelSettings
+from vgg_ablation.model.vgg import SHALLOW_LAYERS, VGG
+from vgg_ablation.pipeline.compute import Compute
+from vgg_ablation.train import experiment as experiment_module
+from vgg_ablation.train.experiment import CHECKPOINT, Experiment
+from vgg_ablation.train.run import Recipe
+
+MODEL = ModelSettings(input_side=32, width=1 / 16, batch_norm=False, dropout=0.5, init="kaiming")
+PAPER = MODEL.model_copy(update={"init": "paper"})
+
+
+def silent(_: str) -> None:
+    pass
+
+
+@pytest.fixture
+def experiment(
+    images: RunImages, compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Experiment]:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    plain = Experiment("C", 0, images, MODEL, compute, silent)
+    return lambda **changes: replace(plain, **changes)
+
+
+@pytest.fixture
+def short(recipe: Recipe) -> Recipe:
+    return replace(recipe, epochs=2)
+
+
+Make = Callable[..., Experiment]
+
+
+def equal(one: VGG, other: VGG, layer: str) -> bool:
+    pair = one.named_layers()[layer].state_dict(), other.named_layers()[layer].state_dict()
+    return all(torch.equal(pair[0][name], pair[1][name]) for name in pair[0])
+
+
+def trained(experiment: Experiment, recipe: Recipe, file: Path) -> VGG:
+    network, epochs = experiment.train(recipe, file)
+    assert len(list(epochs)) == recipe.epochs
+    return network
+
+
+# State.
+
+
+def test_the_same_work_has_the_same_folder(experiment: Make, short: Recipe) -> None:
+    assert experiment().folder("train", recipe=asdict(short)) == experiment().folder("train", recipe=asdict(short))
+
+
+@pytest.mark.parametrize(
+    "what", ["arch", "run", "model", "training", "validation", "pixels", "precision", "recipe", "kind"]
+)
+def test_other_work_has_another_folder(
+    experiment: Make, images: RunImages, compute: Compute, short: Recipe, what: str
+) -> None:
+    other_pixels = replace(images.batches, pixels=replace(images.batches.pixels, digest="of other images"))
+    changes = {
+        "arch": {"arch": "D"},
+        "run": {"run": 1},
+        "model": {"model": MODEL.model_copy(update={"dropout": 0.4})},
+        "training": {"images": replace(images, training=images.training.flip(0))},
+        "validation": {"images": replace(images, validation=images.test)},
+        "pixels": {"images": replace(images, batches=other_pixels)},
+        "precision": {"compute": replace(compute, precision=torch.bfloat16)},
+    }.get(what, {})
+    recipe = asdict(replace(short, learning_rate=0.02) if what == "recipe" else short)
+    other = experiment(**changes).folder("tune" if what == "kind" else "train", recipe=recipe)
+    assert other != experiment().folder("train", recipe=asdict(short))
+
+
+def test_an_image_that_changes_parts_makes_it_other_work(experiment: Make, images: RunImages) -> None:
+    """The parts' borders count, not only the images in their order."""
+    both = torch.cat([images.training, images.validation])
+    moved = replace(images, training=both[:15], validation=both[15:])
+    assert experiment(images=moved).folder("train") != experiment().folder("train")
+
+
+def test_changed_source_makes_it_other_work(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = experiment().folder("train")
+    monkeypatch.setattr(experiment_module, "source_digest", lambda *folders: "/".join(folders))
+    assert experiment().folder("train") != before
+
+
+def test_the_test_images_do_not_determine_the_work(experiment: Make, images: RunImages) -> None:
+    other = replace(images, test=images.test[:2])
+    assert experiment(images=other).folder("train") == experiment().folder("train")
+
+
+# The start.
+
+
+def test_a_net_has_an_output_for_each_category(experiment: Make, short: Recipe, tmp_path: Path) -> None:
+    network, _ = experiment().train(short, tmp_path / "file")
+    assert network.named_layers()["fc8"].weight.shape[0] == 2
+
+
+def test_a_run_starts_from_the_same_weights_each_time(experiment: Make, short: Recipe, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    one = experiment().train(short, tmp_path / "file")[0]
+    torch.manual_seed(2)
+    other = experiment().train(short, tmp_path / "file")[0]
+    assert all(equal(one, other, layer) for layer in one.layer_names)
+
+
+def test_another_run_starts_from_other_weights(experiment: Make, short: Recipe, tmp_path: Path) -> None:
+    one, other = (experiment(run=run).train(short, tmp_path / "file")[0] for run in (0, 1))
+    assert not any(equal(one, other, layer) for layer in one.layer_names)
+
+
+def test_epochs_are_trained_as_they_are_asked_for(experiment: Make, short: Recipe, tmp_path: Path) -> None:
+    network, epochs = experiment().train(short, tmp_path / "file")
+    before = network.named_layers()["fc8"].weight.clone()
+    assert torch.equal(network.named_layers()["fc8"].weight, before)
+    next(epochs)
+    assert not torch.equal(network.named_layers()["fc8"].weight, before)
+
+
+def test_with_kaiming_no_other_net_is_trained(experiment: Make, short: Recipe, tmp_path: Path) -> None:
+    trained(experiment(), short, tmp_path / "file")
+    assert not (tmp_path / ".state").exists()
+
+
+# The start from a trained A (section 3.1).
+
+
+@pytest.fixture
+def shallow(experiment: Make, short: Recipe, tmp_path: Path) -> VGG:
+    """Train A at the paper's point."""
+    point = replace(short, learning_rate=1e-2, weight_decay=5e-4)
+    return trained(experiment(arch="A", model=PAPER), point, tmp_path / "shallow")
+
+
+@pytest.fixture
+def deep(experiment: Make, short: Recipe, tmp_path: Path) -> VGG:
+    """Make C as it starts, by a training that leaves the weights where they are."""
+    recipe = replace(short, learning_rate=1e-30, weight_decay=0.0)
+    return trained(experiment(model=PAPER), recipe, tmp_path / "deep")
+
+
+def test_a_deep_nets_outer_layers_start_as_those_of_a_trained_a(shallow: VGG, deep: VGG) -> None:
+    for name in SHALLOW_LAYERS:
+        one, other = deep.named_layers()[name].state_dict(), shallow.named_layers()[name].state_dict()
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-25)  # biases that were all but zero moved by less
+
+
+def test_a_deep_nets_other_layers_start_at_random(deep: VGG) -> None:
+    others = [layer.weight for name, layer in deep.named_layers().items() if name not in SHALLOW_LAYERS]
+    assert len(others) == 13 - 4  # convolutions of C, less those it takes from A
+    assert torch.cat([weight.flatten() for weight in others]).std().item() == pytest.approx(0.01, rel=0.05)
+
+
+@pytest.mark.parametrize("arch", ["A", "A_LRN"])
+def test_a_shallow_net_starts_at_random(experiment: Make, short: Recipe, tmp_path: Path, arch: str) -> None:
+    network, _ = experiment(arch=arch, model=PAPER).train(short, tmp_path / "file")
+    assert network.named_layers()["fc6"].weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert not (tmp_path / ".state").exists()
+
+
+def test_a_is_trained_once_for_all_nets_that_start_from_it(experiment: Make, short: Recipe, tmp_path: Path) -> None:
+    written = []
+    for arch in ("C", "D"):
+        trained(experiment(arch=arch, model=PAPER), short, tmp_path / arch)
+        written.append([(path, path.stat().st_mtime_ns) for path in tmp_path.glob(f".state/train/*/{CHECKPOINT}")])
+    assert written[0] == written[1]
+    assert len(written[0]) == 1
+
+
+def test_a_is_trained_at_the_papers_point_whatever_the_nets_own(
+    experiment: Make, short: Recipe, tmp_path: Path
+) -> None:
+    for rate in (0.02, 0.05):
+        trained(experiment(model=PAPER), replace(short, learning_rate=rate), tmp_path / str(rate))
+    assert len(list(tmp_path.glob(f".state/train/*/{CHECKPOINT}"))) == 1
+
+
+def test_people_are_told_that_a_is_trained_first(experiment: Make, short: Recipe, tmp_path: Path) -> None:
+    lines: list[str] = []
+    trained(experiment(model=PAPER, say=lines.append), short, tmp_path / "file")
+    assert [line.split(",")[0] for line in lines] == ["A", "A"]
+    assert "epoch 2/2" in lines[1]

@@ -1,0 +1,101 @@
+"""The script of the stage `train`, run in this process on a few images."""
+
+import json
+import os
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from vgg_ablation.data.pack import INDEX_COLUMNS
+from vgg_ablation.train import experiment as experiment_module
+
+SCRIPT = Path(__file__).parents[2] / "stages" / "train.py"
+STUDIES = yaml.safe_load((SCRIPT.parents[1] / "params.yaml").read_text(encoding="utf-8"))["studies"]
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict]:
+    """Work in a folder with twelve processed images of two categories, and the tuned settings of C."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"))
+    monkeypatch.setattr(sys, "argv", ["train.py", "C"])
+    before = torch.get_deterministic_debug_mode()
+
+    processed = tmp_path / "data" / "processed"
+    processed.mkdir(parents=True)
+    np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8).tofile(processed / "pixels.uint8")
+    rows = [(n, f"{n}.jpg", f"{n % 2 + 1:03d}.x", n % 2, 32, 32, 3072 * n, str(n)) for n in range(12)]
+    pd.DataFrame(rows, columns=INDEX_COLUMNS).to_csv(processed / "index.csv", index=False)
+    parts = [["train", "train", "validation", "test"][n // 2 % 4] for n in range(12)]
+    table = pd.DataFrame({"image": range(12), "path": [row[1] for row in rows], "split_0": parts})
+    table.to_csv(processed / "splits.csv", index=False)
+
+    block = json.loads(json.dumps(STUDIES["sample"]))
+    block["data"]["splits"] = 1
+    block["model"] |= {"input_side": 32, "width": 1 / 16}
+    block["train"] |= {"epochs": 2, "batch_size": 4}
+    (tmp_path / "results" / "C").mkdir(parents=True)
+    tune(learning_rate=0.01)
+    yield block
+    torch.set_deterministic_debug_mode(before)
+
+
+def tune(learning_rate: float) -> None:
+    Path("results/C/best.json").write_text(json.dumps({"learning_rate": learning_rate, "weight_decay": 5e-4}))
+
+
+def outcome(study: dict) -> dict:
+    """Run the stage, and return what it records of its only run."""
+    Path("params.yaml").write_text(yaml.safe_dump({"arch": "C", "study": "tiny", "studies": {"tiny": study}}))
+    runpy.run_path(str(SCRIPT))
+    (found,) = json.loads(Path("results/C/training.json").read_text())["runs"]
+    return found
+
+
+def test_a_run_that_diverges_is_recorded_and_does_not_end_the_stage(study: dict) -> None:
+    tune(learning_rate=1e30)
+    found = outcome(study)
+    assert (found["did_not_train"], found["reason"]) == (True, "diverged in epoch 1")
+
+
+def test_a_net_whose_start_diverges_is_recorded_and_does_not_end_the_stage(
+    study: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `init: paper`, C starts from an A that is trained at the paper's point."""
+    study["model"]["init"] = "paper"
+    monkeypatch.setattr(experiment_module, "PAPER_LEARNING_RATE", 1e30)
+    found = outcome(study)
+    assert found["did_not_train"]
+    assert "diverged" in found["reason"]
+
+
+def test_a_run_leaves_a_curve_of_its_epochs(study: dict) -> None:
+    outcome(study)
+    curves = pd.read_csv("results/C/curves.csv")
+    assert curves[["arch", "run", "epoch"]].to_numpy().tolist() == [["C", 0, 1], ["C", 0, 2]]
+
+
+def test_a_stage_run_again_writes_the_same_bytes(study: dict) -> None:
+    found = []
+    for _ in range(2):
+        outcome(study)
+        found.append({path.name: path.read_bytes() for path in Path("results/C").rglob("*") if path.is_file()})
+    assert found[0] == found[1]
+
+
+def test_a_run_trained_anew_has_the_same_weights(study: dict) -> None:
+    found = []
+    for attempt in ("one", "two"):
+        os.environ["DVC_ROOT"] = attempt  # where no checkpoint lies yet; the fixture's patch puts it back
+        outcome(study)
+        found.append(load_file("results/C/weights/run-0.safetensors"))
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
