@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
-from safetensors.torch import save_file
 
 from vgg_ablation.data.batches import RunImages
 from vgg_ablation.data.settings import DataSettings
@@ -16,9 +15,10 @@ from vgg_ablation.model.configurations import ARCHITECTURES
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.pipeline.compute import choose_compute
 from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.files import read_json, replacing, write_json, write_text
+from vgg_ablation.pipeline.files import read_json, write_json, write_text
 from vgg_ablation.pipeline.params import one_of, read_params
 from vgg_ablation.pipeline.state import locked
+from vgg_ablation.train.checkpoint import write_tensors
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.experiment import CHECKPOINT, Experiment
 from vgg_ablation.train.run import DivergedError, Recipe, at_chance
@@ -66,8 +66,7 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
         if reason:
             report.say(f"run {run + 1}/{runs} did not train: {reason}")
         outcomes.append({"run": run, "seed": run, "did_not_train": bool(reason), "reason": reason})
-        with replacing(results / "weights" / f"run-{run}.safetensors") as beside:
-            save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, beside)
+        write_tensors(results / "weights" / f"run-{run}.safetensors", network.state_dict())
 
     columns = ["arch", "run", *(field.name for field in fields(Epoch))]
     write_text(results / "curves.csv", pd.DataFrame(curves, columns=columns).to_csv(index=False))

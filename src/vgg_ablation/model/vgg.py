@@ -139,7 +139,7 @@ class LocalResponseNorm(nn.Module):
     def forward(self, activations: Tensor) -> Tensor:
         """Return the normalised activations, of the same shape and type."""
         values = activations.float()
-        root = (2 + functional.conv2d(values.square(), self.kernel).float()).rsqrt()
+        root = (2 + functional.conv2d(values.square(), self.kernel.float()).float()).rsqrt()
         return (values * root * root.sqrt()).to(activations.dtype)
 
 

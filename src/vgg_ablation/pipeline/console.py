@@ -43,7 +43,8 @@ class Task:
         # From the latest steps alone: those that a resumed stage takes over from its state take no time.
         pace = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
         left = duration(pace * (self._total - self._done))
-        print(f"{self._description} {self._done}/{self._total}: {note}{', ' if note else ''}{left} left", flush=True)
+        note = note or f"{1 / pace if pace else 0:,.0f}/s"
+        print(f"{self._description} {self._done}/{self._total}: {note}, {left} left", flush=True)
 
 
 class Stage:

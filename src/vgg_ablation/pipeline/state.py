@@ -36,7 +36,7 @@ def file_digest(path: Path) -> str:
 
 
 def repository_root() -> Path:
-    """Return the repository's root, also for an experiment that DVC runs in a temporary copy of it (`--temp`, queue)."""
+    """Return the repository's root, also where DVC runs an experiment in a temporary copy of it (`--temp`, queue)."""
     return Path(os.environ.get("DVC_ROOT", Path.cwd()))
 
 

@@ -19,14 +19,26 @@ def save(
     path: Path, network: nn.Module, optimiser: torch.optim.SGD, scaler: torch.amp.GradScaler, history: list[Epoch]
 ) -> None:
     """Write weights, momentum, the loss scale and the history so far to `path`."""
-    tensors = {_NETWORK + name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    tensors = {_NETWORK + name: tensor for name, tensor in network.state_dict().items()}
     for name, parameter in network.named_parameters():
         buffer = optimiser.state[parameter].get("momentum_buffer")
         if buffer is not None:
-            tensors[_MOMENTUM + name] = buffer.contiguous()
+            tensors[_MOMENTUM + name] = buffer
     metadata = {"history": json.dumps([asdict(epoch) for epoch in history]), "scaler": json.dumps(scaler.state_dict())}
+    write_tensors(path, tensors, metadata)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors, contiguous whatever their layout, as a safetensors file, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written (a full disk, say).
+    """
     with replacing(path) as beside:
-        save_file(tensors, beside, metadata)
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, metadata)
+        except SafetensorError as error:
+            raise OSError(f"{path}: {error}") from None
 
 
 def load(path: Path, network: nn.Module, optimiser: torch.optim.SGD, scaler: torch.amp.GradScaler) -> list[Epoch]:

@@ -1,0 +1,53 @@
+"""What the README says of the studies and of the last report is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vgg_ablation.data.archive import OFFICIAL_SIZE, SAMPLE_PER_CATEGORY
+from vgg_ablation.data.sample import CATEGORIES
+from vgg_ablation.report.readme import with_excerpt
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+STUDIES = yaml.safe_load((ROOT / "params.yaml").read_text())["studies"]
+
+
+def study_row(study: str) -> str:
+    (row,) = re.findall(rf"^\| `{study}` \|.*$", README, re.MULTILINE)
+    return row
+
+
+def test_excerpt_is_that_of_the_committed_report():
+    assert with_excerpt(README, (ROOT / "reports/ablation.md").read_text()) == README
+
+
+def test_excerpt_needs_its_markers():
+    with pytest.raises(ValueError, match="markers"):
+        with_excerpt("# no markers", (ROOT / "reports/ablation.md").read_text())
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_table_of_studies_gives_the_settings(study):
+    row, settings = study_row(study), STUDIES[study]
+    assert re.search(r"(\d+) runs", row)[1] == str(settings["data"]["splits"])  # pyright: ignore[reportOptionalSubscript]
+    assert f"{settings['tune']['trials']} trials a net" in row
+    assert f"{settings['model']['input_side']}-pixel crops" in row
+    assert ("width 1/4" in row) == (settings["model"]["width"] == 0.25)
+    assert (f"of {settings['train']['epochs']} epochs" in row) == (study == "caltech256")
+
+
+def test_sample_is_as_large_as_said():
+    assert f"{len(CATEGORIES) * SAMPLE_PER_CATEGORY:,} rendered solids of {len(CATEGORIES)} categories" in study_row(
+        "sample"
+    )
+    assert f"{OFFICIAL_SIZE / 1e9:.1f} GB" in study_row("office10")
+
+
+def test_stages_that_the_readme_types_exist():
+    for script in re.findall(r"python (stages/\w+\.py)", README):
+        assert (ROOT / script).exists()
+    for target in re.findall(r"`make (\w+)", README):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
