@@ -5,9 +5,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from vgg_ablation.data.pixels import Pixels
 from vgg_ablation.pipeline.console import Stage
+
+settings.register_profile("any machine", deadline=None)  # a busy one may pause within an example
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

@@ -56,6 +56,7 @@ class Repository:
         """Run a command in it, with its own copy of the package and this environment's programs."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "PYTHONPATH": str(self.folder / "src"), "COLUMNS": "200"}
+        environment["OMP_NUM_THREADS"] = "1"  # tiny nets gain nothing from more, and lose much where cores are shared
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         return Finished(done.returncode, done.stdout, done.stderr)
 

@@ -104,8 +104,17 @@ def test_the_time_left_is_that_of_the_latest_steps(capsys: Text, clock: Callable
     with Stage("train A").task("epoch", 200) as task:
         for step in range(150):
             clock(0 if step < 100 else 6)
-            task.advance()
-    assert capsys.readouterr().out.splitlines()[-1] == "train A: epoch 150/200: 5:00 min left"
+            task.advance("loss 1.5")
+    assert capsys.readouterr().out.splitlines()[-1] == "train A: epoch 150/200: loss 1.5, 5:00 min left"
+
+
+def test_a_step_without_a_note_says_how_many_there_are_in_a_second(
+    capsys: Text, clock: Callable[[float], None]
+) -> None:
+    with Stage("preprocess").task("packing", 100) as task:
+        clock(0.25)
+        task.advance()
+    assert capsys.readouterr().out == "preprocess: packing 1/100: 4/s, 25 s left\n"
 
 
 def test_a_quiet_task_prints_no_more_than_a_line_in_its_pause(capsys: Text, clock: Callable[[float], None]) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -150,12 +150,15 @@ def test_a_damaged_file_counts_as_none(saved: Path, damage: Callable[[Path], Non
     assert same(run.weights, Run(1).weights)
 
 
-def test_a_failure_while_saving_keeps_the_checkpoint_before(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), SafetensorError("I/O error: No space left")])
+def test_a_failure_while_saving_is_an_os_error_and_keeps_the_checkpoint_before(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     before = saved.read_bytes()
 
     def fail(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
         path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(checkpoint, "save_file", fail)
     with pytest.raises(OSError, match="No space"):

@@ -2,9 +2,12 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.run import DivergedError
@@ -224,6 +227,16 @@ def test_a_search_interrupted_again_and_again_goes_on(run: Search, uninterrupted
         with pytest.raises(Interrupted):
             run(cut_off_in(trial, 1))
     assert run() == uninterrupted
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_trial_that_was_cut_off_is_not_left_running(run: Search, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(cut_off_in(1, 1), trials=2)
+    run(trials=2)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
+    states = [trial.state.name for trial in optuna.load_study(study_name="search", storage=storage).trials]
+    assert states == ["COMPLETE", "FAIL", "COMPLETE"]
 
 
 def test_a_search_ended_between_two_trials_goes_on(tmp_path: Path, uninterrupted: list[Outcome]) -> None:

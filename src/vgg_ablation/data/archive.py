@@ -53,8 +53,8 @@ class Member:
 def obtain(source: str, destination: Path, stage: Stage) -> None:
     """Bring the archive that `source` names to `destination`, whole or not at all.
 
-    `source` is `sample`, `caltech256`, or the path or http(s) address of a tar, or the path of a folder, in the official
-    layout; relative paths are from the repository's root.
+    `source` is `sample`, `caltech256`, or the path or http(s) address of a tar, or the path of a folder, in the
+    official layout; relative paths are from the repository's root.
 
     Raises:
         StageError: nothing is there, the network does not answer, or what is there is no whole tar in that layout.

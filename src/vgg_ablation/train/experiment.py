@@ -46,6 +46,7 @@ class Experiment:
                 "split": hashlib.sha256(b"/".join(split)).hexdigest(),
                 "source": source_digest("data", "model", "train"),
                 **self.compute.names,
+                "threads": torch.get_num_threads(),  # they decide how sums are grouped, and so the last digits
                 **determinants,
             },
         )
