@@ -1,5 +1,6 @@
 """Decode, rescale, pack and split the archive's images: `python stages/preprocess.py`."""
 
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ from vgg_ablation.data.contact_sheet import write_contact_sheet
 from vgg_ablation.data.pack import INDEX_FILE, choose_members, pack
 from vgg_ablation.data.pixels import Pixels
 from vgg_ablation.data.settings import DataSettings
-from vgg_ablation.data.splits import SPLITS_FILE, count_parts, draw_splits
+from vgg_ablation.data.splits import SPLITS_FILE, count_parts, draw_splits, require_enough
 from vgg_ablation.pipeline.console import stage
 from vgg_ablation.pipeline.files import write_json, write_text
 from vgg_ablation.pipeline.params import read_params
@@ -21,8 +22,9 @@ PROCESSED = Path("data/processed")
 with stage("preprocess") as report:
     settings = read_params().section("data", DataSettings)
     chosen = choose_members(members(ARCHIVE), settings.categories, clutter=settings.clutter)
+    require_enough(Counter(member.category for member in chosen), settings.train_per_class)  # before the long work
     counts = pack(ARCHIVE, chosen, settings.side, PROCESSED, report)
-    index = pd.read_csv(PROCESSED / INDEX_FILE)
+    index = pd.read_csv(PROCESSED / INDEX_FILE, dtype={"path": str, "category": str})
     splits = draw_splits(index, settings)
     write_text(PROCESSED / SPLITS_FILE, splits.to_csv(index=False))
     write_contact_sheet(PROCESSED / "contact-sheet.jpg", Pixels.open(PROCESSED), index)

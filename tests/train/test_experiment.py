@@ -84,6 +84,13 @@ def test_an_image_that_changes_parts_makes_it_other_work(experiment: Make, image
     assert experiment(images=moved).folder("train") != experiment().folder("train")
 
 
+def test_another_number_of_threads_makes_it_other_work(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They decide how sums are grouped, and so the last digits."""
+    before = experiment().folder("train")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    assert experiment().folder("train") != before
+
+
 def test_changed_source_makes_it_other_work(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     before = experiment().folder("train")
     monkeypatch.setattr(experiment_module, "source_digest", lambda *folders: "/".join(folders))

@@ -11,7 +11,6 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pooch
 
@@ -64,7 +63,7 @@ def obtain(source: str, destination: Path, stage: Stage) -> None:
             _render(beside, stage)
         elif source == "caltech256":
             _download(OFFICIAL_ADDRESS, f"sha256:{OFFICIAL_SHA256}", beside, stage)
-        elif urlsplit(source).scheme in ("http", "https"):
+        elif source.startswith(("http://", "https://")):
             _download(source, None, beside, stage)
         elif (path := repository_root() / source).is_dir():
             _gather(path, beside, stage)
@@ -91,6 +90,8 @@ def members(archive: Path, *, named: str | None = None) -> list[Member]:
     try:
         with tarfile.open(archive, "r:") as tar:
             for info in tar:
+                if info.size < 0:  # its header would be read again and again (CVE-2025-8194)
+                    raise StageError(f"{label}: names a file of {info.size} bytes; fetch it again")
                 place = _PLACE.search(info.name)
                 if not info.isreg() or place is None:
                     continue
@@ -99,10 +100,14 @@ def members(archive: Path, *, named: str | None = None) -> list[Member]:
                     raise StageError(f"{label}: names {path} twice")
                 found[path] = Member(path, place["category"], info.offset_data, info.size)
             end = tar.offset
+        with archive.open("rb") as file:
+            file.seek(end)
+            # tarfile takes a cut between two files, and a damaged header, for the end; a block of zeros is the end.
+            whole = file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
     except tarfile.TarError as error:
         raise StageError(f"{label}: not a whole, uncompressed tar ({error}); fetch it again") from None
-    if end > archive.stat().st_size:
-        raise StageError(f"{label}: cut short at {archive.stat().st_size:,} bytes; fetch it again")
+    if not whole:
+        raise StageError(f"{label}: cut short or damaged at byte {end:,}; fetch it again")
     return [found[path] for path in sorted(found)]
 
 
@@ -118,9 +123,11 @@ def _download(address: str, known_hash: str | None, destination: Path, stage: St
     try:
         fetcher.fetch(destination.name, downloader=downloader)  # pyright: ignore[reportArgumentType]
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
-        reason = " ".join(str(error).split())
+        # Of a connection that failed, what failed at the bottom; of other errors, their text.
+        cause = getattr(error.args[0] if error.args else None, "reason", error)
+        reason = " ".join(str(cause).split()).rsplit("): ", 1)[-1]
         raise StageError(
-            f"{address} could not be fetched in {ATTEMPTS} attempts ({reason[:200]}); fetch it by other means and "
+            f"{address} could not be fetched in {ATTEMPTS} attempts ({reason}); fetch it by other means and "
             f"name the file: dvc exp run -S studies.STUDY.data.source=PATH"
         ) from None
     if expected and destination.stat().st_size != expected:
@@ -143,7 +150,7 @@ def _gather(folder: Path, destination: Path, stage: Stage) -> None:
 
 def _write_tar(destination: Path, files: Iterator[tuple[str, bytes]], wrote: Callable[[], None]) -> None:
     """Write `files` as a tar whose bytes depend on their names and contents alone: no owners, no times."""
-    with tarfile.open(destination, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with tarfile.open(destination, "w", format=tarfile.PAX_FORMAT) as tar:
         for name, content in files:
             info = tarfile.TarInfo(name)
             info.size = len(content)

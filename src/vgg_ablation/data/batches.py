@@ -44,8 +44,8 @@ class Colour:
         covariance = products / count / 255**2 - torch.outer(mean, mean)
         eigenvalues, components = torch.linalg.eigh(covariance)
         # A component's sign is free; fix it, so that all platforms draw the same shifts from a seed.
-        components *= torch.sign(components.sum(0))
-        deviation = covariance.diagonal().sqrt().clamp(min=1 / 255)
+        components *= torch.where(components.sum(0) < 0, -1.0, 1.0)
+        deviation = covariance.diagonal().clamp(min=1 / 255**2).sqrt()
         return cls(mean.float(), deviation.float(), (components * eigenvalues).float())
 
 

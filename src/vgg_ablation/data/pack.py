@@ -24,6 +24,7 @@ PIXELS_FILE = "pixels.uint8"
 INDEX_FILE = "index.csv"
 EXCLUDED_FILE = "excluded.csv"
 
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
 LARGEST_IMAGE = 100_000_000  # pixels, as it is or rescaled; the largest of Caltech-256 has about 40 million
 _AT_ONCE = 64  # images decoded but not yet written: bounds the memory
 
@@ -72,7 +73,7 @@ def decode(content: bytes, side: int) -> Decoded:
         UnusableError: it is no image, is damaged or cut short, or is larger than `LARGEST_IMAGE`.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             scale = side / min(image.size)
             width, height = (max(side, round(length * scale)) for length in image.size)
             if max(width * height, image.width * image.height) > LARGEST_IMAGE:
@@ -80,7 +81,8 @@ def decode(content: bytes, side: int) -> Decoded:
             greyscale = image.mode in ("1", "L", "LA", "I", "I;16")
             # A JPEG decodes straight to a half, quarter or eighth; twice the size wanted leaves the filter its say.
             image.draft(None, (2 * width, 2 * height))
-            rgb = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+            eight = image.point(lambda value: value / 256, "L") if image.mode.startswith("I;16") else image
+            rgb = eight.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
     except Image.UnidentifiedImageError:
         raise UnusableError("not an image") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -125,6 +127,8 @@ def pack(archive: Path, chosen: list[Member], side: int, folder: Path, stage: St
             packed.write(result.pixels.data)
             offset += result.pixels.size
             greyscale += result.greyscale
+    if empty := labels.keys() - {row[2] for row in rows}:
+        raise StageError(f"category {min(empty)} has no usable image; leave it out of data.categories")
     write_text(folder / INDEX_FILE, pd.DataFrame(rows, columns=INDEX_COLUMNS).to_csv(index=False))
     write_text(folder / EXCLUDED_FILE, pd.DataFrame(excluded, columns=["path", "reason"]).to_csv(index=False))
     kinds = Counter(_kind(reason) for _, reason in excluded)

@@ -29,7 +29,7 @@ class Pixels:
     @classmethod
     def open(cls, folder: Path) -> "Pixels":
         """Open what `preprocess` wrote to `folder`; the pixels are mapped from the disk, not read."""
-        index = pd.read_csv(folder / INDEX_FILE)
+        index = pd.read_csv(folder / INDEX_FILE, dtype={"path": str, "category": str})
         path = folder / PIXELS_FILE
         flat = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
         # Copies, because pandas hands out read-only arrays.

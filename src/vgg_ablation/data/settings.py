@@ -2,7 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _all_or_names(value: object) -> object:
+    if value == "all":
+        return value
+    if not isinstance(value, list | tuple) or len(value) < 2 or not all(isinstance(name, str) for name in value):
+        raise ValueError("all, or a list of two names or more")
+    if twice := sorted({name for name in value if value.count(name) > 1}):
+        raise ValueError(f"names without repetition ({twice[0]} is listed twice)")
+    return value
 
 
 class DataSettings(BaseModel):
@@ -12,7 +22,7 @@ class DataSettings(BaseModel):
 
     source: Annotated[str, Field(min_length=1)]
     """`sample`, `caltech256`, or the path or address of a tar or folder in the official layout."""
-    categories: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=2)]
+    categories: Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_all_or_names)]
     """`all`, or names with or without their number: `backpack` or `003.backpack`."""
     clutter: bool
     """Whether 257.clutter, which shows no object, is a class."""
@@ -31,10 +41,3 @@ class DataSettings(BaseModel):
     def validation_per_class(self) -> int:
         """Validation images a category: at least one, and at least one is left to train on."""
         return min(max(1, round(self.train_per_class * self.validation_fraction)), self.train_per_class - 1)
-
-    @model_validator(mode="after")
-    def _no_category_twice(self) -> "DataSettings":
-        twice = sorted({name for name in self.categories if self.categories.count(name) > 1})
-        if self.categories != "all" and twice:
-            raise ValueError(f"categories without repetition ({twice[0]} is listed twice)")
-        return self

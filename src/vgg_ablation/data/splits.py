@@ -1,5 +1,6 @@
 """Random splits of each category into training, validation and test images (appendix B)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,20 @@ SPLITS_FILE = "splits.csv"
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
 
 
+def require_enough(images: Mapping[str, int], train_per_class: int) -> None:
+    """Check the number of images of each category.
+
+    Raises:
+        StageError: a category has too few to leave one for the test.
+    """
+    for category, count in images.items():
+        if count <= train_per_class:
+            raise StageError(
+                f"category {category} has {count} usable images; data.train_per_class = {train_per_class} needs at "
+                f"least {train_per_class + 1}, one of them to test on"
+            )
+
+
 def draw_splits(index: pd.DataFrame, settings: DataSettings) -> pd.DataFrame:
     """Return the table of splits: columns `image`, `path`, and `split_0` ... with the part each image falls in.
 
@@ -19,17 +34,13 @@ def draw_splits(index: pd.DataFrame, settings: DataSettings) -> pd.DataFrame:
     of fewer categories or more splits keeps the draws it had.
 
     Raises:
-        StageError: a category has too few images to leave one for the test.
+        StageError: as `require_enough`.
     """
+    require_enough({str(name): len(rows) for name, rows in index.groupby("category")}, settings.train_per_class)
     table = index[["image", "path"]].copy()
     for split in range(settings.splits):
         parts = pd.Series(TEST, index=index.index)
         for category, rows in index.groupby("category", sort=True).groups.items():
-            if len(rows) <= settings.train_per_class:
-                raise StageError(
-                    f"category {category} has {len(rows)} usable images; data.train_per_class = "
-                    f"{settings.train_per_class} needs at least {settings.train_per_class + 1}, one of them to test on"
-                )
             number = int(str(category).split(".")[0])
             drawn = np.random.default_rng([settings.seed, split, number]).permutation(len(rows))
             parts.loc[rows[drawn[: settings.train_per_class]]] = TRAIN

@@ -36,7 +36,8 @@ def choose_compute() -> Compute:
     """
     # cuBLAS is deterministic only with a fixed workspace, and reads this when it is first used.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    # The same switch as use_deterministic_algorithms, which would import the compiler: seconds in every stage.
+    torch.set_deterministic_debug_mode("error")
     # Filling fresh memory guards against reading it unwritten, which costs a pass over each tensor and buys us nothing.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     if torch.cuda.is_available():

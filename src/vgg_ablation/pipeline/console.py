@@ -43,8 +43,8 @@ class Task:
         # From the latest steps alone: those that a resumed stage takes over from its state take no time.
         pace = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
         left = duration(pace * (self._total - self._done))
-        note = note or f"{1 / pace if pace else 0:,.0f}/s"
-        print(f"{self._description} {self._done}/{self._total}: {note}, {left} left", flush=True)
+        rate = f"{1 / pace:.3g}/s" if pace else "at once"
+        print(f"{self._description} {self._done}/{self._total}: {note or rate}, {left} left", flush=True)
 
 
 class Stage:
@@ -52,7 +52,7 @@ class Stage:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.console = Console(highlight=False, soft_wrap=True, emoji=False)
         self._started = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -87,7 +87,7 @@ def stage(name: str) -> Iterator[Stage]:
         _fail(name, str(error))
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        _fail(name, f"{error.strerror or error}{where}")
+        _fail(name, f"{error.strerror or str(error) or type(error).__name__}{where}")
     except KeyboardInterrupt:
         print(f"{name}: interrupted; the next run goes on from here", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -95,10 +95,12 @@ def stage(name: str) -> Iterator[Stage]:
 
 def duration(seconds: float) -> str:
     """Return `seconds` as people say it: `0.4 s`, `12 s`, `3:20 min`, `2:05:00 h`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    text = str(timedelta(seconds=round(seconds)))
-    return f"{text} h" if seconds >= 3600 else f"{text.removeprefix('0:').removeprefix('0')} min"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if (whole := round(seconds)) < 60:
+        return f"{whole} s"
+    text = str(timedelta(seconds=whole))
+    return f"{text} h" if whole >= 3600 else f"{text.removeprefix('0:').removeprefix('0')} min"
 
 
 def _fail(name: str, message: str) -> None:

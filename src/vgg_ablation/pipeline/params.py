@@ -51,7 +51,7 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SettingsError(f"{path} is not here; run from the repository's root") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or not isinstance(values.get("studies"), dict):
         raise SettingsError(f"{path}: studies = missing; allowed: a mapping from study names to settings")
@@ -60,7 +60,7 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
             f"{path}: {unknown[0]} is not a setting; {_allowed(unknown[0], ['arch', 'study', 'studies'])}"
         )
     study = values.get("study")
-    block = values["studies"].get(study)
+    block = values["studies"].get(study) if isinstance(study, str | int) else None
     if not isinstance(block, dict):
         raise SettingsError(f"{path}: study = {study!r}; {_allowed(study, map(str, values['studies']))}")
     return Params(arch=str(values.get("arch")), study=str(study), block=block)

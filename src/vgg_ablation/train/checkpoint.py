@@ -50,15 +50,20 @@ def load(path: Path, network: nn.Module, optimiser: torch.optim.SGD, scaler: tor
         return []
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError:
+        history = [Epoch(**row) for row in json.loads(metadata["history"])]
+        loss_scale = json.loads(metadata["scaler"])
+    except (SafetensorError, KeyError, TypeError, ValueError):
         return []
     weights = {name.removeprefix(_NETWORK): value for name, value in tensors.items() if name.startswith(_NETWORK)}
+    own = network.state_dict()
+    if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in own.items()}:
+        return []
     network.load_state_dict(weights)
     for name, parameter in network.named_parameters():
         if (buffer := tensors.get(_MOMENTUM + name)) is not None:
             # A copy in the parameter's own memory layout: the fused optimiser walks both together.
             optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
-    scaler.load_state_dict(json.loads(metadata["scaler"]))
-    return [Epoch(**row) for row in json.loads(metadata["history"])]
+    scaler.load_state_dict(loss_scale)
+    return history

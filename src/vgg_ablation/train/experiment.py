@@ -57,9 +57,12 @@ class Experiment:
         With `init: paper`, B to E start from a trained A (section 3.1); see `_trained_shallow`.
         """
         network = self._random_network()
+        return network, self._from_start(network, recipe, checkpoint_file)
+
+    def _from_start(self, network: VGG, recipe: Recipe, checkpoint_file: Path) -> Iterator[Epoch]:
         if self.model.init == _STARTS_FROM_A and self.arch not in _SHALLOW:
             copy_from_shallow(network, self._trained_shallow(recipe))
-        return network, self._epochs(network, recipe, checkpoint_file)
+        yield from self._epochs(network, recipe, checkpoint_file)
 
     def _random_network(self) -> VGG:
         torch.manual_seed(derive_seed(self.run, "weights"))

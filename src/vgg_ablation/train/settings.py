@@ -11,7 +11,7 @@ PAPER_WEIGHT_DECAY = 5e-4
 class TrainSettings(BaseModel):
     """Section `train` of a study: what every net shares; learning rate and weight decay are each net's own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: Annotated[int, Field(ge=1)]
     """Passes over the training images (section 3.1: 74)."""
@@ -31,7 +31,7 @@ class TrainSettings(BaseModel):
 class SearchRange(BaseModel):
     """The two ends of a log-uniform range."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     low: Annotated[float, Field(gt=0)]
     """Smallest value, inclusive."""
@@ -48,7 +48,7 @@ class SearchRange(BaseModel):
 class TuneSettings(BaseModel):
     """Section `tune` of a study: the same budget and the same space for every net."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     trials: Annotated[int, Field(ge=1)]
     """Trials a net, pruned and diverged ones included."""

@@ -65,7 +65,7 @@ def search(objective: Objective, classes: int, settings: TuneSettings, journal: 
         )  # fmt: skip
     for cut_off in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(cut_off.number, state=TrialState.FAIL)
-    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))[: settings.trials]
     for number, trial in enumerate(finished):
         yield _outcome(number, trial)
     ranges = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay}
