@@ -10,8 +10,9 @@ SET_UP := .venv/.set-up
 reproduce: $(SET_UP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 
+# One thread a process: the nets of the tests are tiny, and the tests run side by side.
 test: $(SET_UP)
-	PATH="$(CURDIR)/$(BIN):$$PATH" pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest
 
 lint: $(SET_UP)
 	$(BIN)/ruff check .

@@ -1,15 +1,12 @@
 """A copy of this repository in a temporary folder, with a study that takes seconds a net."""
 
-import os
-import re
 import shutil
 import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from repository import Repository
 
 from vgg_ablation.data import archive
 from vgg_ablation.data.sample import render_sample
@@ -30,52 +27,6 @@ TINY = {
     },
     "evaluate": {"protocols": ["centre", "dense"]},
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a command printed, and how it ended."""
-
-    status: int
-    output: str
-    errors: str
-
-    @property
-    def stages(self) -> list[str]:
-        """The stages that DVC ran, in order, without the name of their file."""
-        return re.findall(r"^Running stage '(?:stages/dvc\.yaml:)?([^']+)'", self.output, re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Repository:
-    """A git and DVC repository in a temporary folder."""
-
-    folder: Path
-
-    def run(self, *command: str) -> Finished:
-        """Run a command in it, with its own copy of the package and this environment's programs."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(self.folder / "src"), "COLUMNS": "200"}
-        environment["OMP_NUM_THREADS"] = "1"  # tiny nets gain nothing from more, and lose much where cores are shared
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-        return Finished(done.returncode, done.stdout, done.stderr)
-
-    def succeed(self, *command: str) -> Finished:
-        """Run a command that must end with status 0."""
-        done = self.run(*command)
-        assert done.status == 0, f"{' '.join(command)}\n{done.output}\n{done.errors}"
-        return done
-
-    def clone(self, folder: Path) -> "Repository":
-        """Return a fresh clone of what is committed: no results, no cache, no state."""
-        subprocess.run(["git", "clone", "--quiet", str(self.folder), str(folder)], check=True)
-        return Repository(folder)
-
-    def snapshot(self) -> dict[str, bytes]:
-        """The bytes of params, locks, results and reports."""
-        files = [self.folder / "params.yaml", *self.folder.glob("**/dvc.lock")]
-        files += [path for name in ("data", "results", "reports") for path in (self.folder / name).rglob("*")]
-        return {str(path.relative_to(self.folder)): path.read_bytes() for path in files if path.is_file()}
 
 
 @pytest.fixture(scope="session")
