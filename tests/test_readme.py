@@ -15,6 +15,9 @@ README = (ROOT / "README.md").read_text()
 STUDIES = yaml.safe_load((ROOT / "params.yaml").read_text())["studies"]
 
 
+WIDTHS = {"width 1/8": 0.125, "width 1/4": 0.25, "the paper's": 1.0}
+
+
 def study_row(study: str) -> str:
     (row,) = re.findall(rf"^\| `{study}` \|.*$", README, re.MULTILINE)
     return row
@@ -35,7 +38,9 @@ def test_table_of_studies_gives_the_settings(study):
     assert re.search(r"(\d+) runs", row)[1] == str(settings["data"]["splits"])  # pyright: ignore[reportOptionalSubscript]
     assert f"{settings['tune']['trials']} trials a net" in row
     assert f"{settings['model']['input_side']}-pixel crops" in row
-    assert ("width 1/4" in row) == (settings["model"]["width"] == 0.25)
+    width = next((width for text, width in WIDTHS.items() if text in row))
+    assert settings["model"]["width"] == width
+    assert ("batch normalisation" in row) == settings["model"]["batch_norm"]
     assert (f"of {settings['train']['epochs']} epochs" in row) == (study == "caltech256")
 
 
