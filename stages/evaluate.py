@@ -17,6 +17,7 @@ from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.pipeline.compute import choose_compute
 from vgg_ablation.pipeline.console import stage
+from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.pipeline.files import read_json, replacing, write_json
 from vgg_ablation.pipeline.params import one_of, read_params
 
@@ -41,7 +42,11 @@ with stage(" ".join(["evaluate", *sys.argv[1:]])) as report:
             images = RunImages.open(PROCESSED, run, model.input_side, compute.device)
             classes = len(images.batches.pixels.categories)
             network = VGG(arch, classes, **model.model_dump())
-            network.load_state_dict(load_file(results / "weights" / f"run-{run}.safetensors"))
+            weights = results / "weights" / f"run-{run}.safetensors"
+            try:
+                network.load_state_dict(load_file(weights))
+            except RuntimeError:
+                raise StageError(f"{weights}: of another net than the settings describe; run train again") from None
             network.to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             labels = images.batches.pixels.labels[images.test]
             arrays |= {f"run_{run}_images": images.test.numpy(), f"run_{run}_labels": labels.numpy()}

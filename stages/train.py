@@ -11,6 +11,7 @@ import pandas as pd
 
 from vgg_ablation.data.batches import RunImages
 from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.data.splits import TRAIN, images_in, read_splits
 from vgg_ablation.model.configurations import ARCHITECTURES
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.pipeline.compute import choose_compute
@@ -25,6 +26,7 @@ from vgg_ablation.train.run import DivergedError, Recipe, at_chance
 from vgg_ablation.train.settings import TrainSettings
 
 PROCESSED = Path("data/processed")
+_INSTANT = 1e-3  # seconds; an epoch that comes sooner was taken over from the checkpoint
 
 with stage(" ".join(["train", *sys.argv[1:]])) as report:
     one_of("arch", arch := "".join(sys.argv[1:]), ARCHITECTURES)
@@ -40,6 +42,7 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
     curves: list[dict[str, object]] = []
     outcomes: list[dict[str, object]] = []
     training_images = 0
+    images_in(read_splits(PROCESSED), runs - 1, TRAIN)  # all splits are there, before the long work
     for run in range(runs):
         images = RunImages.open(PROCESSED, run, model.input_side, compute.device)
         training_images = len(images.training)
@@ -54,15 +57,19 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
             try:
                 for last in epochs:
                     seconds, began = time.perf_counter() - began, time.perf_counter()
+                    resumed = seconds < _INSTANT
+                    pace = "from the checkpoint" if resumed else f"{training_images / seconds:,.0f} images/s"
                     task.advance(
                         f"loss {last.train_loss:.3f}, validation {last.validation_accuracy:.1f} %, "
-                        f"lr {last.learning_rate:.1e}, {training_images / seconds:,.0f} images/s"
+                        f"lr {last.learning_rate:.1e}, {pace}"
                     )
                     curves.append({"arch": arch, "run": run, **asdict(last)})
             except DivergedError as error:
-                reason = f"diverged in epoch {error.args[0]}"
+                reason = str(error)
         if last is not None and not reason and at_chance(last.train_loss, classes):
-            reason = f"at chance: training loss {last.train_loss:.3f} against ln K = {math.log(classes):.3f}"
+            reason = (
+                f"no better than chance: training loss {last.train_loss:.3f} against ln K = {math.log(classes):.3f}"
+            )
         if reason:
             report.say(f"run {run + 1}/{runs} did not train: {reason}")
         outcomes.append({"run": run, "seed": run, "did_not_train": bool(reason), "reason": reason})

@@ -131,3 +131,9 @@ def test_the_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     table = draw_splits(index_of(named([6, 7])), settings())
     table.to_csv(tmp_path / "splits.csv", index=False)
     pd.testing.assert_frame_equal(read_splits(tmp_path), table)
+
+
+def test_a_split_that_was_not_drawn_is_asked_for_in_words() -> None:
+    table = pd.DataFrame({"image": [0], "split_0": [TRAIN]})
+    with pytest.raises(StageError, match="has no split 1"):
+        images_in(table, 1, TRAIN)

@@ -30,8 +30,8 @@ def require_enough(images: Mapping[str, int], train_per_class: int) -> None:
 def draw_splits(index: pd.DataFrame, settings: DataSettings) -> pd.DataFrame:
     """Return the table of splits: columns `image`, `path`, and `split_0` ... with the part each image falls in.
 
-    A category's draw depends on the seed, the split's number and the category's official number alone, so that a study
-    of fewer categories or more splits keeps the draws it had.
+    A category's draw depends on the seed, the split's number, the category's official number and its number of usable
+    images alone, so that a study of other categories or more splits keeps it.
 
     Raises:
         StageError: as `require_enough`.
@@ -56,7 +56,15 @@ def count_parts(splits: pd.DataFrame) -> dict[str, int]:
 
 
 def images_in(splits: pd.DataFrame, split: int, part: str) -> np.ndarray:
-    """Return the numbers of the images of `part` in split number `split`, ascending, int64."""
+    """Return the numbers of the images of `part` in split number `split`, ascending, int64.
+
+    Raises:
+        StageError: there is no such split.
+    """
+    if f"split_{split}" not in splits:
+        raise StageError(
+            f"{SPLITS_FILE} has no split {split}: it was made with fewer data.splits; run preprocess again"
+        )
     return splits.loc[splits[f"split_{split}"] == part, "image"].to_numpy(np.int64)
 
 

@@ -1,8 +1,8 @@
 """State for resuming, outside DVC's outputs (which DVC deletes before a stage runs).
 
-Each piece of work has a folder under `.state/` in the repository's root, named by a hash of everything that
-determines its result: settings, seeds, the data's digest, the source code, the library's version, the device. A folder
-found is therefore always the same work begun earlier, and may be deleted at any time at the price of that work.
+Each piece of work has a folder under `.state/` in the repository's root, named by a hash of everything that determines
+its result: settings, seeds, the images' digest, the source code, the libraries' versions, the device. A folder found is
+therefore always the same work begun earlier, and may be deleted at any time at the price of that work.
 """
 
 import hashlib
@@ -45,7 +45,8 @@ def state_folder(kind: str, determinants: Mapping[str, object]) -> Path:
 
     The determinants must be JSON values; they are written into the folder too, for people who look.
     """
-    text = json.dumps({**determinants, "torch": version("torch")}, indent=2, sort_keys=True)
+    versions = {name: version(name) for name in ("torch", "optuna", "pillow")}
+    text = json.dumps({**determinants, "versions": versions}, indent=2, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:24]
     folder = repository_root() / ".state" / kind / key
     folder.mkdir(parents=True, exist_ok=True)

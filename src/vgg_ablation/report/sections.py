@@ -200,7 +200,7 @@ def tuning(study: Study) -> Section:
         for setting in net.tuned.at_edge
     ]
     if any(net.tuned.diverged or net.tuned.at_chance for net in nets):
-        notes.append("Trials that diverged or stayed at chance are counted among the complete and pruned ones too.")
+        notes.append("Trials that diverged or ended at chance are counted among the complete and pruned ones too.")
     return Section("tuning", "Tuning", (text,), (tables.tuning_table(nets),), tuple(notes))
 
 
@@ -221,7 +221,9 @@ def untrained(nets: Sequence[Net]) -> Section:
         text = "Every run trained." if runs > 1 else "The run trained."
     trials = sum(net.tuned.trials for net in nets)
     diverged, at_chance = sum(net.tuned.diverged for net in nets), sum(net.tuned.at_chance for net in nets)
-    of_trials = f"Of the search's {count(trials, 'trial')}, {diverged} diverged and {at_chance} stayed at chance."
+    of_trials = (
+        f"Of the search's {count(trials, 'trial')}, {diverged} diverged and {at_chance} were at chance when they ended."
+    )
     table = tables.untrained_table(nets)
     return Section("untrained", "What did not train", (f"{text} {of_trials}",), (table,) if table else ())
 

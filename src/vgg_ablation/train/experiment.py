@@ -13,7 +13,7 @@ from vgg_ablation.model.vgg import VGG, copy_from_shallow
 from vgg_ablation.pipeline.compute import Compute
 from vgg_ablation.pipeline.state import locked, source_digest, state_folder
 from vgg_ablation.train.epoch import Epoch
-from vgg_ablation.train.run import Recipe, derive_seed, train
+from vgg_ablation.train.run import DivergedError, Recipe, derive_seed, train
 from vgg_ablation.train.settings import PAPER_LEARNING_RATE, PAPER_WEIGHT_DECAY
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -44,7 +44,7 @@ class Experiment:
                 "model": self.model.model_dump(),
                 "images": self.images.batches.pixels.digest,
                 "split": hashlib.sha256(b"/".join(split)).hexdigest(),
-                "source": source_digest("data", "model", "train"),
+                "source": source_digest("data", "model", "pipeline", "train"),
                 **self.compute.names,
                 "threads": torch.get_num_threads(),  # they decide how sums are grouped, and so the last digits
                 **determinants,
@@ -78,13 +78,19 @@ class Experiment:
     def _trained_shallow(self, recipe: Recipe) -> VGG:
         """Return net A trained on the same images and seed at the paper's point, as A's own is not known here.
 
-        It is trained once, by whichever net needs it first. An A that diverges passes DivergedError on.
+        It is trained once for a split and a number of epochs, by whichever net needs it first.
+
+        Raises:
+            DivergedError: that A diverged.
         """
         shallow = replace(self, arch="A")
         point = replace(recipe, learning_rate=PAPER_LEARNING_RATE, weight_decay=PAPER_WEIGHT_DECAY)
         network = shallow._random_network()  # noqa: SLF001 - of the same class
         folder = shallow.folder("train", recipe=asdict(point))
         with locked(folder, self.say):
-            for epoch in shallow._epochs(network, point, folder / CHECKPOINT):  # noqa: SLF001
-                self.say(f"A, to start from: epoch {epoch.epoch}/{point.epochs}, loss {epoch.train_loss:.3f}")
+            try:
+                for epoch in shallow._epochs(network, point, folder / CHECKPOINT):  # noqa: SLF001
+                    self.say(f"A, to start from: epoch {epoch.epoch}/{point.epochs}, loss {epoch.train_loss:.3f}")
+            except DivergedError as error:
+                raise DivergedError(error.epoch, net="A, to start from,") from None
         return network

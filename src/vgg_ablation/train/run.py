@@ -24,7 +24,11 @@ _CHECKPOINT_EVERY = 30.0  # seconds
 
 
 class DivergedError(Exception):
-    """The loss is no longer a finite number; the argument is the epoch."""
+    """The loss is no longer a finite number; the message says in which epoch."""
+
+    def __init__(self, epoch: int, *, net: str = "") -> None:
+        super().__init__(f"{net} diverged in epoch {epoch}".strip())
+        self.epoch = epoch
 
 
 @dataclass(frozen=True)

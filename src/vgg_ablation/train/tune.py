@@ -101,7 +101,7 @@ def _run(trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, study: optu
                 study.tell(trial, state=TrialState.PRUNED)
                 return
     except DivergedError as error:
-        trial.set_user_attr("epochs", error.args[0])
+        trial.set_user_attr("epochs", error.epoch)
         trial.set_user_attr("outcome", "diverged")
         study.tell(trial, 0.0)
         return
