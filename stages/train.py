@@ -66,7 +66,7 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
                     curves.append({"arch": arch, "run": run, **asdict(last)})
             except DivergedError as error:
                 reason = str(error)
-        if last is not None and not reason and at_chance(last.train_loss, classes):
+        if last is not None and not reason and at_chance(last, classes):
             reason = (
                 f"no better than chance: training loss {last.train_loss:.3f} against ln K = {math.log(classes):.3f}"
             )

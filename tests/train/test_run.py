@@ -329,11 +329,14 @@ def test_a_diverged_run_leaves_no_checkpoint_of_it(trainer: Trainer) -> None:
 @pytest.mark.parametrize("classes", [2, 10, 256])
 def test_guessing_is_at_chance(classes: int) -> None:
     scores, labels = torch.zeros(classes, classes), torch.arange(classes)
-    assert at_chance(cross_entropy(scores, labels).item(), classes)
+    loss = cross_entropy(scores, labels).item()
+    assert at_chance(Epoch(1, 0.01, loss, loss, 100 / classes), classes)
 
 
-def test_a_loss_well_below_that_of_guessing_is_not_at_chance() -> None:
-    assert not at_chance(0.9 * math.log(256), 256)
+@pytest.mark.parametrize(("training", "validation"), [(0.9, 1.5), (1.0, 0.9), (0.5, 0.5)])
+def test_one_loss_well_below_that_of_guessing_is_not_at_chance(training: float, validation: float) -> None:
+    """A net that overfits has the one, a net that begins to learn under dropout the other."""
+    assert not at_chance(Epoch(1, 0.01, training * math.log(256), validation * math.log(256), 1.0), 256)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.schedule import cosine, plateau
 
 AT_CHANCE = 0.98
-"""A net whose training loss ends above this share of ln K, the loss of guessing, has not learned."""
+"""A net whose losses end above this share of ln K, the loss of guessing, has not learned."""
 _VALIDATION_BATCH = 256
 _CHECKPOINT_EVERY = 30.0  # seconds
 
@@ -135,6 +135,10 @@ def validate(network: nn.Module, batches: Batches, images: Tensor, compute: Comp
     return loss.item() / len(images), 100 * correct.item() / len(images)
 
 
-def at_chance(train_loss: float, classes: int) -> bool:
-    """Return whether a run that ended with this training loss sits at ln K: it did not train."""
-    return train_loss > AT_CHANCE * math.log(classes)
+def at_chance(last: Epoch, classes: int) -> bool:
+    """Return whether a run that ended with this epoch sits at ln K: it did not train.
+
+    Both losses must: dropout keeps the training loss up in a net that begins to learn, overfitting the validation loss
+    in one that has learned.
+    """
+    return min(last.train_loss, last.validation_loss) > AT_CHANCE * math.log(classes)

@@ -33,7 +33,7 @@ class Outcome:
     state: str
     """`complete` or `pruned`."""
     outcome: str
-    """`diverged`, `at chance` (the training loss sits at ln K), or nothing."""
+    """`diverged`, `at chance` (the losses sit at ln K), or nothing."""
     learning_rate: float
     weight_decay: float
     validation_accuracy: float
@@ -97,7 +97,7 @@ def _run(trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, study: optu
             trial.report(last.validation_accuracy, last.epoch)
             trial.set_user_attr("epochs", last.epoch)
             if trial.should_prune():
-                trial.set_user_attr("outcome", "at chance" if at_chance(last.train_loss, classes) else "")
+                trial.set_user_attr("outcome", "at chance" if at_chance(last, classes) else "")
                 study.tell(trial, state=TrialState.PRUNED)
                 return
     except DivergedError as error:
@@ -106,7 +106,7 @@ def _run(trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, study: optu
         study.tell(trial, 0.0)
         return
     assert last is not None  # noqa: S101 - a run has at least one epoch
-    trial.set_user_attr("outcome", "at chance" if at_chance(last.train_loss, classes) else "")
+    trial.set_user_attr("outcome", "at chance" if at_chance(last, classes) else "")
     study.tell(trial, last.validation_accuracy)
 
 
