@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from vgg_ablation.model.configurations import ARCHITECTURES
 from vgg_ablation.pipeline.console import stage
 from vgg_ablation.pipeline.files import read_json, write_json, write_text
@@ -13,8 +11,7 @@ RESULTS = Path("results")
 with stage("aggregate") as report:
     nets = [net for arch in ARCHITECTURES for net in read_json(RESULTS / arch / "metrics.json")["nets"]]
     write_json(RESULTS / "all" / "metrics.json", {"nets": nets})
-    for name in ("curves.csv", "trials.csv"):
-        # As text: a number read and written again might lose its last digit.
-        tables = [pd.read_csv(RESULTS / arch / name, dtype=str, keep_default_na=False) for arch in ARCHITECTURES]
-        write_text(RESULTS / "all" / name, pd.concat(tables).to_csv(index=False))
+    for name in ("curves.csv", "trials.csv", "cost/tune.csv", "cost/train.csv", "cost/evaluate.csv"):
+        tables = [(RESULTS / arch / name).read_text(encoding="utf-8").splitlines(True) for arch in ARCHITECTURES]
+        write_text(RESULTS / "all" / name, "".join([tables[0][0], *(row for table in tables for row in table[1:])]))
     report.made(f"{RESULTS / 'all'}: {len(nets)} nets")

@@ -5,11 +5,16 @@ from pathlib import Path
 from vgg_ablation.data.archive import obtain
 from vgg_ablation.data.settings import DataSettings
 from vgg_ablation.pipeline.console import stage
+from vgg_ablation.pipeline.cost import Meter
 from vgg_ablation.pipeline.params import read_params
 
 ARCHIVE = Path("data/raw/256_ObjectCategories.tar")
+COST = Path("data/cost")
 
 with stage("download") as report:
     source = read_params().section("data", DataSettings).source
-    obtain(source, ARCHIVE, report)
+    meter = Meter()
+    with meter.work():
+        meter.images = obtain(source, ARCHIVE, report)
+    meter.write(COST, "download")
     report.made(f"{ARCHIVE}: {ARCHIVE.stat().st_size / 1e6:,.1f} MB from {source}")

@@ -10,15 +10,17 @@ from safetensors.torch import load_file
 from vgg_ablation.data.batches import RunImages
 from vgg_ablation.data.settings import DataSettings
 from vgg_ablation.evaluate.metrics import measure
-from vgg_ablation.evaluate.protocols import posteriors
+from vgg_ablation.evaluate.protocols import count_protocol_gmacs, posteriors
 from vgg_ablation.evaluate.settings import EvaluateSettings
 from vgg_ablation.model.configurations import ARCHITECTURES, count_gmacs, count_parameters, weight_layers
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.pipeline.compute import choose_compute
 from vgg_ablation.pipeline.console import stage
+from vgg_ablation.pipeline.cost import Meter
 from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.pipeline.files import read_json, replacing, write_json
+from vgg_ablation.pipeline.limit import product_rate
 from vgg_ablation.pipeline.params import one_of, read_params
 
 PROCESSED = Path("data/processed")
@@ -35,7 +37,7 @@ with stage(" ".join(["evaluate", *sys.argv[1:]])) as report:
     compute = choose_compute()
     arrays: dict[str, np.ndarray] = {}
     runs = []
-    classes = 0
+    meter, classes = Meter(), 0
     with report.task("run", len(trained["runs"])) as task:
         for outcome in trained["runs"]:
             run = outcome["run"]
@@ -52,7 +54,9 @@ with stage(" ".join(["evaluate", *sys.argv[1:]])) as report:
             arrays |= {f"run_{run}_images": images.test.numpy(), f"run_{run}_labels": labels.numpy()}
             measured = {}
             for protocol in protocols:
-                found = posteriors(network, images.batches, images.test, protocol, compute)
+                gmacs = count_protocol_gmacs(network, images.batches, images.test, protocol)
+                with meter.work(len(images.test), gmacs):
+                    found = posteriors(network, images.batches, images.test, protocol, compute)
                 arrays[f"run_{run}_{protocol}"] = found.numpy()
                 measured[protocol] = measure(found, labels)
             runs.append({**outcome, "test_images": len(images.test), "protocols": measured})
@@ -74,6 +78,8 @@ with stage(" ".join(["evaluate", *sys.argv[1:]])) as report:
         "runs": runs,
     }
     write_json(results / "metrics.json", {"nets": [net]})
+    threads = torch.get_num_threads()
+    meter.write(results / "cost", "evaluate", arch=arch, **compute.names, threads=threads, rate=product_rate(compute))
     mean = {name: np.mean([run["protocols"][name]["top1_error"] for run in runs]) for name in protocols}
     report.made(
         f"{results / 'metrics.json'}: top-1 error " + ", ".join(f"{name} {error:.1f} %" for name, error in mean.items())

@@ -6,10 +6,10 @@ from vgg_ablation.pipeline.console import stage
 from vgg_ablation.pipeline.params import read_params
 from vgg_ablation.report import read_study, write_report
 
-SUMMARY = Path("data/processed/summary.json")
+DATA = Path("data")
 REPORTS = Path("reports")
 
 with stage("report") as report:
     params = read_params()
-    study = read_study(Path("results") / params.arch, SUMMARY, params.study)
+    study = read_study(Path("results") / params.arch, DATA, params.study)
     report.made(", ".join(str(path) for path in write_report(study, REPORTS)))

@@ -2,31 +2,31 @@
 
 import math
 import sys
-import time
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-import pandas as pd
+import torch
 
 from vgg_ablation.data.batches import RunImages
+from vgg_ablation.data.packed import TRAIN, images_in, read_splits
 from vgg_ablation.data.settings import DataSettings
-from vgg_ablation.data.splits import TRAIN, images_in, read_splits
 from vgg_ablation.model.configurations import ARCHITECTURES
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.pipeline.compute import choose_compute
 from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.files import read_json, write_json, write_text
+from vgg_ablation.pipeline.cost import Meter
+from vgg_ablation.pipeline.files import read_json, write_json, write_table
+from vgg_ablation.pipeline.limit import product_rate
 from vgg_ablation.pipeline.params import one_of, read_params
 from vgg_ablation.pipeline.state import locked
 from vgg_ablation.train.checkpoint import write_tensors
-from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.epoch import CURVE_COLUMNS, Epoch
 from vgg_ablation.train.experiment import CHECKPOINT, Experiment
 from vgg_ablation.train.run import DivergedError, Recipe, at_chance
 from vgg_ablation.train.settings import TrainSettings
 
 PROCESSED = Path("data/processed")
-_INSTANT = 1e-3  # seconds; an epoch that comes sooner was taken over from the checkpoint
 
 with stage(" ".join(["train", *sys.argv[1:]])) as report:
     one_of("arch", arch := "".join(sys.argv[1:]), ARCHITECTURES)
@@ -41,7 +41,8 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
     compute = choose_compute()
     curves: list[dict[str, object]] = []
     outcomes: list[dict[str, object]] = []
-    training_images = 0
+    training_images = classes = 0
+    meter = Meter()
     images_in(read_splits(PROCESSED), runs - 1, TRAIN)  # all splits are there, before the long work
     for run in range(runs):
         images = RunImages.open(PROCESSED, run, model.input_side, compute.device)
@@ -49,21 +50,19 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
         classes = len(images.batches.pixels.categories)
         experiment = Experiment(arch, run, images, model, compute, report.say)
         folder = experiment.folder("train", recipe=asdict(recipe))
+        epoch_work = experiment.epoch_work(recipe.batch_size)
         reason = ""
         last: Epoch | None = None
         with locked(folder, report.say), report.task(f"run {run + 1}/{runs}, epoch", recipe.epochs) as task:
             network, epochs = experiment.train(recipe, folder / CHECKPOINT)
-            began = time.perf_counter()
             try:
                 for last in epochs:
-                    seconds, began = time.perf_counter() - began, time.perf_counter()
-                    resumed = seconds < _INSTANT
-                    pace = "from the checkpoint" if resumed else f"{training_images / seconds:,.0f} images/s"
+                    meter.add(last.seconds, *epoch_work)
                     task.advance(
                         f"loss {last.train_loss:.3f}, validation {last.validation_accuracy:.1f} %, "
-                        f"lr {last.learning_rate:.1e}, {pace}"
+                        f"lr {last.learning_rate:.1e}, {training_images / last.seconds:,.0f} images/s"
                     )
-                    curves.append({"arch": arch, "run": run, **asdict(last)})
+                    curves.append({"arch": arch, "run": run, **last.curve})
             except DivergedError as error:
                 reason = str(error)
         if last is not None and not reason and at_chance(last, classes):
@@ -75,8 +74,9 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
         outcomes.append({"run": run, "seed": run, "did_not_train": bool(reason), "reason": reason})
         write_tensors(results / "weights" / f"run-{run}.safetensors", network.state_dict())
 
-    columns = ["arch", "run", *(field.name for field in fields(Epoch))]
-    write_text(results / "curves.csv", pd.DataFrame(curves, columns=columns).to_csv(index=False))
+    write_table(results / "curves.csv", ["arch", "run", *CURVE_COLUMNS], curves)
     how = {**settings.model_dump(), **model.model_dump(), **compute.names, "torch": version("torch")}
     write_json(results / "training.json", {"training": {**how, "train_images": training_images}, "runs": outcomes})
+    threads = torch.get_num_threads()
+    meter.write(results / "cost", "train", arch=arch, **compute.names, threads=threads, rate=product_rate(compute))
     report.made(f"{results / 'weights'}: {runs} runs of {recipe.epochs} epochs")

@@ -2,17 +2,19 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
-import pandas as pd
+import torch
 
 from vgg_ablation.data.batches import RunImages
 from vgg_ablation.model.configurations import ARCHITECTURES
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.pipeline.compute import choose_compute
 from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.files import write_json, write_text
+from vgg_ablation.pipeline.cost import Meter
+from vgg_ablation.pipeline.files import write_json, write_table
+from vgg_ablation.pipeline.limit import product_rate
 from vgg_ablation.pipeline.params import one_of, read_params
 from vgg_ablation.pipeline.state import locked
 from vgg_ablation.train.epoch import Epoch
@@ -48,21 +50,22 @@ with stage(" ".join(["tune", *sys.argv[1:]])) as report:
                 checkpoint_file.unlink(missing_ok=True)
 
     outcomes: list[Outcome] = []
+    meter = Meter()
+    images_per_epoch, gmacs_per_epoch = experiment.epoch_work(shared.batch_size)
     classes = len(images.batches.pixels.categories)
     with locked(folder, report.say), report.task("trial", settings.trials) as task:
         for outcome in search(objective, classes, settings, folder / "journal.log"):
             outcomes.append(outcome)
+            meter.add(outcome.seconds, outcome.epochs * images_per_epoch, outcome.epochs * gmacs_per_epoch)
             task.advance(
                 f"lr {outcome.learning_rate:.2e}, weight decay {outcome.weight_decay:.2e}: "
                 f"{outcome.validation_accuracy:.1f} % in {outcome.epochs} epochs, {outcome.state}"
                 + (f", {outcome.outcome}" if outcome.outcome else "")
             )
 
-    batch_size = min(shared.batch_size, len(images.training))
-    per_epoch = len(images.training) // batch_size * batch_size
-    table = pd.DataFrame([{"arch": arch, **asdict(outcome)} for outcome in outcomes])
-    table["images"] = table["epochs"] * per_epoch
-    write_text(results / "trials.csv", table.to_csv(index=False))
+    columns = ["arch", *(field.name for field in fields(Outcome) if field.name != "seconds"), "images"]
+    rows = [{"arch": arch, **asdict(outcome), "images": outcome.epochs * images_per_epoch} for outcome in outcomes]
+    write_table(results / "trials.csv", columns, [{name: row[name] for name in columns} for row in rows])
     winner = best(outcomes)
     space = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay}
     chosen = {"learning_rate": winner.learning_rate, "weight_decay": winner.weight_decay}
@@ -76,10 +79,12 @@ with stage(" ".join(["tune", *sys.argv[1:]])) as report:
         "at_chance": sum(outcome.outcome == "at chance" for outcome in outcomes),
         "at_edge": [name for name, value in chosen.items() if at_edge(value, space[name])],
         "epochs": settings.epochs,
-        "images": int(table["images"].sum()),
+        "images": meter.images,
         "space": {name: [allowed.low, allowed.high] for name, allowed in space.items()},
     }
     write_json(results / "best.json", tuned)
+    threads = torch.get_num_threads()
+    meter.write(results / "cost", "tune", arch=arch, **compute.names, threads=threads, rate=product_rate(compute))
     report.made(
         f"{results / 'best.json'}: lr {winner.learning_rate:.2e}, weight decay {winner.weight_decay:.2e} "
         f"({winner.validation_accuracy:.1f} % of the validation images)"

@@ -15,10 +15,11 @@ from torchvision.transforms.functional import center_crop
 
 from vgg_ablation.data.archive import members
 from vgg_ablation.data.batches import Batches, Colour, RunImages
-from vgg_ablation.data.pack import INDEX_FILE, pack
+from vgg_ablation.data.pack import pack
+from vgg_ablation.data.packed import INDEX_FILE, SPLITS_FILE
 from vgg_ablation.data.pixels import Pixels
 from vgg_ablation.data.settings import DataSettings
-from vgg_ablation.data.splits import SPLITS_FILE, draw_splits
+from vgg_ablation.data.splits import draw_splits
 from vgg_ablation.pipeline.console import Stage
 
 Pack = Callable[..., Pixels]

@@ -2,8 +2,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from vgg_ablation.data.contact_sheet import write_contact_sheet
@@ -11,9 +11,11 @@ from vgg_ablation.data.pixels import Pixels
 
 
 def sheet(tmp_path: Path, pixels: Pixels) -> np.ndarray:
-    names = [pixels.categories[label] for label in pixels.labels]
-    index = pd.DataFrame({"image": range(len(names)), "category": names})
-    write_contact_sheet(tmp_path / "sheet.jpg", pixels, index)
+    images = {
+        name: [pixels.image(number).numpy() for number in torch.nonzero(pixels.labels == label).flatten().tolist()]
+        for label, name in enumerate(pixels.categories)
+    }
+    write_contact_sheet(tmp_path / "sheet.jpg", images)
     return np.asarray(Image.open(tmp_path / "sheet.jpg")).astype(int)
 
 

@@ -13,19 +13,16 @@ from PIL import EpsImagePlugin, Image, features
 from vgg_ablation.data import pack as pack_module
 from vgg_ablation.data.archive import Member, members
 from vgg_ablation.data.pack import (
-    EXCLUDED_FILE,
-    INDEX_COLUMNS,
-    INDEX_FILE,
-    PIXELS_FILE,
     Decoded,
     UnusableError,
     choose_members,
     decode,
     pack,
 )
+from vgg_ablation.data.packed import EXCLUDED_FILE, INDEX_COLUMNS, INDEX_FILE, PIXELS_FILE
 from vgg_ablation.data.pixels import Pixels
 from vgg_ablation.data.settings import DataSettings
-from vgg_ablation.data.splits import draw_splits, images_in
+from vgg_ablation.data.splits import draw_splits
 from vgg_ablation.pipeline.console import Stage
 from vgg_ablation.pipeline.errors import StageError
 
@@ -382,7 +379,7 @@ def test_no_split_holds_the_same_bytes_in_two_parts(
     index = read(tmp_path, INDEX_FILE)
     splits = draw_splits(index, settings_for())
     for split in range(3):
-        parts = [set(index["sha256"][images_in(splits, split, part)]) for part in ("train", "validation", "test")]
+        parts = [set(index["sha256"][splits[f"split_{split}"] == part]) for part in ("train", "validation", "test")]
         assert sum(map(len, parts)) == len(set.union(*parts)) == 8
 
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from vgg_ablation.data.packed import PARTS, TEST, TRAIN, VALIDATION, images_in, read_splits
 from vgg_ablation.data.settings import DataSettings
-from vgg_ablation.data.splits import PARTS, TEST, TRAIN, VALIDATION, count_parts, draw_splits, images_in, read_splits
+from vgg_ablation.data.splits import count_parts, draw_splits
 from vgg_ablation.pipeline.errors import StageError
 
 SPARE = st.lists(st.integers(1, 9), min_size=2, max_size=4)  # a category's images beyond `train_per_class`
@@ -20,6 +21,11 @@ def index_of(sizes: dict[str, int]) -> pd.DataFrame:
     rows = [(f"{category}/{number}.jpg", category) for category, size in sizes.items() for number in range(size)]
     table = pd.DataFrame(rows, columns=["path", "category"])
     return table.assign(image=range(len(rows)))
+
+
+def columns(table: pd.DataFrame) -> dict[str, list[str]]:
+    """The table as a stage reads it from its file."""
+    return {str(name): [str(value) for value in values] for name, values in table.items()}
 
 
 def named(sizes: list[int]) -> dict[str, int]:
@@ -34,7 +40,7 @@ def settings(train_per_class: int = 5, fraction: float = 0.2, splits: int = 3, s
 
 
 def parts_of(table: pd.DataFrame, split: int, images: pd.Series) -> dict[str, set[int]]:
-    return {part: set(images_in(table, split, part)) & set(images) for part in PARTS}
+    return {part: set(images_in(columns(table), split, part)) & set(images) for part in PARTS}
 
 
 @examples(max_examples=30)
@@ -43,7 +49,7 @@ def test_each_image_falls_in_one_part(spare: list[int], train_per_class: int, fr
     index = index_of(named([train_per_class + more for more in spare]))
     table = draw_splits(index, settings(train_per_class, fraction, 2, seed))
     for split in range(2):
-        numbers = np.concatenate([images_in(table, split, part) for part in PARTS])
+        numbers = np.concatenate([images_in(columns(table), split, part) for part in PARTS])
         assert sorted(numbers) == list(index["image"])
 
 
@@ -124,16 +130,16 @@ def test_the_table_names_each_image_by_number_and_path() -> None:
 
 def test_the_numbers_of_a_part_ascend() -> None:
     table = draw_splits(index_of(named([20, 20])), settings(10))
-    assert (np.diff(images_in(table, 0, TRAIN)) > 0).all()
+    assert (np.diff(images_in(columns(table), 0, TRAIN)) > 0).all()
 
 
 def test_the_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     table = draw_splits(index_of(named([6, 7])), settings())
     table.to_csv(tmp_path / "splits.csv", index=False)
-    pd.testing.assert_frame_equal(read_splits(tmp_path), table)
+    assert read_splits(tmp_path) == columns(table)
 
 
 def test_a_split_that_was_not_drawn_is_asked_for_in_words() -> None:
     table = pd.DataFrame({"image": [0], "split_0": [TRAIN]})
     with pytest.raises(StageError, match="has no split 1"):
-        images_in(table, 1, TRAIN)
+        images_in(columns(table), 1, TRAIN)

@@ -35,6 +35,9 @@ class Files:
             ]
         )
         self.trials = pd.DataFrame([row for arch in archs for row in search(rng, arch, classes)])
+        stages = [("download", ""), ("preprocess", "")]
+        stages += [(stage, arch) for stage in ("tune", "train", "evaluate") for arch in archs]
+        self.costs = pd.DataFrame([cost(number, stage, arch) for number, (stage, arch) in enumerate(stages)])
         self.summary: dict[str, Any] = {
             "source": "sample",
             "archive_sha256": "9f" * 32,
@@ -69,7 +72,26 @@ class Files:
         summary = self.folder / "data" / "processed" / "summary.json"
         summary.parent.mkdir(parents=True, exist_ok=True)
         summary.write_text(json.dumps(self.summary), encoding="utf-8")
-        return read_study(results, summary, study)
+        for stage, costs in self.costs.groupby("stage"):
+            folder = self.folder / "data" / "cost" if costs["arch"].eq("").all() else results / "cost"
+            folder.mkdir(parents=True, exist_ok=True)
+            costs.to_csv(folder / f"{stage}.csv", index=False)
+        return read_study(results, self.folder / "data", study)
+
+
+def cost(number: int, stage: str, arch: str) -> dict[str, object]:
+    """A line of the cost table: the nth takes n + 10 seconds, all but two of them at work."""
+    return {
+        "stage": stage,
+        "arch": arch,
+        "images": 1000 * (number + 1),
+        "seconds": number + 10.0,
+        "work_seconds": number + 8.0,
+        "device": "cpu",
+        "precision": "bfloat16" if arch else "",
+        "threads": 2,
+        "share_of_limit": 0.125 if arch else None,
+    }
 
 
 def net(rng: np.random.Generator, arch: str, runs: int, classes: int, untrained: Collection[tuple[str, int]]) -> dict:

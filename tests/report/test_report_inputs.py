@@ -41,7 +41,7 @@ def test_unknown_keys_are_passed_over(make: Make):
 
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"metrics\.json"):
-        read_study(tmp_path, tmp_path / "summary.json", "sample")
+        read_study(tmp_path, tmp_path / "data", "sample")
 
 
 @pytest.mark.parametrize("error", [101, -1, float("nan"), None])
@@ -83,4 +83,4 @@ def test_what_is_no_json_is_refused(make: Make, tmp_path: Path):
     summary = tmp_path / "data" / "processed" / "summary.json"
     summary.write_text("{", encoding="utf-8")
     with pytest.raises(StageError, match=r"summary.json is not JSON"):
-        read_study(tmp_path / "results" / "all", summary, "sample")
+        read_study(tmp_path / "results" / "all", tmp_path / "data", "sample")

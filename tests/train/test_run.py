@@ -330,13 +330,13 @@ def test_a_diverged_run_leaves_no_checkpoint_of_it(trainer: Trainer) -> None:
 def test_guessing_is_at_chance(classes: int) -> None:
     scores, labels = torch.zeros(classes, classes), torch.arange(classes)
     loss = cross_entropy(scores, labels).item()
-    assert at_chance(Epoch(1, 0.01, loss, loss, 100 / classes), classes)
+    assert at_chance(Epoch(1, 0.01, loss, loss, 100 / classes, 1.0), classes)
 
 
 @pytest.mark.parametrize(("training", "validation"), [(0.9, 1.5), (1.0, 0.9), (0.5, 0.5)])
 def test_one_loss_well_below_that_of_guessing_is_not_at_chance(training: float, validation: float) -> None:
     """A net that overfits has the one, a net that begins to learn under dropout the other."""
-    assert not at_chance(Epoch(1, 0.01, training * math.log(256), validation * math.log(256), 1.0), 256)
+    assert not at_chance(Epoch(1, 0.01, training * math.log(256), validation * math.log(256), 1.0, 1.0), 256)
 
 
 @pytest.fixture

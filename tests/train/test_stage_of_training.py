@@ -14,7 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from vgg_ablation.data.pack import INDEX_COLUMNS
+from vgg_ablation.data.packed import INDEX_COLUMNS
 from vgg_ablation.train import experiment as experiment_module
 
 SCRIPT = Path(__file__).parents[2] / "stages" / "train.py"
@@ -88,8 +88,20 @@ def test_a_stage_run_again_writes_the_same_bytes(study: dict) -> None:
     found = []
     for _ in range(2):
         outcome(study)
-        found.append({path.name: path.read_bytes() for path in Path("results/C").rglob("*") if path.is_file()})
+        made = [path for path in Path("results/C").rglob("*") if path.is_file() and path.parent.name != "cost"]
+        found.append({path.name: path.read_bytes() for path in made})
     assert found[0] == found[1]
+
+
+def test_a_stage_run_again_costs_what_it_took_the_first_time(study: dict) -> None:
+    costs = []
+    for _ in range(2):
+        outcome(study)
+        costs.append(pd.read_csv("results/C/cost/train.csv").loc[0])
+    first, again = costs
+    assert (first["stage"], first["arch"], first["images"]) == ("train", "C", 2 * 8)
+    assert again["work_seconds"] == first["work_seconds"] > 0
+    assert again["seconds"] >= again["work_seconds"]
 
 
 def test_a_run_trained_anew_has_the_same_weights(study: dict) -> None:

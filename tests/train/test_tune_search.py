@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -12,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.run import DivergedError
 from vgg_ablation.train.settings import SearchRange, TuneSettings
-from vgg_ablation.train.tune import Objective, Outcome, at_edge, best, search
+from vgg_ablation.train.tune import OURS, Objective, Outcome, Strategy, at_edge, best, search
 
 EPOCHS = 5
 CLASSES = 10
@@ -35,7 +36,7 @@ def made_up(learning_rate: float, weight_decay: float, trial: int) -> Iterator[E
         if learning_rate > 0.05 and epoch == 3:
             raise DivergedError(epoch)
         loss = math.log(CLASSES) * (1 if learning_rate < 3e-4 else 0.5)
-        yield Epoch(epoch, learning_rate, loss, loss, accuracy(learning_rate, weight_decay, epoch))
+        yield Epoch(epoch, learning_rate, loss, loss, accuracy(learning_rate, weight_decay, epoch), 0.5)
 
 
 def diverging(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
@@ -62,7 +63,7 @@ def cut_off_in(trial: int, epoch: int) -> Objective:
 def flat(value: float, loss: float = 0.1) -> Objective:
     def run(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
         for epoch in range(1, EPOCHS + 1):
-            yield Epoch(epoch, learning_rate, loss, loss, value)
+            yield Epoch(epoch, learning_rate, loss, loss, value, 0.5)
 
     return run
 
@@ -131,6 +132,41 @@ def test_the_search_comes_nearer_to_the_best_point_than_chance(long: list[Outcom
     """Uniform draws of the rate's logarithm would be 0.9 away in the mean."""
     away = [abs(math.log10(outcome.learning_rate / 0.02)) for outcome in long[9:]]
     assert sum(away) / len(away) < 0.5
+
+
+# How it looks, where that is not ours.
+
+
+def test_a_search_can_draw_prune_and_judge_in_another_way(tmp_path: Path) -> None:
+    """All trials are as accurate; by loss, those of high rates are better, and the others are pruned."""
+
+    def run(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
+        return flat(50.0, 0.1 / learning_rate)(learning_rate, weight_decay, trial)
+
+    strategy = Strategy(
+        sampler=lambda settings, seed: optuna.samplers.RandomSampler(seed),
+        pruner=lambda settings: optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=2),
+        value=lambda epoch: -epoch.validation_loss,
+    )
+    first, *others = search(run, CLASSES, SETTINGS, tmp_path / "journal.log", strategy)
+    assert first.state == "complete"
+    best_rate = first.learning_rate
+    for outcome in others:
+        assert outcome.validation_accuracy == 50
+        if outcome.learning_rate > best_rate:
+            best_rate = outcome.learning_rate
+            assert outcome.state == "complete"
+    assert min(others, key=lambda outcome: outcome.learning_rate).state == "pruned"
+
+
+def test_a_diverged_trial_is_worst_by_loss_too(tmp_path: Path) -> None:
+    """A search by loss finds the rates that do not diverge, and goes on past those that do."""
+    strategy = replace(OURS, value=lambda epoch: -epoch.validation_loss)
+    outcomes = list(search(made_up, CLASSES, SETTINGS.model_copy(update={"trials": 18}), tmp_path / "j.log", strategy))
+    diverged = [outcome.trial for outcome in outcomes if outcome.outcome == "diverged"]
+    assert diverged
+    assert len(diverged) < 9
+    assert all(outcomes[number].validation_accuracy == 0 for number in diverged)
 
 
 # What is recorded.
@@ -288,7 +324,7 @@ def test_a_trial_keeps_its_number_when_it_is_begun_again(run: Search) -> None:
 
 
 def outcome(trial: int, value: float, state: str = "complete") -> Outcome:
-    return Outcome(trial, state, "", 1e-2, 5e-4, value, EPOCHS)
+    return Outcome(trial, state, "", 1e-2, 5e-4, value, EPOCHS, 0.5)
 
 
 def test_the_best_trial_has_the_highest_accuracy() -> None:
@@ -320,7 +356,8 @@ def test_the_edges_are_alike(place: float, low: float, decades: float) -> None:
 
 
 def test_an_outcome_says_which_fields_it_has() -> None:
-    """The tuning table's columns are these."""
+    """The tuning table has these columns, but for the time."""
     assert list(vars(outcome(0, 1))) == [
         "trial", "state", "outcome", "learning_rate", "weight_decay", "validation_accuracy", "epochs",
+        "seconds",
     ]  # fmt: skip

@@ -49,8 +49,8 @@ class Member:
     """Its length in bytes."""
 
 
-def obtain(source: str, destination: Path, stage: Stage) -> None:
-    """Bring the archive that `source` names to `destination`, whole or not at all.
+def obtain(source: str, destination: Path, stage: Stage) -> int:
+    """Bring the archive that `source` names to `destination`, whole or not at all, and return how many files it holds.
 
     `source` is `sample`, `caltech256`, or the path or http(s) address of a tar, or the path of a folder, in the
     official layout; relative paths are from the repository's root.
@@ -75,8 +75,9 @@ def obtain(source: str, destination: Path, stage: Stage) -> None:
                 f"data.source = {source!r}: no such file or folder (relative paths are from {repository_root()}); "
                 "allowed: sample, caltech256, or the path or address of a tar or folder in the official layout"
             )
-        if not members(beside, named=source):
+        if not (found := members(beside, named=source)):
             raise StageError(f"{source}: holds no {ROOT_FOLDER}/NNN.category/file as the official archive does")
+        return len(found)
 
 
 def members(archive: Path, *, named: str | None = None) -> list[Member]:

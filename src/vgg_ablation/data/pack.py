@@ -16,19 +16,14 @@ import pandas as pd
 from PIL import Image
 
 from vgg_ablation.data.archive import CLUTTER, LARGEST_MEMBER, Member
+from vgg_ablation.data.packed import EXCLUDED_FILE, INDEX_COLUMNS, INDEX_FILE, PIXELS_FILE
 from vgg_ablation.pipeline.console import Stage
 from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.pipeline.files import replacing, write_text
 
-PIXELS_FILE = "pixels.uint8"
-INDEX_FILE = "index.csv"
-EXCLUDED_FILE = "excluded.csv"
-
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
 LARGEST_IMAGE = 100_000_000  # pixels, as it is or rescaled; the largest of Caltech-256 has about 40 million
 _AT_ONCE = 64  # images decoded but not yet written: bounds the memory
-
-INDEX_COLUMNS = ["image", "path", "category", "label", "height", "width", "offset", "sha256"]
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 from torch import Tensor
 
-from vgg_ablation.data.pack import INDEX_FILE, PIXELS_FILE
-from vgg_ablation.pipeline.state import file_digest
+from vgg_ablation.data.packed import PIXELS_FILE, Index
 
 
 @dataclass(frozen=True)
@@ -29,16 +27,13 @@ class Pixels:
     @classmethod
     def open(cls, folder: Path) -> "Pixels":
         """Open what `preprocess` wrote to `folder`; the pixels are mapped from the disk, not read."""
-        index = pd.read_csv(folder / INDEX_FILE, dtype={"path": str, "category": str})
+        index = Index.read(folder)
         path = folder / PIXELS_FILE
         flat = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
-        # Copies, because pandas hands out read-only arrays.
-        column = {name: torch.tensor(index[name].to_numpy("int64")) for name in ("offset", "height", "width", "label")}
-        names = index.drop_duplicates("label").sort_values("label")["category"]
-        return cls(
-            flat, column["offset"], column["height"], column["width"], column["label"], tuple(names),
-            file_digest(folder / INDEX_FILE),
-        )  # fmt: skip
+        offsets, heights, widths, labels = map(
+            torch.from_numpy, (index.offsets, index.heights, index.widths, index.labels)
+        )
+        return cls(flat, offsets, heights, widths, labels, index.categories, index.digest)
 
     def image(self, number: int) -> Tensor:
         """Return one whole image as (height, width, 3) uint8, a view."""

@@ -1,16 +1,13 @@
 """Random splits of each category into training, validation and test images (appendix B)."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from vgg_ablation.data.packed import PARTS, TEST, TRAIN, VALIDATION
 from vgg_ablation.data.settings import DataSettings
 from vgg_ablation.pipeline.errors import StageError
-
-SPLITS_FILE = "splits.csv"
-TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
 
 
 def require_enough(images: Mapping[str, int], train_per_class: int) -> None:
@@ -53,21 +50,3 @@ def count_parts(splits: pd.DataFrame) -> dict[str, int]:
     """Return how many images each part has, the same in every split."""
     counts = splits["split_0"].value_counts()
     return {part: int(counts[part]) for part in PARTS}
-
-
-def images_in(splits: pd.DataFrame, split: int, part: str) -> np.ndarray:
-    """Return the numbers of the images of `part` in split number `split`, ascending, int64.
-
-    Raises:
-        StageError: there is no such split.
-    """
-    if f"split_{split}" not in splits:
-        raise StageError(
-            f"{SPLITS_FILE} has no split {split}: it was made with fewer data.splits; run preprocess again"
-        )
-    return splits.loc[splits[f"split_{split}"] == part, "image"].to_numpy(np.int64)
-
-
-def read_splits(folder: Path) -> pd.DataFrame:
-    """Read the table of splits that `preprocess` wrote to `folder`."""
-    return pd.read_csv(folder / SPLITS_FILE)

@@ -1,10 +1,14 @@
 """Test protocols: from trained net and images to class posteriors."""
 
+from collections import Counter
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from vgg_ablation.data.batches import Batches
 from vgg_ablation.evaluate.settings import Protocol
+from vgg_ablation.model.configurations import count_gmacs
 from vgg_ablation.model.dense import dense_logits
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.pipeline.compute import Compute
@@ -39,3 +43,13 @@ def posteriors(network: VGG, batches: Batches, images: Tensor, protocol: Protoco
                 scores = [dense_logits(network, inputs), dense_logits(network, inputs.flip(3))]
             result[row[numbers]] = torch.stack(scores).float().softmax(2).mean(0).cpu()
     return torch.where(result.isfinite().all(1, keepdim=True), result, 1 / result.shape[1])
+
+
+def count_protocol_gmacs(network: VGG, batches: Batches, images: Tensor, protocol: Protocol) -> float:
+    """Count the multiply-accumulates (1e9) that `posteriors` takes; dense, an image and its mirror image each."""
+    classes = len(batches.pixels.categories)
+    count = partial(count_gmacs, network.arch, classes, network.input_side, network.width)
+    if protocol == "centre":
+        return count() * len(images)
+    sizes = Counter(zip(batches.pixels.heights[images].tolist(), batches.pixels.widths[images].tolist(), strict=True))
+    return 2 * sum(count(image=size) * number for size, number in sizes.items())

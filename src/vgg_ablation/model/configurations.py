@@ -35,7 +35,7 @@ PUBLISHED_MILLIONS = {"A": 133, "A_LRN": 133, "B": 133, "C": 134, "D": 138, "E":
 
 
 class Layer(NamedTuple):
-    """A layer with weights. A fully-connected one is a convolution whose output has side 1 (section 3.2)."""
+    """A layer with weights. A fully-connected one is a convolution over its whole input (section 3.2)."""
 
     name: str
     """`conv{group}_{index}` as the paper names them, or `fc6`, `fc7`, `fc8`."""
@@ -45,8 +45,6 @@ class Layer(NamedTuple):
     """Input channels."""
     outputs: int
     """Output channels."""
-    side: int
-    """Side of the output map for one crop."""
 
 
 def convolution_groups(arch: str, input_side: int = 224, width: float = 1.0) -> list[list[Layer]]:
@@ -68,15 +66,14 @@ def convolution_groups(arch: str, input_side: int = 224, width: float = 1.0) -> 
     if not width > 0:
         raise ValueError(f"width {width} is not positive")
     groups: list[list[Layer]] = []
-    inputs, side = 3, input_side
+    inputs = 3
     for group, (kernels, channels) in enumerate(zip(KERNELS[arch], GROUP_CHANNELS, strict=True), start=1):
         outputs = _scaled(channels, width)
         layers: list[Layer] = []
         for index, kernel in enumerate(kernels, start=1):
-            layers.append(Layer(f"conv{group}_{index}", kernel, inputs, outputs, side))
+            layers.append(Layer(f"conv{group}_{index}", kernel, inputs, outputs))
             inputs = outputs
         groups.append(layers)
-        side //= 2
     return groups
 
 
@@ -91,9 +88,9 @@ def fully_connected(classes: int, input_side: int = 224, width: float = 1.0) -> 
         raise ValueError(f"{classes} classes; a net needs at least 1")
     hidden = _scaled(HIDDEN_UNITS, width)
     return [
-        Layer("fc6", input_side // STRIDE, _scaled(GROUP_CHANNELS[-1], width), hidden, 1),
-        Layer("fc7", 1, hidden, hidden, 1),
-        Layer("fc8", 1, hidden, classes, 1),
+        Layer("fc6", input_side // STRIDE, _scaled(GROUP_CHANNELS[-1], width), hidden),
+        Layer("fc7", 1, hidden, hidden),
+        Layer("fc8", 1, hidden, classes),
     ]
 
 
@@ -124,18 +121,28 @@ def count_parameters(
     return weights + biases + scales_and_shifts
 
 
-def count_gmacs(arch: str, classes: int, input_side: int = 224, width: float = 1.0) -> float:
+def count_gmacs(
+    arch: str, classes: int, input_side: int = 224, width: float = 1.0, *, image: tuple[int, int] | None = None
+) -> float:
     """Count the multiply-accumulates (1e9) of convolutions and fully-connected layers for one crop, forward.
 
-    A training step costs about three times as much. Biases, ReLU, pooling and normalisation are not counted.
+    With `image`, an uncropped image's height and width in pixels: those of the dense form (section 3.2). A training
+    step costs about three times as much. Biases, ReLU, pooling and normalisation are not counted.
 
     Raises:
         ValueError: If an argument is out of range, as in `convolution_groups` and `fully_connected`.
 
     """
-    layers = [layer for group in convolution_groups(arch, input_side, width) for layer in group]
-    layers += fully_connected(classes, input_side, width)
-    return sum(layer.kernel**2 * layer.inputs * layer.outputs * layer.side**2 for layer in layers) / 1e9
+    height, breadth = image or (input_side, input_side)
+    macs = 0
+    for halvings, group in enumerate(convolution_groups(arch, input_side, width)):
+        places = (height >> halvings) * (breadth >> halvings)
+        macs += sum(layer.kernel**2 * layer.inputs * layer.outputs for layer in group) * places
+    cells = input_side // STRIDE
+    windows = (height // STRIDE - cells + 1) * (breadth // STRIDE - cells + 1)
+    for layer in fully_connected(classes, input_side, width):
+        macs += layer.kernel**2 * layer.inputs * layer.outputs * windows
+    return macs / 1e9
 
 
 def _scaled(channels: int, width: float) -> int:

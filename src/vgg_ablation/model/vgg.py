@@ -49,6 +49,7 @@ class VGG(nn.Module):
         fc6, fc7, fc8 = fully_connected(classes, input_side, width)
         self.arch = arch
         self.input_side = input_side
+        self.width = width
         self.layer_names = tuple(layer.name for group in [*groups, [fc6, fc7, fc8]] for layer in group)
 
         features: list[nn.Module] = []

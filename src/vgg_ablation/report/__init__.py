@@ -1,7 +1,8 @@
 """The report: every net's error beside the paper's, with what the data allow to say about the order of the nets.
 
-`read_study` reads what the other stages wrote, `write_report` writes `ablation.md`, `ablation.csv`, `metrics.json` and
-`index.html`. Nothing here computes with nets, so the report needs no torch and takes seconds.
+`read_study` reads what the other stages wrote, `write_report` writes `ablation.md`, `ablation.csv`, `metrics.json`,
+`index.html`, and what it all cost, `cost.md` and `cost.csv`.
+Nothing here computes with nets, so the report needs no torch and takes seconds.
 """
 
 from vgg_ablation.report.inputs import Study, read_study

@@ -1,7 +1,7 @@
 """What the report is made of: the files that the other stages wrote, checked as they are read."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from vgg_ablation.pipeline.cost import Cost
 from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.report.published import WEIGHT_LAYERS
 
@@ -18,6 +19,9 @@ Arch = Literal["A", "A_LRN", "B", "C", "D", "E"]
 CURVE_COLUMNS = ["arch", "run", "epoch", "learning_rate", "train_loss", "validation_loss", "validation_accuracy"]
 TRIAL_COLUMNS = ["arch", "trial", "state", "outcome", "learning_rate", "weight_decay"]
 TRIAL_COLUMNS += ["validation_accuracy", "epochs", "images"]
+DATA_STAGES = ("download", "preprocess")
+NET_STAGES = ("tune", "train", "evaluate")
+COST_COLUMNS = [column.name for column in fields(Cost)]
 
 
 class Record(BaseModel):
@@ -175,6 +179,8 @@ class Study:
     trials: pd.DataFrame
     """One row a trial of the search; columns `TRIAL_COLUMNS`."""
     data: Data
+    costs: pd.DataFrame
+    """One row a stage and net, in the order that they ran; columns `COST_COLUMNS`, `arch` empty without a net."""
 
     @property
     def protocols(self) -> list[str]:
@@ -182,8 +188,8 @@ class Study:
         return sorted(self.nets[0].runs[0].protocols, key=lambda name: name != "dense")
 
 
-def read_study(results: Path, summary: Path, name: str) -> Study:
-    """Read the files in the folder `results` and the data's `summary`.
+def read_study(results: Path, data: Path, name: str) -> Study:
+    """Read the files in the folder `results`, and the summary and the cost of the images in the folder `data`.
 
     Raises:
         OSError: a file is not there.
@@ -194,7 +200,12 @@ def read_study(results: Path, summary: Path, name: str) -> Study:
         nets=_record(results / "metrics.json", _Metrics).nets,
         curves=_table(results / "curves.csv", CURVE_COLUMNS),
         trials=_table(results / "trials.csv", TRIAL_COLUMNS).fillna({"outcome": ""}),
-        data=_record(summary, Data),
+        data=_record(data / "processed" / "summary.json", Data),
+        costs=pd.concat(
+            _table(folder / f"{stage}.csv", COST_COLUMNS).fillna({"arch": "", "precision": ""})
+            for folder, stages in ((data / "cost", DATA_STAGES), (results / "cost", NET_STAGES))
+            for stage in stages
+        ),
     )
 
 
@@ -210,7 +221,7 @@ def _record(path: Path, kind: type[Kind]) -> Kind:
 
 def _table(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype={"arch": str, "state": str, "outcome": str})
+        table = pd.read_csv(path, dtype={"arch": str, "state": str, "outcome": str, "precision": str})
     except pd.errors.EmptyDataError:
         raise StageError(f"{path} is empty") from None
     if missing := [column for column in columns if column not in table.columns]:

@@ -1,15 +1,19 @@
-"""The report's four files, and the only place that writes them."""
+"""The report's files, and the only place that writes them."""
 
 import json
 from pathlib import Path
 
 from vgg_ablation.pipeline.files import write_text
 from vgg_ablation.report import markdown, page, tables
+from vgg_ablation.report.cost import cost_lead, cost_sections
 from vgg_ablation.report.inputs import Study
 from vgg_ablation.report.order import compare_neighbours
 from vgg_ablation.report.sections import lead, sections, summary, title
 
-LINKS = "Figures: [index.html](index.html). All numbers: [ablation.csv](ablation.csv)."
+LINKS = (
+    "Figures: [index.html](index.html). All numbers: [ablation.csv](ablation.csv). What it cost: [cost.md](cost.md)."
+)
+COST_LINKS = "All numbers: [cost.csv](cost.csv). The result: [ablation.md](ablation.md)."
 
 
 def render(study: Study) -> dict[str, str]:
@@ -22,6 +26,8 @@ def render(study: Study) -> dict[str, str]:
         "ablation.md": markdown.document(heading, opening, parts, LINKS),
         "ablation.csv": tables.frame(rows).to_csv(index=False, float_format="%.6g", lineterminator="\n"),
         "metrics.json": json.dumps(tables.headline(compared), indent=2, allow_nan=False) + "\n",
+        "cost.md": markdown.document(f"What it cost: {heading}", cost_lead(study), cost_sections(study), COST_LINKS),
+        "cost.csv": study.costs.to_csv(index=False, lineterminator="\n"),
         "index.html": page.document(heading, opening, finding, parts, study, compared),
     }
 

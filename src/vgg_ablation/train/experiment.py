@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from vgg_ablation.data.batches import RunImages
+from vgg_ablation.model.configurations import count_gmacs
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.model.vgg import VGG, copy_from_shallow
 from vgg_ablation.pipeline.compute import Compute
@@ -50,6 +51,17 @@ class Experiment:
                 **determinants,
             },
         )
+
+    def epoch_work(self, batch_size: int) -> tuple[int, float]:
+        """Return how many training images an epoch takes, and its multiply-accumulates (1e9), validation included.
+
+        A training image counts thrice, for its backward pass too.
+        """
+        batch_size = min(batch_size, len(self.images.training))
+        images = len(self.images.training) // batch_size * batch_size
+        classes = len(self.images.batches.pixels.categories)
+        each = count_gmacs(self.arch, classes, self.model.input_side, self.model.width)
+        return images, each * (3 * images + len(self.images.validation))
 
     def train(self, recipe: Recipe, checkpoint_file: Path) -> tuple[VGG, Iterator[Epoch]]:
         """Return the net at its start and the epochs that train it as they are asked for; see `train.run.train`.

@@ -15,7 +15,9 @@ from vgg_ablation.data.batches import Batches
 from vgg_ablation.pipeline.compute import Compute
 from vgg_ablation.train import checkpoint
 from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.memory import images_at_once
 from vgg_ablation.train.schedule import cosine, plateau
+from vgg_ablation.train.step import TrainingStep
 
 AT_CHANCE = 0.98
 """A net whose losses end above this share of ln K, the loss of guessing, has not learned."""
@@ -78,11 +80,11 @@ def train(
     Raises:
         DivergedError: the loss is not finite.
     """
-    optimiser = torch.optim.SGD(
-        network.parameters(), recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-    )
-    scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision == torch.float16)
-    history = checkpoint.load(checkpoint_file, network, optimiser, scaler)
+    take_step = TrainingStep(
+        network, compute, learning_rate=recipe.learning_rate, momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay, largest=images_at_once(network, batches.side, compute),
+    )  # fmt: skip
+    history = checkpoint.load(checkpoint_file, network, take_step.optimiser, take_step.scaler)
     yield from history
 
     batch_size = min(recipe.batch_size, len(training))
@@ -93,30 +95,25 @@ def train(
         torch.manual_seed(derive_seed(seed, number, "dropout"))
         share = plateau([epoch.validation_accuracy for epoch in history], recipe.patience)
         first_rate = 0.0
+        began = time.perf_counter()
         total = torch.zeros((), device=compute.device)
         network.train()
         for step, (images, labels) in enumerate(batches.training(training, batch_size, recipe.colour_shift, crops)):
             if recipe.schedule == "cosine":
                 share = cosine((number - 1) * steps + step, recipe.epochs * steps)
-            rate = optimiser.param_groups[0]["lr"] = recipe.learning_rate * share
-            first_rate = first_rate or rate
-            with compute.autocast():
-                scores = network(images)
-            loss = cross_entropy(scores.float(), labels)
-            scaler.scale(loss).backward()
-            scaler.step(optimiser)
-            scaler.update()
-            optimiser.zero_grad(set_to_none=True)
-            total += loss.detach()  # stays on the device: the epoch has one synchronisation, at its end
+            take_step.learning_rate = recipe.learning_rate * share
+            first_rate = first_rate or take_step.learning_rate
+            total += take_step(images, labels)  # stays on the device: an epoch waits for it once, at its end
         train_loss = total.item() / steps
         if not math.isfinite(train_loss):
             raise DivergedError(number)
         validation_loss, accuracy = validate(network, batches, validation, compute)
         if not math.isfinite(validation_loss):
             raise DivergedError(number)
-        history.append(Epoch(number, first_rate, train_loss, validation_loss, accuracy))
+        seconds = time.perf_counter() - began
+        history.append(Epoch(number, first_rate, train_loss, validation_loss, accuracy, seconds))
         if number == recipe.epochs or time.monotonic() - saved > _CHECKPOINT_EVERY:
-            checkpoint.save(checkpoint_file, network, optimiser, scaler, history)
+            checkpoint.save(checkpoint_file, network, take_step.optimiser, take_step.scaler, history)
             saved = time.monotonic()
         yield history[-1]
 

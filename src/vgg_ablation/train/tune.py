@@ -3,12 +3,14 @@
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner, MedianPruner
+from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -22,6 +24,41 @@ EDGE = 0.05
 
 Objective = Callable[[float, float, int], Iterator[Epoch]]
 """Learning rate, weight decay and the number of the trial to the epochs of a run with them."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How a search draws points and stops trials, and what it judges both by."""
+
+    sampler: Callable[[TuneSettings, int], BaseSampler]
+    """From the settings and a seed."""
+    pruner: Callable[[TuneSettings], BasePruner]
+    value: Callable[[Epoch], float]
+    """Of an epoch, the higher the better; a diverged one has an accuracy of zero and infinite losses."""
+
+
+def tpe(settings: TuneSettings, seed: int) -> TPESampler:
+    """Return the sampler that models where good trials lie and where others do, both numbers together."""
+    # 5.0 changed the defaults of these: all that matters is said.
+    return TPESampler(
+        n_startup_trials=settings.random_trials, n_ei_candidates=24, multivariate=True, group=False,
+        constant_liar=False, seed=seed,
+    )  # fmt: skip
+
+
+def median(settings: TuneSettings) -> MedianPruner:
+    """Return the pruner that stops a trial that is worse than half of the complete ones at the same epoch."""
+    return MedianPruner(
+        n_startup_trials=settings.random_trials, n_warmup_steps=settings.prune_after, interval_steps=1, n_min_trials=1
+    )
+
+
+def accuracy(epoch: Epoch) -> float:
+    """Return the validation accuracy in percent."""
+    return epoch.validation_accuracy
+
+
+OURS = Strategy(tpe, median, accuracy)
 
 
 @dataclass(frozen=True)
@@ -40,16 +77,19 @@ class Outcome:
     """Percent, of the last epoch; 0 for a trial that diverged."""
     epochs: int
     """How many were run."""
+    seconds: float = field(compare=False)
+    """Time that they took."""
 
 
-def search(objective: Objective, classes: int, settings: TuneSettings, journal: Path) -> Iterator[Outcome]:
+def search(
+    objective: Objective, classes: int, settings: TuneSettings, journal: Path, strategy: Strategy = OURS
+) -> Iterator[Outcome]:
     """Run the search and yield each trial as it ends; first those that `journal` already holds.
 
-    The paper's point is tried first if it lies in the space, then TPE draws. The sampler is seeded anew for each trial
+    The paper's point is tried first if it lies in the space, then the sampler draws. It is seeded anew for each trial
     from the seed and the number of finished trials, so that an interrupted search goes on exactly as if it had not
     been: a trial found running in the journal was cut off, and is drawn again. A trial that diverges counts as 0 % and
-    never ends the search. The median pruner stops a trial that is worse than half of the complete ones at the same
-    epoch.
+    never ends the search.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
@@ -58,10 +98,7 @@ def search(objective: Objective, classes: int, settings: TuneSettings, journal: 
         storage = JournalStorage(JournalFileBackend(str(journal)))
         study = optuna.create_study(
             storage=storage, study_name="search", direction="maximize", load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=settings.random_trials, n_warmup_steps=settings.prune_after, interval_steps=1,
-                n_min_trials=1,
-            ),
+            pruner=strategy.pruner(settings),
         )  # fmt: skip
     for cut_off in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(cut_off.number, state=TrialState.FAIL)
@@ -77,37 +114,40 @@ def search(objective: Objective, classes: int, settings: TuneSettings, journal: 
     for number in range(len(finished), settings.trials):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            # 5.0 changed the defaults of these: all that matters is said.
-            study.sampler = optuna.samplers.TPESampler(
-                n_startup_trials=settings.random_trials, n_ei_candidates=24, multivariate=True, group=False,
-                constant_liar=False, seed=settings.seed + number,
-            )  # fmt: skip
+            study.sampler = strategy.sampler(settings, settings.seed + number)
         if number == 0 and paper_is_inside and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             study.enqueue_trial(paper)
         trial = study.ask(space)
-        _run(trial, objective(trial.params["learning_rate"], trial.params["weight_decay"], number), classes, study)
+        point = trial.params["learning_rate"], trial.params["weight_decay"]
+        # No name is kept for the epochs: those of a pruned trial are to be closed when it ends.
+        _run(trial, objective(*point, number), classes, study, strategy.value)
         yield _outcome(number, study.get_trials(deepcopy=False)[trial.number])
 
 
-def _run(trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, study: optuna.Study) -> None:
+def _run(
+    trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, study: optuna.Study, value: Callable[[Epoch], float]
+) -> None:
     """Run one trial and tell the study what came of it."""
     last: Epoch | None = None
+    state = TrialState.COMPLETE
+    seconds = 0.0
     try:
         for last in epochs:
-            trial.report(last.validation_accuracy, last.epoch)
-            trial.set_user_attr("epochs", last.epoch)
+            seconds += last.seconds
+            trial.report(value(last), last.epoch)
             if trial.should_prune():
-                trial.set_user_attr("outcome", "at chance" if at_chance(last, classes) else "")
-                study.tell(trial, state=TrialState.PRUNED)
-                return
+                state = TrialState.PRUNED
+                break
+        assert last is not None  # noqa: S101 - a run has at least one epoch
+        outcome = "at chance" if at_chance(last, classes) else ""
     except DivergedError as error:
-        trial.set_user_attr("epochs", error.epoch)
-        trial.set_user_attr("outcome", "diverged")
-        study.tell(trial, 0.0)
-        return
-    assert last is not None  # noqa: S101 - a run has at least one epoch
-    trial.set_user_attr("outcome", "at chance" if at_chance(last, classes) else "")
-    study.tell(trial, last.validation_accuracy)
+        last = Epoch(error.epoch, math.nan, math.inf, math.inf, 0.0, math.nan)
+        outcome = "diverged"
+    trial.set_user_attr("epochs", last.epoch)
+    trial.set_user_attr("seconds", seconds)
+    trial.set_user_attr("validation_accuracy", last.validation_accuracy)
+    trial.set_user_attr("outcome", outcome)
+    study.tell(trial, value(last) if state == TrialState.COMPLETE else None, state)
 
 
 def best(outcomes: list[Outcome]) -> Outcome:
@@ -122,13 +162,13 @@ def at_edge(value: float, allowed: SearchRange) -> bool:
 
 
 def _outcome(number: int, trial: FrozenTrial) -> Outcome:
-    assert trial.value is not None  # noqa: S101 - a pruned trial's value is its last report
     return Outcome(
         trial=number,
         state=trial.state.name.lower(),
         outcome=trial.user_attrs["outcome"],
         learning_rate=trial.params["learning_rate"],
         weight_decay=trial.params["weight_decay"],
-        validation_accuracy=trial.value,
+        validation_accuracy=trial.user_attrs["validation_accuracy"],
         epochs=trial.user_attrs["epochs"],
+        seconds=trial.user_attrs["seconds"],
     )

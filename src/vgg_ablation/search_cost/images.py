@@ -1,0 +1,43 @@
+"""The images of this measurement: those of the study `sample`, and enough more to tell nets a point apart."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from vgg_ablation.data.archive import members, obtain
+from vgg_ablation.data.pack import choose_members, pack
+from vgg_ablation.data.packed import INDEX_FILE, SPLITS_FILE
+from vgg_ablation.data.sample import CATEGORIES, render_sample
+from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.data.splits import draw_splits
+from vgg_ablation.pipeline.console import Stage
+from vgg_ablation.pipeline.files import write_text
+from vgg_ablation.pipeline.state import source_digest, state_folder
+
+
+def prepare(settings: DataSettings, report: Stage) -> Path:
+    """Return the folder with the images, packed and split as `preprocess` does; they are made once.
+
+    A category has one image more than training and validation take: a split has test images, and nothing reads them.
+    """
+    determinants = {"data": settings.model_dump(), "source": source_digest("data")}
+    folder = state_folder("search-cost/images", determinants)
+    if not (folder / SPLITS_FILE).exists():
+        with TemporaryDirectory(dir=folder) as temporary:
+            rendered, archive = Path(temporary) / "rendered", Path(temporary) / "images.tar"
+            per_category = settings.train_per_class + 1
+            with report.task("rendering", per_category * len(CATEGORIES), quiet=5.0) as task:
+                for path, content in render_sample(per_category):
+                    _write(rendered / path, content)
+                    task.advance()
+            obtain(str(rendered), archive, report)
+            pack(archive, choose_members(members(archive), "all", clutter=False), settings.side, folder, report)
+        index = pd.read_csv(folder / INDEX_FILE, dtype={"path": str, "category": str})
+        write_text(folder / SPLITS_FILE, draw_splits(index, settings).to_csv(index=False))
+    return folder
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

@@ -1,0 +1,139 @@
+"""What is compared: our search, searches that differ from it in one thing, and points drawn at random."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, GPSampler
+
+from vgg_ablation.search_cost.cost import Trial
+from vgg_ablation.search_cost.curves import Curves
+from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.run import DivergedError
+from vgg_ablation.train.settings import TuneSettings
+from vgg_ablation.train.tune import OURS, Strategy, search
+
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to search, but for its seed."""
+
+    words: str
+    """What it is, with the settings that it reads in braces."""
+    strategy: Strategy | None
+    """None: points are drawn uniformly in both logarithms, from the first on, and no trial is pruned."""
+
+
+def _gaussian_process(settings: TuneSettings, seed: int) -> BaseSampler:
+    return GPSampler(seed=seed, n_startup_trials=settings.random_trials, deterministic_objective=False)
+
+
+def _halving(_: TuneSettings) -> BasePruner:
+    return SuccessiveHalvingPruner(min_resource=2, reduction_factor=2, min_early_stopping_rate=0)
+
+
+def _certainty(epoch: Epoch) -> float:
+    return -epoch.validation_loss
+
+
+METHODS = {
+    "ours": Method("TPE after {random_trials} trials, median pruner after epoch {prune_after}, by accuracy", OURS),
+    "loss": Method("the same, by validation loss", replace(OURS, value=_certainty)),
+    "halving": Method("as ours, but the better half goes on after epochs 2, 4 and 8", replace(OURS, pruner=_halving)),
+    # No pruner: this sampler learns nothing from a trial that was pruned.
+    "gp": Method(
+        "Gaussian process after {random_trials} trials, no pruner, by accuracy",
+        replace(OURS, sampler=_gaussian_process, pruner=lambda _: NopPruner()),
+    ),
+    RANDOM: Method("points at random, no pruner", None),
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a process knows of the images and of its machine."""
+
+    training_images: int
+    """An epoch's: those that whole batches take."""
+    validation_images: int
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What carries trials out."""
+
+    curves: Curves
+    settings: TuneSettings
+    classes: int
+    facts: Facts
+
+    def full_trial(self, method: str, seed: int, number: int, point: tuple[float, float]) -> Trial:
+        """Train at a point for all epochs, as the grid and random search do."""
+        epochs: list[Epoch] = []
+        try:
+            epochs.extend(self.curves.epochs(*point))
+        except DivergedError as error:
+            return self._trial(method, seed, number, "diverged", point, error.epoch, epochs)
+        return self._trial(method, seed, number, "complete", point, len(epochs), epochs)
+
+    def search(self, method: str, seed: int) -> Iterator[Trial]:
+        """Yield the trials of a search as they end."""
+        # Each trial of a search has a seed of its own, counted upwards: those of two searches are kept apart.
+        settings = self.settings.model_copy(update={"seed": seed * self.settings.trials})
+        strategy = METHODS[method].strategy
+        if strategy is None:
+            for number, point in enumerate(random_points(settings)):
+                yield self.full_trial(method, seed, number, point)
+            return
+        epochs: list[Epoch] = []
+
+        def objective(learning_rate: float, weight_decay: float, _: int) -> Iterator[Epoch]:
+            epochs.clear()
+            for epoch in self.curves.epochs(learning_rate, weight_decay):
+                epochs.append(epoch)
+                yield epoch
+
+        # The curves are what is kept: over them, a search that was interrupted runs again in no time.
+        with TemporaryDirectory() as folder:
+            journal = Path(folder) / "journal.log"
+            for outcome in search(objective, self.classes, settings, journal, strategy):
+                state = outcome.outcome if outcome.outcome == "diverged" else outcome.state
+                point = outcome.learning_rate, outcome.weight_decay
+                yield self._trial(method, seed, outcome.trial, state, point, outcome.epochs, epochs)
+
+    def _trial(
+        self, method: str, seed: int, number: int, state: str, point: tuple[float, float], run: int, curve: list[Epoch]
+    ) -> Trial:
+        return Trial(
+            method, seed, number, state, *point, images=run * self.facts.training_images,
+            accuracies=tuple(epoch.validation_accuracy for epoch in curve),
+            losses=tuple(epoch.validation_loss for epoch in curve),
+        )  # fmt: skip
+
+
+def random_points(settings: TuneSettings) -> Iterator[tuple[float, float]]:
+    """Yield as many points as there are trials, uniform in the logarithms over the search's space."""
+    random = np.random.default_rng(settings.seed)
+    for _ in range(settings.trials):
+        learning_rate, weight_decay = (
+            math.exp(random.uniform(math.log(allowed.low), math.log(allowed.high)))
+            for allowed in (settings.learning_rate, settings.weight_decay)
+        )
+        yield learning_rate, weight_decay
+
+
+def grid_points(settings: TuneSettings, shape: tuple[int, int]) -> list[tuple[float, float]]:
+    """Return the points of a grid over the search's space, ends included, equally far apart in the logarithms."""
+    rates, decays = (
+        np.geomspace(allowed.low, allowed.high, count).tolist()
+        for allowed, count in zip((settings.learning_rate, settings.weight_decay), shape, strict=True)
+    )
+    return [(rate, decay) for rate in rates for decay in decays]
