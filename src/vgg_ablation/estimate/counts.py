@@ -1,0 +1,53 @@
+"""How much work a study is: images, steps and epochs, counted from its settings alone."""
+
+from dataclasses import dataclass
+
+from vgg_ablation.data.archive import SAMPLE_PER_CATEGORY
+from vgg_ablation.data.sample import CATEGORIES
+from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.train.settings import TrainSettings, TuneSettings
+
+OFFICIAL_CATEGORIES = 256
+OFFICIAL_IMAGES = 29_780
+"""Files of Caltech-256 without clutter, by its listing."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of one split."""
+
+    classes: int
+    training: int
+    validation: int
+    test: int
+
+
+def count_images(data: DataSettings) -> Images:
+    """Return the images of a split; where only the archive could tell, as many a category as Caltech-256 has."""
+    if data.source == "sample":
+        every, a_category = len(CATEGORIES), float(SAMPLE_PER_CATEGORY)
+    else:
+        every, a_category = OFFICIAL_CATEGORIES + data.clutter, OFFICIAL_IMAGES / OFFICIAL_CATEGORIES
+    classes = every if data.categories == "all" else len(data.categories)
+    return Images(
+        classes=classes,
+        training=classes * (data.train_per_class - data.validation_per_class),
+        validation=classes * data.validation_per_class,
+        test=max(1, round(classes * (a_category - data.train_per_class))),
+    )
+
+
+def count_steps(train: TrainSettings, training: int) -> int:
+    """Return the steps of an epoch: whole batches, at least one."""
+    return training // min(train.batch_size, training)
+
+
+def count_search_epochs(tune: TuneSettings) -> float:
+    """Return the epochs that a net's search is expected to run.
+
+    The trials before the pruner may stop any run to their end; of the later ones half are taken to be stopped as soon
+    as they may be, and half to run to their end.
+    """
+    unpruned = min(tune.trials, tune.random_trials)
+    shortest = min(tune.prune_after, tune.epochs)
+    return unpruned * tune.epochs + (tune.trials - unpruned) * (shortest + tune.epochs) / 2
