@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SET_UP := .venv/.set-up
+SET_UP_BENCH := .venv/.set-up-bench
 
-.PHONY: reproduce test lint lock readme
+.PHONY: reproduce test lint lock readme estimate search-cost bench bench-short
 .DELETE_ON_ERROR:
 
 # DVC finds `python` on PATH, so that stages run with the environment's own.
@@ -22,19 +23,41 @@ lint: $(SET_UP)
 readme: $(SET_UP)
 	$(BIN)/python -m vgg_ablation.report.readme
 
-# --universal: one lock for every platform; hashes, and no address of an index.
+estimate: $(SET_UP)
+	$(BIN)/python -m vgg_ablation.estimate
+
+# Half an hour on two cores.
+search-cost: $(SET_UP)
+	$(BIN)/python -m vgg_ablation.search_cost
+
+bench: $(SET_UP_BENCH)
+	$(BIN)/python -m vgg_ablation.benchmark
+
+bench-short: $(SET_UP_BENCH)
+	$(BIN)/python -m vgg_ablation.benchmark --short
+
+# --universal: one lock for every platform; hashes, and no address of an index. The benchmark has a lock of its own, with
+# the same versions, so that only who runs it installs what we are compared with.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
+    --custom-compile-command "make lock" pyproject.toml
 lock:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --group dev \
-	    --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	$(COMPILE) --group dev --output-file requirements.lock
+	$(COMPILE) --group bench --constraint requirements.lock --output-file requirements-bench.lock
 
-# The installer itself comes out of the lock too, held to its hashes like the rest.
+# The installer itself comes out of the lock too, held to its hashes like the rest. Bytecode is compiled here, once: where
+# Python may not write it (PYTHONDONTWRITEBYTECODE, as in many containers), every stage would compile torch again, seconds.
 $(SET_UP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv .venv
 	awk '/^[^ #]/ {found = /^uv==/} found' requirements.lock > .venv/uv.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
-	$(BIN)/uv pip sync --require-hashes --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip sync --compile-bytecode --require-hashes --python $(BIN)/python requirements.lock
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@touch $@
+
+# The set-up before it removes what is not in requirements.lock, so this comes again after each.
+$(SET_UP_BENCH): requirements-bench.lock $(SET_UP)
+	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --requirement requirements-bench.lock
 	@touch $@

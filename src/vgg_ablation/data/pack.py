@@ -4,11 +4,10 @@ import hashlib
 import io
 import os
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from vgg_ablation.pipeline.files import replacing, write_text
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
 LARGEST_IMAGE = 100_000_000  # pixels, as it is or rescaled; the largest of Caltech-256 has about 40 million
-_AT_ONCE = 64  # images decoded but not yet written: bounds the memory
+_AHEAD = 64  # images decoded but not yet written: enough that no core waits, few enough to bound the memory
 
 
 @dataclass(frozen=True)
@@ -154,9 +153,13 @@ def _decode_all(
             except UnusableError as error:
                 return member, sha256, error
 
-        waiting = iter(chosen)
-        while batch := list(islice(waiting, _AT_ONCE)):
-            yield from pool.map(work, batch)
+        ahead: deque[Future[tuple[Member, str, Decoded | UnusableError]]] = deque()
+        for member in chosen:
+            ahead.append(pool.submit(work, member))
+            if len(ahead) == _AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _kind(reason: str) -> str:

@@ -1,0 +1,1 @@
+"""The ways to train the same net on the same images that are compared."""

@@ -1,0 +1,46 @@
+"""The images of an epoch, for contestants that read files and for ours."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from vgg_ablation.benchmark.forms import Images
+from vgg_ablation.data.archive import Member, members
+from vgg_ablation.data.pack import choose_members, pack
+from vgg_ablation.data.packed import INDEX_FILE
+from vgg_ablation.pipeline.console import Stage
+from vgg_ablation.pipeline.errors import StageError
+from vgg_ablation.pipeline.files import read_table
+
+_SPARE = 1.02  # chosen for one needed: files may be no images, or repeat another's bytes
+
+
+def lay_out(archive: Path, count: int, batch_size: int, side: int, folder: Path, stage: Stage) -> Images:
+    """Write images from all over the archive to `folder`, as files and packed with smallest side `side`.
+
+    There are `count` of them, or as many as the archive has; in any case whole batches.
+
+    Raises:
+        StageError: the archive does not hold a batch, or is none.
+    """
+    chosen = _spread(choose_members(members(archive), "all", clutter=False), math.ceil(count * _SPARE))
+    packed = folder / "packed"
+    pack(archive, chosen, side, packed, stage)
+    paths = read_table(packed / INDEX_FILE)["path"]
+    count = min(count, len(paths)) // batch_size * batch_size
+    if not count:
+        raise StageError(f"{archive}: holds {len(paths)} usable images; a batch takes {batch_size}")
+    by_path = {member.path: member for member in chosen}
+    with archive.open("rb") as tar:
+        for path in paths[:count]:
+            tar.seek(by_path[path].offset)
+            (folder / "files" / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "files" / path).write_bytes(tar.read(by_path[path].size))
+    return Images(folder / "files", packed, count)
+
+
+def _spread(listed: list[Member], count: int) -> list[Member]:
+    """Return `count` of them at even distances, or all if there are no more."""
+    places = np.linspace(0, len(listed), min(count, len(listed)), endpoint=False, dtype=int)
+    return [listed[place] for place in places]

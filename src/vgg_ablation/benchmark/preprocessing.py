@@ -1,0 +1,56 @@
+"""`preprocess` at full size, against decoding and rescaling alone. Imports no torch."""
+
+import os
+import shutil
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from vgg_ablation.benchmark import peak_memory
+from vgg_ablation.benchmark.repetition import Repetition
+from vgg_ablation.data.archive import Member, members
+from vgg_ablation.data.pack import decode, pack
+from vgg_ablation.pipeline.console import Stage
+
+
+class Packing:
+    """What `preprocess` does with all images of an archive."""
+
+    def __init__(self, archive: Path, side: int) -> None:
+        self._archive = archive
+        self._side = side
+        self._members = members(archive)
+
+    def repeat(self) -> Repetition:
+        """Time one run of it."""
+        folder = self._archive.with_name("packed")
+        peak_memory.reset()
+        began = time.perf_counter()
+        counts = pack(self._archive, self._members, self._side, folder, Stage("benchmark"))
+        seconds = time.perf_counter() - began
+        shutil.rmtree(folder)
+        assert counts["images"] == len(self._members)  # noqa: S101 - the stand-in holds nothing else
+        return Repetition(seconds, len(self._members), peak_memory.peak_mib())
+
+
+class Decoding:
+    """The same files decoded and rescaled on the same cores, and dropped."""
+
+    def __init__(self, archive: Path, side: int) -> None:
+        self._archive = archive
+        self._side = side
+        self._members = members(archive)
+
+    def repeat(self) -> Repetition:
+        """Time one run of it."""
+        peak_memory.reset()
+        began = time.perf_counter()
+        with self._archive.open("rb") as tar, ThreadPoolExecutor(os.cpu_count()) as pool:
+            descriptor = tar.fileno()
+
+            def work(member: Member) -> None:
+                decode(os.pread(descriptor, member.size, member.offset), self._side)
+
+            deque(pool.map(work, self._members), maxlen=0)
+        return Repetition(time.perf_counter() - began, len(self._members), peak_memory.peak_mib())
