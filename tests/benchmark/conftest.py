@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import pytest
+from made_up_rates import RATES
 
 from vgg_ablation.benchmark.forms import CONTESTANTS, EPOCH, INPUT, NOOP, OURS, PREPROCESS, STEP
 from vgg_ablation.benchmark.repetition import Measured, Repetition
 from vgg_ablation.benchmark.results import Results, make_ratios, make_rows, make_targets
 
-RATES = {"bfloat16": 1e12, "float32": 2e11}
 SPEED = {"article": 1.0, "good_practice": 4.0, "timm": 5.0, "ours": 6.0}
 """Images a second."""
 

@@ -135,8 +135,28 @@ def test_lrn_of_bfloat16_activations_is_computed_in_float32() -> None:
 def test_lrn_stands_between_the_first_relu_and_the_first_pool_of_a_lrn_alone() -> None:
     kinds = [type(layer) for layer in narrow("A_LRN").features]
     assert kinds[:4] == [nn.Conv2d, nn.ReLU, LocalResponseNorm, nn.MaxPool2d]
-    kinds.remove(LocalResponseNorm)
-    assert kinds == [type(layer) for layer in narrow("A").features]
+    assert [nn.Conv2d, nn.MaxPool2d, nn.ReLU, *kinds[4:]] == [type(layer) for layer in narrow("A").features]
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_pooling_before_the_relu_gives_the_outputs_and_gradients_of_pooling_after_it(
+    arch: str, batch_norm: bool
+) -> None:
+    ours, literal = narrow(arch, batch_norm=batch_norm), narrow(arch, batch_norm=batch_norm)
+    literal.load_state_dict(ours.state_dict())
+    layers = list(literal.features)
+    for place in range(1, len(layers)):
+        if isinstance(layers[place], nn.ReLU) and isinstance(layers[place - 1], nn.MaxPool2d):
+            layers[place - 1], layers[place] = layers[place], layers[place - 1]
+    literal.features = nn.Sequential(*layers)
+    assert [type(layer) for layer in layers] != [type(layer) for layer in ours.features]
+    images = torch.randn(4, 3, ours.input_side, ours.input_side, generator=torch.Generator().manual_seed(1))
+    for network in (ours.eval(), literal.eval()):
+        network(images).square().sum().backward()
+    assert torch.equal(ours(images), literal(images))
+    gradients = [[parameter.grad for parameter in network.parameters()] for network in (ours, literal)]
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))  # pyright: ignore
 
 
 # Initialisation

@@ -18,6 +18,7 @@ WITH_LOADER_WORKERS = (GOOD_PRACTICE, TIMM)
 """Those whose images may be decoded in processes beside the training: how many is found out."""
 INPUT, STEP, EPOCH = TRAINING_MEASURES = ("input", "step", "epoch")
 PREPROCESS, NOOP = "preprocess", "noop"
+CORES = -1
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Form:
     """Images an epoch, by device, then by net and side of the crop; the cases are measured in this order."""
     step_contestants: tuple[str, ...]
     """Whose steps are timed alone."""
+    loader_processes: tuple[int, ...]
+    """Numbers of them that are tried, where a contestant's loader may have some; `CORES` stands for one a core."""
     share_of_archive: int
     """`preprocess` reads every so-manieth file of the stand-in for the archive."""
 
@@ -82,13 +85,14 @@ SHORT = Form(
     "short",
     {
         INPUT: Effort(2, 6.0, warm_up=True),
-        STEP: Effort(1, 8.0, warm_up=True),
-        EPOCH: Effort(2, 16.0),
+        STEP: Effort(1, 12.0, warm_up=True),
+        EPOCH: Effort(2, 18.0),
         PREPROCESS: Effort(2, 60.0),
         NOOP: Effort(3, 60.0),
     },
-    {"cpu": {("A", 64): 256, ("E", 64): 128, ("A", 224): 32, ("E", 224): 32}, "cuda": _ON_A_GPU},
-    (GOOD_PRACTICE, TIMM, OURS),  # one step of the article's E at 224 pixels takes a quarter of a minute on two cores
+    {"cpu": {("A", 64): 128, ("E", 64): 128, ("A", 224): 32, ("E", 224): 32}, "cuda": _ON_A_GPU},
+    (GOOD_PRACTICE, OURS),  # one step of the article's E at 224 pixels takes a quarter of a minute on two cores
+    (0, CORES),
     20,
 )
 FULL = Form(
@@ -102,5 +106,6 @@ FULL = Form(
     },
     {"cpu": {("A", 64): 512, ("E", 64): 256, ("A", 224): 64, ("E", 224): 32}, "cuda": _ON_A_GPU},
     CONTESTANTS,
+    (0, 1, CORES),
     1,
 )

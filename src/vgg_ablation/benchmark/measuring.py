@@ -52,6 +52,7 @@ class Session:
         """Let go of the case."""
         self._contestant = self._batch = None
         gc.collect()
+        peak_memory.give_back()
         self._empty_cache()
 
     def repeat(self, measure: str) -> Repetition:

@@ -4,7 +4,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from vgg_ablation.benchmark.forms import EPOCH, INPUT, STEP, TRAINING_MEASURES, WITH_LOADER_WORKERS, Case, Effort, Form
+from vgg_ablation.benchmark.forms import (
+    CORES,
+    EPOCH,
+    INPUT,
+    STEP,
+    TRAINING_MEASURES,
+    WITH_LOADER_WORKERS,
+    Case,
+    Effort,
+    Form,
+)
 from vgg_ablation.benchmark.repetition import Measured, Repetition
 from vgg_ablation.benchmark.workers import Worker
 
@@ -64,7 +74,7 @@ class Training:
     def __init__(self, workers: Mapping[str, Worker], form: Form, cores: int, report: Report) -> None:
         self._workers = workers
         self._form = form
-        self._tried = (0, 1, cores)
+        self._tried = {cores if number == CORES else number for number in form.loader_processes}
         self._report = report
         self.loader_workers: dict[tuple[str, int], dict[int, float]] = {}
         """Seconds of an epoch by the number of the loader's processes, by contestant and side of the crop."""
@@ -101,7 +111,7 @@ class Training:
         worker = self._workers[name]
         if (name, case.pixels) not in self.loader_workers:
             seconds: dict[int, float] = {}
-            for workers in sorted(set(self._tried)):
+            for workers in sorted(self._tried):
                 worker.ask("load_with", workers)
                 worker.ask("repeat", INPUT)  # starts them
                 seconds[workers] = worker.ask("repeat", EPOCH).seconds

@@ -61,7 +61,9 @@ class VGG(nn.Module):
                 features.append(nn.ReLU(inplace=True))
                 if layer.name == NORMALISED_LAYER.get(arch):
                     features.append(LocalResponseNorm(layer.outputs))
-            features.append(nn.MaxPool2d(kernel_size=2, stride=2))
+            # The largest of rectified values is the rectified largest: pooled first, a quarter is left to rectify.
+            place = -1 if isinstance(features[-1], nn.ReLU) else len(features)
+            features.insert(place, nn.MaxPool2d(kernel_size=2, stride=2))
         self.features = nn.Sequential(*features)
         self.classifier = nn.Sequential(
             nn.Linear(fc6.kernel**2 * fc6.inputs, fc6.outputs),
