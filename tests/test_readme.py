@@ -64,5 +64,5 @@ def test_sample_is_as_large_as_said():
 def test_stages_that_the_readme_types_exist():
     for script in re.findall(r"python (stages/\w+\.py)", README):
         assert (ROOT / script).exists()
-    for target in re.findall(r"`make (\w+)", README):
+    for target in re.findall(r"`make ([\w-]+)", README):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target

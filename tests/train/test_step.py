@@ -1,9 +1,11 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from vgg_ablation.data.batches import RunImages
 from vgg_ablation.model.configurations import ARCHITECTURES
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.pipeline.compute import Compute
@@ -117,3 +119,18 @@ def test_a_step_on_a_gpu_that_fills_the_allowed_memory_fits() -> None:
     images = torch.zeros(count, 3, 224, 224, device=compute.device).to(memory_format=torch.channels_last)
     step_for(network, compute, count)(images, torch.zeros(count, dtype=torch.int64, device=compute.device))
     torch.cuda.synchronize()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_no_step_of_an_epoch_waits_for_the_gpu(images: RunImages) -> None:
+    compute = Compute(torch.device("cuda"), torch.bfloat16)
+    batches = replace(images.batches, pixels=images.batches.pixels.resident(compute.device), device=compute.device)
+    take_step = step_for(narrow().to(compute.device), compute)
+    draws = torch.Generator().manual_seed(0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for crops, labels in batches.training(images.training, 4, 0.1, draws):
+            take_step(crops, labels)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
