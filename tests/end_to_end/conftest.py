@@ -24,6 +24,7 @@ TINY = {
     "tune": {
         "trials": 2, "epochs": 1, "learning_rate": {"low": 1e-4, "high": 1e-1},
         "weight_decay": {"low": 1e-5, "high": 1e-2}, "random_trials": 1, "prune_after": 1, "seed": 0,
+        "sampler": "gp", "pruner": "none",
     },
     "evaluate": {"protocols": ["centre", "dense"]},
 }  # fmt: skip

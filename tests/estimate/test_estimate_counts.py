@@ -36,10 +36,11 @@ def test_an_epoch_is_whole_batches(images: int, batch: int, steps: int) -> None:
 
 @pytest.mark.parametrize(
     ("trials", "random_trials", "prune_after", "epochs"),
-    [(5, 3, 4, 36), (5, 5, 4, 40), (2, 5, 4, 16), (5, 1, 20, 40), (9, 1, 0, 40)],
+    [(5, 3, 4, 36), (5, 5, 4, 40), (2, 5, 4, 16), (5, 1, 20, 40), (9, 1, 1, 44)],
 )
 def test_half_of_the_trials_that_may_be_pruned_are(
     trials: int, random_trials: int, prune_after: int, epochs: float
 ) -> None:
     tune = {"trials": trials, "random_trials": random_trials, "prune_after": prune_after, "epochs": 8}
-    assert count_search_epochs(study(tune=tune).tune) == epochs
+    assert count_search_epochs(study(tune={**tune, "pruner": "median"}).tune) == epochs
+    assert count_search_epochs(study(tune={**tune, "pruner": "none"}).tune) == trials * 8

@@ -37,7 +37,8 @@ def plan() -> Plan:
         ),
         tune=TuneSettings(
             trials=3, epochs=1, learning_rate=SearchRange(low=1e-4, high=1e-1),
-            weight_decay=SearchRange(low=1e-5, high=1e-2), random_trials=1, prune_after=1, seed=0,
+            weight_decay=SearchRange(low=1e-5, high=1e-2), sampler="gp", random_trials=1,
+            pruner="none", prune_after=1, seed=0,
         ),
         grid=(2, 2),
         seeds=2,

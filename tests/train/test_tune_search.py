@@ -1,6 +1,5 @@
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -13,13 +12,14 @@ from optuna.storages.journal import JournalFileBackend
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.run import DivergedError
 from vgg_ablation.train.settings import SearchRange, TuneSettings
-from vgg_ablation.train.tune import OURS, Objective, Outcome, Strategy, at_edge, best, search
+from vgg_ablation.train.tune import Objective, Outcome, at_edge, best, search
 
 EPOCHS = 5
 CLASSES = 10
 SETTINGS = TuneSettings(
     trials=9, epochs=EPOCHS, learning_rate=SearchRange(low=1e-4, high=1e-1),
-    weight_decay=SearchRange(low=1e-5, high=1e-2), random_trials=3, prune_after=2, seed=0,
+    weight_decay=SearchRange(low=1e-5, high=1e-2), sampler="tpe", random_trials=3,
+    pruner="median", prune_after=2, seed=0,
 )  # fmt: skip
 Search = Callable[..., list[Outcome]]
 
@@ -137,38 +137,6 @@ def test_the_search_comes_nearer_to_the_best_point_than_chance(long: list[Outcom
 # How it looks, where that is not ours.
 
 
-def test_a_search_can_draw_prune_and_judge_in_another_way(tmp_path: Path) -> None:
-    """All trials are as accurate; by loss, those of high rates are better, and the others are pruned."""
-
-    def run(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
-        return flat(50.0, 0.1 / learning_rate)(learning_rate, weight_decay, trial)
-
-    strategy = Strategy(
-        sampler=lambda settings, seed: optuna.samplers.RandomSampler(seed),
-        pruner=lambda settings: optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=2),
-        value=lambda epoch: -epoch.validation_loss,
-    )
-    first, *others = search(run, CLASSES, SETTINGS, tmp_path / "journal.log", strategy)
-    assert first.state == "complete"
-    best_rate = first.learning_rate
-    for outcome in others:
-        assert outcome.validation_accuracy == 50
-        if outcome.learning_rate > best_rate:
-            best_rate = outcome.learning_rate
-            assert outcome.state == "complete"
-    assert min(others, key=lambda outcome: outcome.learning_rate).state == "pruned"
-
-
-def test_a_diverged_trial_is_worst_by_loss_too(tmp_path: Path) -> None:
-    """A search by loss finds the rates that do not diverge, and goes on past those that do."""
-    strategy = replace(OURS, value=lambda epoch: -epoch.validation_loss)
-    outcomes = list(search(made_up, CLASSES, SETTINGS.model_copy(update={"trials": 18}), tmp_path / "j.log", strategy))
-    diverged = [outcome.trial for outcome in outcomes if outcome.outcome == "diverged"]
-    assert diverged
-    assert len(diverged) < 9
-    assert all(outcomes[number].validation_accuracy == 0 for number in diverged)
-
-
 # What is recorded.
 
 
@@ -256,6 +224,29 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
     with pytest.raises(Interrupted):
         run(cut_off_in(trial, reached))
     assert run() == uninterrupted
+
+
+def test_an_interrupted_gaussian_process_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"sampler": "gp", "pruner": "none", "trials": 7})
+    whole = list(search(made_up, CLASSES, settings, tmp_path / "whole.log"))
+    for trial in (0, 4, 6):
+        with pytest.raises(Interrupted):
+            list(search(cut_off_in(trial, 2), CLASSES, settings, tmp_path / "parts.log"))
+    assert list(search(made_up, CLASSES, settings, tmp_path / "parts.log")) == whole
+    assert {outcome.state for outcome in whole} == {"complete"}
+
+
+def test_halving_lets_the_better_half_go_on(tmp_path: Path) -> None:
+    """Trials as good as their number: the first four improve, and the last is worse than all."""
+    order = [10.0, 20.0, 30.0, 40.0, 5.0]
+
+    def run(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
+        return flat(order[trial])(learning_rate, weight_decay, trial)
+
+    settings = SETTINGS.model_copy(update={"pruner": "halving", "prune_after": 2, "trials": 5})
+    found = list(search(run, CLASSES, settings, tmp_path / "journal.log"))
+    assert [outcome.state for outcome in found] == ["complete"] * 4 + ["pruned"]
+    assert found[4].epochs == 2
 
 
 def test_a_search_interrupted_again_and_again_goes_on(run: Search, uninterrupted: list[Outcome]) -> None:

@@ -46,8 +46,8 @@ def count_search_epochs(tune: TuneSettings) -> float:
     """Return the epochs that a net's search is expected to run.
 
     The trials before the pruner may stop any run to their end; of the later ones half are taken to be stopped as soon
-    as they may be, and half to run to their end.
+    as they may be, and half to run to their end. Without a pruner, all run to their end.
     """
-    unpruned = min(tune.trials, tune.random_trials)
+    unpruned = tune.trials if tune.pruner == "none" else min(tune.trials, tune.random_trials)
     shortest = min(tune.prune_after, tune.epochs)
     return unpruned * tune.epochs + (tune.trials - unpruned) * (shortest + tune.epochs) / 2

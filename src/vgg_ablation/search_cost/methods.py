@@ -1,21 +1,20 @@
-"""What is compared: our search, searches that differ from it in one thing, and points drawn at random."""
+"""What is compared: searches by several samplers and pruners, and points drawn at random."""
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, GPSampler
 
+from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.search_cost.cost import Trial
 from vgg_ablation.search_cost.curves import Curves
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.run import DivergedError
 from vgg_ablation.train.settings import TuneSettings
-from vgg_ablation.train.tune import OURS, Strategy, search
+from vgg_ablation.train.tune import search
 
 RANDOM = "random"
 
@@ -26,33 +25,37 @@ class Method:
 
     words: str
     """What it is, with the settings that it reads in braces."""
-    strategy: Strategy | None
-    """None: points are drawn uniformly in both logarithms, from the first on, and no trial is pruned."""
-
-
-def _gaussian_process(settings: TuneSettings, seed: int) -> BaseSampler:
-    return GPSampler(seed=seed, n_startup_trials=settings.random_trials, deterministic_objective=False)
-
-
-def _halving(_: TuneSettings) -> BasePruner:
-    return SuccessiveHalvingPruner(min_resource=2, reduction_factor=2, min_early_stopping_rate=0)
-
-
-def _certainty(epoch: Epoch) -> float:
-    return -epoch.validation_loss
+    settings: dict[str, str | int] | None
+    """Of section `tune`. None: points are drawn uniformly in both logarithms, from the first on, none is pruned."""
 
 
 METHODS = {
-    "ours": Method("TPE after {random_trials} trials, median pruner after epoch {prune_after}, by accuracy", OURS),
-    "loss": Method("the same, by validation loss", replace(OURS, value=_certainty)),
-    "halving": Method("as ours, but the better half goes on after epochs 2, 4 and 8", replace(OURS, pruner=_halving)),
-    # No pruner: this sampler learns nothing from a trial that was pruned.
-    "gp": Method(
-        "Gaussian process after {random_trials} trials, no pruner, by accuracy",
-        replace(OURS, sampler=_gaussian_process, pruner=lambda _: NopPruner()),
+    "gp": Method("Gaussian process after {random_trials} trials, no pruner", {"sampler": "gp", "pruner": "none"}),
+    "tpe": Method(
+        "TPE after {random_trials} trials, median pruner after epoch 4",
+        {"sampler": "tpe", "pruner": "median", "prune_after": 4},
+    ),
+    "halving": Method(
+        "TPE after {random_trials} trials, the better half goes on after epochs 2, 4 and 8",
+        {"sampler": "tpe", "pruner": "halving", "prune_after": 2},
     ),
     RANDOM: Method("points at random, no pruner", None),
 }
+
+
+def method_of(settings: TuneSettings) -> str:
+    """Return the method that a study's search is.
+
+    Raises:
+        StageError: it is none of them.
+    """
+    for name, method in METHODS.items():
+        # Without a pruner, when to prune is not read.
+        if method.settings and settings.model_copy(update=method.settings) == settings:
+            return name
+    raise StageError(
+        f"the study's search is none of those compared: {', '.join(METHODS)}; add it to search_cost.methods"
+    )
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,8 @@ class Trainer:
         """Yield the trials of a search as they end."""
         # Each trial of a search has a seed of its own, counted upwards: those of two searches are kept apart.
         settings = self.settings.model_copy(update={"seed": seed * self.settings.trials})
-        strategy = METHODS[method].strategy
-        if strategy is None:
+        changes = METHODS[method].settings
+        if changes is None:
             for number, point in enumerate(random_points(settings)):
                 yield self.full_trial(method, seed, number, point)
             return
@@ -104,7 +107,7 @@ class Trainer:
         # The curves are what is kept: over them, a search that was interrupted runs again in no time.
         with TemporaryDirectory() as folder:
             journal = Path(folder) / "journal.log"
-            for outcome in search(objective, self.classes, settings, journal, strategy):
+            for outcome in search(objective, self.classes, settings.model_copy(update=changes), journal):
                 state = outcome.outcome if outcome.outcome == "diverged" else outcome.state
                 point = outcome.learning_rate, outcome.weight_decay
                 yield self._trial(method, seed, outcome.trial, state, point, outcome.epochs, epochs)

@@ -9,8 +9,8 @@ from pathlib import Path
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, MedianPruner
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
@@ -26,39 +26,30 @@ Objective = Callable[[float, float, int], Iterator[Epoch]]
 """Learning rate, weight decay and the number of the trial to the epochs of a run with them."""
 
 
-@dataclass(frozen=True)
-class Strategy:
-    """How a search draws points and stops trials, and what it judges both by."""
-
-    sampler: Callable[[TuneSettings, int], BaseSampler]
-    """From the settings and a seed."""
-    pruner: Callable[[TuneSettings], BasePruner]
-    value: Callable[[Epoch], float]
-    """Of an epoch, the higher the better; a diverged one has an accuracy of zero and infinite losses."""
-
-
-def tpe(settings: TuneSettings, seed: int) -> TPESampler:
-    """Return the sampler that models where good trials lie and where others do, both numbers together."""
+def make_sampler(settings: TuneSettings, number: int) -> BaseSampler:
+    """Return what draws trial `number`, seeded for it alone."""
+    seed = settings.seed + number
     # 5.0 changed the defaults of these: all that matters is said.
+    if settings.sampler == "gp":
+        return GPSampler(seed=seed, n_startup_trials=settings.random_trials, deterministic_objective=False)
     return TPESampler(
         n_startup_trials=settings.random_trials, n_ei_candidates=24, multivariate=True, group=False,
         constant_liar=False, seed=seed,
     )  # fmt: skip
 
 
-def median(settings: TuneSettings) -> MedianPruner:
-    """Return the pruner that stops a trial that is worse than half of the complete ones at the same epoch."""
-    return MedianPruner(
-        n_startup_trials=settings.random_trials, n_warmup_steps=settings.prune_after, interval_steps=1, n_min_trials=1
-    )
-
-
-def accuracy(epoch: Epoch) -> float:
-    """Return the validation accuracy in percent."""
-    return epoch.validation_accuracy
-
-
-OURS = Strategy(tpe, median, accuracy)
+def make_pruner(settings: TuneSettings) -> BasePruner:
+    """Return what stops trials."""
+    if settings.pruner == "median":
+        return MedianPruner(
+            n_startup_trials=settings.random_trials, n_warmup_steps=settings.prune_after, interval_steps=1,
+            n_min_trials=1,
+        )  # fmt: skip
+    if settings.pruner == "halving":
+        return SuccessiveHalvingPruner(
+            min_resource=settings.prune_after, reduction_factor=2, min_early_stopping_rate=0, bootstrap_count=0
+        )
+    return NopPruner()
 
 
 @dataclass(frozen=True)
@@ -81,9 +72,7 @@ class Outcome:
     """Time that they took."""
 
 
-def search(
-    objective: Objective, classes: int, settings: TuneSettings, journal: Path, strategy: Strategy = OURS
-) -> Iterator[Outcome]:
+def search(objective: Objective, classes: int, settings: TuneSettings, journal: Path) -> Iterator[Outcome]:
     """Run the search and yield each trial as it ends; first those that `journal` already holds.
 
     The paper's point is tried first if it lies in the space, then the sampler draws. It is seeded anew for each trial
@@ -98,7 +87,7 @@ def search(
         storage = JournalStorage(JournalFileBackend(str(journal)))
         study = optuna.create_study(
             storage=storage, study_name="search", direction="maximize", load_if_exists=True,
-            pruner=strategy.pruner(settings),
+            pruner=make_pruner(settings),
         )  # fmt: skip
     for cut_off in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(cut_off.number, state=TrialState.FAIL)
@@ -114,19 +103,17 @@ def search(
     for number in range(len(finished), settings.trials):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            study.sampler = strategy.sampler(settings, settings.seed + number)
+            study.sampler = make_sampler(settings, number)
         if number == 0 and paper_is_inside and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             study.enqueue_trial(paper)
         trial = study.ask(space)
         point = trial.params["learning_rate"], trial.params["weight_decay"]
         # No name is kept for the epochs: those of a pruned trial are to be closed when it ends.
-        _run(trial, objective(*point, number), classes, study, strategy.value)
+        _run(trial, objective(*point, number), classes, study)
         yield _outcome(number, study.get_trials(deepcopy=False)[trial.number])
 
 
-def _run(
-    trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, study: optuna.Study, value: Callable[[Epoch], float]
-) -> None:
+def _run(trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, study: optuna.Study) -> None:
     """Run one trial and tell the study what came of it."""
     last: Epoch | None = None
     state = TrialState.COMPLETE
@@ -134,7 +121,7 @@ def _run(
     try:
         for last in epochs:
             seconds += last.seconds
-            trial.report(value(last), last.epoch)
+            trial.report(last.validation_accuracy, last.epoch)
             if trial.should_prune():
                 state = TrialState.PRUNED
                 break
@@ -145,9 +132,8 @@ def _run(
         outcome = "diverged"
     trial.set_user_attr("epochs", last.epoch)
     trial.set_user_attr("seconds", seconds)
-    trial.set_user_attr("validation_accuracy", last.validation_accuracy)
     trial.set_user_attr("outcome", outcome)
-    study.tell(trial, value(last) if state == TrialState.COMPLETE else None, state)
+    study.tell(trial, last.validation_accuracy if state == TrialState.COMPLETE else None, state)
 
 
 def best(outcomes: list[Outcome]) -> Outcome:
@@ -162,13 +148,14 @@ def at_edge(value: float, allowed: SearchRange) -> bool:
 
 
 def _outcome(number: int, trial: FrozenTrial) -> Outcome:
+    assert trial.value is not None  # noqa: S101 - a pruned trial's value is its last report
     return Outcome(
         trial=number,
         state=trial.state.name.lower(),
         outcome=trial.user_attrs["outcome"],
         learning_rate=trial.params["learning_rate"],
         weight_decay=trial.params["weight_decay"],
-        validation_accuracy=trial.user_attrs["validation_accuracy"],
+        validation_accuracy=trial.value,
         epochs=trial.user_attrs["epochs"],
         seconds=trial.user_attrs["seconds"],
     )
