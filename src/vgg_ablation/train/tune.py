@@ -80,7 +80,7 @@ def search(objective: Objective, classes: int, settings: TuneSettings, journal: 
     been: a trial found running in the journal was cut off, and is drawn again. A trial that diverges counts as 0 % and
     never ends the search.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it advises faster packages, once a search
     with warnings.catch_warnings():
         # The multivariate sampler and the journal are experimental by name; our lock file fixes their version.
         warnings.simplefilter("ignore", ExperimentalWarning)
