@@ -15,6 +15,6 @@ with stage("download") as report:
     source = read_params().section("data", DataSettings).source
     meter = Meter()
     with meter.work():
-        meter.images = obtain(source, ARCHIVE, report)
+        meter.count(obtain(source, ARCHIVE, report))
     meter.write(COST, "download")
     report.made(f"{ARCHIVE}: {ARCHIVE.stat().st_size / 1e6:,.1f} MB from {source}")

@@ -48,8 +48,8 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
         images = RunImages.open(PROCESSED, run, model.input_side, compute.device)
         training_images = len(images.training)
         classes = len(images.batches.pixels.categories)
-        experiment = Experiment(arch, run, images, model, compute, report.say)
-        folder = experiment.folder("train", recipe=asdict(recipe))
+        experiment = Experiment(arch, run, images, model, compute, report.say, meter)
+        folder = experiment.folder("train", recipe.batch_size, recipe=asdict(recipe))
         epoch_work = experiment.epoch_work(recipe.batch_size)
         reason = ""
         last: Epoch | None = None
@@ -64,6 +64,7 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
                     )
                     curves.append({"arch": arch, "run": run, **last.curve})
             except DivergedError as error:
+                meter.add(error.seconds, *epoch_work)
                 reason = str(error)
         if last is not None and not reason and at_chance(last, classes):
             reason = (

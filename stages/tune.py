@@ -35,9 +35,12 @@ with stage(" ".join(["tune", *sys.argv[1:]])) as report:
 
     compute = choose_compute()
     images = RunImages.open(PROCESSED, 0, model.input_side, compute.device)
-    experiment = Experiment(arch, 0, images, model, compute, report.say)
+    meter = Meter()
+    experiment = Experiment(arch, 0, images, model, compute, report.say, meter)
     # More trials of the same search go on where it stood: their number does not determine the others.
-    folder = experiment.folder("tune", train=shared.model_dump(), tune=settings.model_dump(exclude={"trials"}))
+    folder = experiment.folder(
+        "tune", shared.batch_size, train=shared.model_dump(), tune=settings.model_dump(exclude={"trials"})
+    )
 
     def objective(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
         """Train for the search's epochs; the checkpoint lasts as long as the trial."""
@@ -50,7 +53,6 @@ with stage(" ".join(["tune", *sys.argv[1:]])) as report:
                 checkpoint_file.unlink(missing_ok=True)
 
     outcomes: list[Outcome] = []
-    meter = Meter()
     images_per_epoch, gmacs_per_epoch = experiment.epoch_work(shared.batch_size)
     classes = len(images.batches.pixels.categories)
     with locked(folder, report.say), report.task("trial", settings.trials) as task:
@@ -79,7 +81,7 @@ with stage(" ".join(["tune", *sys.argv[1:]])) as report:
         "at_chance": sum(outcome.outcome == "at chance" for outcome in outcomes),
         "at_edge": [name for name, value in chosen.items() if at_edge(value, space[name])],
         "epochs": settings.epochs,
-        "images": meter.images,
+        "images": sum(row["images"] for row in rows),
         "space": {name: [allowed.low, allowed.high] for name, allowed in space.items()},
     }
     write_json(results / "best.json", tuned)

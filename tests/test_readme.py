@@ -1,5 +1,6 @@
 """What the README says of the studies and of the last report is so."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -66,3 +67,20 @@ def test_stages_that_the_readme_types_exist():
         assert (ROOT / script).exists()
     for target in re.findall(r"`make ([\w-]+)", README):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
+
+
+def test_links_lead_to_committed_files():
+    tracked = set(
+        subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    )
+    links = {link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link}
+    assert links
+    assert links <= set(listed.split())
+
+
+def test_the_benchmarks_page_and_its_figures_are_of_one_run():
+    page = " ".join(committed("reports/benchmark.md").split())
+    figures = json.loads(committed("reports/benchmark.json"))
+    for target in figures["targets"]:
+        assert f"| {target['promise']} | {target['text']} | {'met' if target['met'] else 'not met'} |" in page
+    assert all(f"{name} {number}" in page for name, number in figures["versions"].items())

@@ -1,6 +1,8 @@
 """What DVC is told of a stage's code is what the stage's script imports."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,17 @@ def test_matrix_names_the_nets_of_table_1():
     assert tuple(document["vars"][0]["nets"]) == ARCHITECTURES
     joined = {Path(dep).parent.name for dep in document["stages"]["aggregate"]["deps"] if dep.startswith("results/")}
     assert joined == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("name", ["tune", "train", "evaluate"])
+def test_stages_of_the_nets_import_nothing_slow_but_torch(name):
+    """They run eighteen times in a study of six nets."""
+    program = (
+        "import runpy, sys\nsys.argv = ['stage', 'Q']\n"
+        f"try: runpy.run_path({str(ROOT / 'stages' / name)!r} + '.py')\n"
+        "except SystemExit: pass\n"
+        "print({'pandas', 'matplotlib', 'torchvision', 'requests', 'torch._dynamo'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == f"{name} Q: arch = 'Q'; allowed: A, A_LRN, B, C, D, E\n"
+    assert done.stdout == "set()\n"

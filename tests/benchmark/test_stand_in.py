@@ -5,7 +5,7 @@ import pytest
 
 from vgg_ablation.benchmark import stand_in
 from vgg_ablation.benchmark.images import lay_out
-from vgg_ablation.benchmark.preprocessing import Decoding, Packing
+from vgg_ablation.benchmark.preprocessing import Decoding, Preprocessing
 from vgg_ablation.data.archive import members
 from vgg_ablation.data.pixels import Pixels
 from vgg_ablation.pipeline.console import Stage
@@ -44,8 +44,12 @@ def test_the_pictures_are_of_the_official_archives_size_and_the_commonest_is_not
     assert max(sizes) > 20 * mean
 
 
-def test_every_file_is_packed_and_decoded(archive: Path) -> None:
-    for done in (Packing(archive, 32).repeat(), Decoding(archive, 32).repeat()):
+def test_every_file_is_preprocessed_and_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two categories, as some images of each are to train on and some to test on."""
+    monkeypatch.setattr(stand_in, "CATEGORIES", 2)
+    archive = tmp_path / "images.tar"
+    stand_in.write(archive, 3000)
+    for done in (Preprocessing(archive, 32).repeat(), Decoding(archive, 32).repeat()):
         assert done.images == 11
         assert done.seconds > 0
         assert done.peak_memory_mib is None or done.peak_memory_mib > 10

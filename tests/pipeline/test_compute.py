@@ -1,9 +1,14 @@
 import os
+import platform
+import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 import torch
 
+from vgg_ablation.pipeline import compute as compute_module
 from vgg_ablation.pipeline.compute import Compute, choose_compute
 
 CPU = torch.device("cpu")
@@ -63,3 +68,24 @@ def test_matrix_products_run_in_the_precision(precision: torch.dtype) -> None:
 
 def test_results_record_device_and_precision_in_words() -> None:
     assert Compute(CPU, torch.bfloat16).names == {"device": "cpu", "precision": "bfloat16"}
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives freed memory back so eagerly")
+def test_freed_memory_is_kept_for_the_next_step() -> None:
+    """Large tensors that come and go cost no page faults once the process has had as many."""
+    program = (
+        "import resource, torch; from vgg_ablation.pipeline.compute import choose_compute; choose_compute();"
+        "count = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt;"
+        "step = lambda: sum(torch.ones(2_000_000).sum() for _ in range(5));"
+        "step(); before = count(); step(); print(count() - before)"
+    )
+    faults = int(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
+    assert faults < 5 * 2_000_000 * 4 / resource.getpagesize() / 10
+
+
+def test_without_glibc_nothing_is_kept_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other:
+        """A C library without `mallopt`."""
+
+    monkeypatch.setattr(compute_module.ctypes, "CDLL", lambda _: Other())
+    compute_module._keep_freed_memory()

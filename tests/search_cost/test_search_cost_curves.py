@@ -26,7 +26,7 @@ class Training:
         for number in range(1, LENGTH + 1):
             self.computed += 1
             if number == self.diverges_in:
-                raise DivergedError(number)
+                raise DivergedError(number, 0.5)
             yield epoch(number)
 
 

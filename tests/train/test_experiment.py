@@ -9,7 +9,10 @@ from vgg_ablation.data.batches import RunImages
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.model.vgg import SHALLOW_LAYERS, VGG
 from vgg_ablation.pipeline.compute import Compute
+from vgg_ablation.pipeline.cost import Meter
+from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.train import experiment as experiment_module
+from vgg_ablation.train import memory
 from vgg_ablation.train.experiment import CHECKPOINT, Experiment
 from vgg_ablation.train.run import Recipe
 
@@ -26,7 +29,7 @@ def experiment(
     images: RunImages, compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Experiment]:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    plain = Experiment("C", 0, images, MODEL, compute, silent)
+    plain = Experiment("C", 0, images, MODEL, compute, silent, Meter())
     return lambda **changes: replace(plain, **changes)
 
 
@@ -53,7 +56,9 @@ def trained(experiment: Experiment, recipe: Recipe, file: Path) -> VGG:
 
 
 def test_the_same_work_has_the_same_folder(experiment: Make, short: Recipe) -> None:
-    assert experiment().folder("train", recipe=asdict(short)) == experiment().folder("train", recipe=asdict(short))
+    assert experiment().folder("train", 8, recipe=asdict(short)) == experiment().folder(
+        "train", 8, recipe=asdict(short)
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,33 +78,68 @@ def test_other_work_has_another_folder(
         "precision": {"compute": replace(compute, precision=torch.bfloat16)},
     }.get(what, {})
     recipe = asdict(replace(short, learning_rate=0.02) if what == "recipe" else short)
-    other = experiment(**changes).folder("tune" if what == "kind" else "train", recipe=recipe)
-    assert other != experiment().folder("train", recipe=asdict(short))
+    other = experiment(**changes).folder("tune" if what == "kind" else "train", 8, recipe=recipe)
+    assert other != experiment().folder("train", 8, recipe=asdict(short))
 
 
 def test_an_image_that_changes_parts_makes_it_other_work(experiment: Make, images: RunImages) -> None:
     """The parts' borders count, not only the images in their order."""
     both = torch.cat([images.training, images.validation])
     moved = replace(images, training=both[:15], validation=both[15:])
-    assert experiment(images=moved).folder("train") != experiment().folder("train")
+    assert experiment(images=moved).folder("train", 8) != experiment().folder("train", 8)
 
 
 def test_another_number_of_threads_makes_it_other_work(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """They decide how sums are grouped, and so the last digits."""
-    before = experiment().folder("train")
+    before = experiment().folder("train", 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
-    assert experiment().folder("train") != before
+    assert experiment().folder("train", 8) != before
 
 
 def test_changed_source_makes_it_other_work(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = experiment().folder("train")
+    before = experiment().folder("train", 8)
     monkeypatch.setattr(experiment_module, "source_digest", lambda *folders: "/".join(folders))
-    assert experiment().folder("train") != before
+    assert experiment().folder("train", 8) != before
+
+
+@pytest.fixture
+def small_memory(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A memory that holds three to five images of the net at once; return how many."""
+    parameters = sum(value.numel() for value in experiment()._random_network().parameters())
+    monkeypatch.setattr(memory, "_memory", lambda device: 2 * (14 * parameters + 500_000))
+    found = experiment().images_at_once
+    assert 3 <= found <= 5
+    return found
+
+
+def test_another_split_of_the_batches_makes_it_other_work(experiment: Make, request: pytest.FixtureRequest) -> None:
+    """It decides the last digits; where the batch fits, the size of the memory does not matter."""
+    before = experiment().folder("train", 8), experiment().folder("train", 2)
+    request.getfixturevalue("small_memory")
+    assert experiment().folder("train", 8) != before[0]
+    assert experiment().folder("train", 2) == before[1]
+
+
+def test_a_batch_that_does_not_fit_goes_in_parts(
+    experiment: Make, short: Recipe, small_memory: int, tmp_path: Path
+) -> None:
+    network, epochs = experiment().train(short, tmp_path / "file")
+    sizes: list[int] = []
+    network.register_forward_pre_hook(lambda net, inputs: sizes.append(len(inputs[0])) if net.training else None)
+    assert len(list(epochs)) == short.epochs
+    assert max(sizes) <= small_memory
+    assert sum(sizes) == 2 * 16
+
+
+def test_batch_normalisation_refuses_parts(experiment: Make, small_memory: int) -> None:
+    model = MODEL.model_copy(update={"batch_norm": True})
+    with pytest.raises(StageError, match=r"train\.batch_size = 8: the memory holds \d images of net C at once"):
+        experiment(model=model).folder("train", 8)
 
 
 def test_the_test_images_do_not_determine_the_work(experiment: Make, images: RunImages) -> None:
     other = replace(images, test=images.test[:2])
-    assert experiment(images=other).folder("train") == experiment().folder("train")
+    assert experiment(images=other).folder("train", 8) == experiment().folder("train", 8)
 
 
 # The start.
@@ -194,3 +234,12 @@ def test_people_are_told_that_a_is_trained_first(experiment: Make, short: Recipe
     trained(experiment(model=PAPER, say=lines.append), short, tmp_path / "file")
     assert [line.split(",")[0] for line in lines] == ["A", "A"]
     assert "epoch 2/2" in lines[1]
+
+
+def test_the_work_on_the_net_to_start_from_is_counted_once(experiment: Make, short: Recipe, tmp_path: Path) -> None:
+    """16 images an epoch; the second net that starts from it takes it from the state, at no further time."""
+    meters = Meter(), Meter()
+    for number, meter in enumerate(meters):
+        trained(experiment(model=PAPER, meter=meter), short, tmp_path / str(number))
+    assert [meter.images for meter in meters] == [2 * 16, 2 * 16]
+    assert meters[0].taken_over < meters[1].taken_over <= meters[1].seconds == meters[0].seconds

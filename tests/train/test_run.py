@@ -48,7 +48,7 @@ class Trainer:
         recipe = replace(self.recipe, **changes)  # pyright: ignore[reportArgumentType]
         return train(
             network, self.images.batches, self.images.training, self.images.validation, recipe, self.compute,
-            seed=seed, checkpoint_file=file or self.file,
+            seed=seed, largest=256, checkpoint_file=file or self.file,
         )  # fmt: skip
 
 

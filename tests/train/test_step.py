@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from torch import Tensor, nn
@@ -22,11 +24,11 @@ def narrow(arch: str = "C", **options: bool | float) -> VGG:
     return VGG(arch, 3, input_side=32, width=1 / 16, **options).to(memory_format=torch.channels_last)  # pyright: ignore
 
 
-def step_for(network: nn.Module, compute: Compute, largest: int | None = None) -> TrainingStep:
+def step_for(network: nn.Module, compute: Compute, largest: int = 256) -> TrainingStep:
     return TrainingStep(network, compute, learning_rate=0.1, momentum=0.9, weight_decay=5e-4, largest=largest)
 
 
-def weights_after(steps: int, compute: Compute, largest: int | None) -> list[Tensor]:
+def weights_after(steps: int, compute: Compute, largest: int) -> list[Tensor]:
     network = narrow(dropout=0.0).double()
     take_step = step_for(network, compute, largest)
     for _ in range(steps):
@@ -37,7 +39,7 @@ def weights_after(steps: int, compute: Compute, largest: int | None) -> list[Ten
 @pytest.mark.parametrize("largest", [1, 2, 3, 5, 6, 7, 100])
 def test_a_batch_in_parts_takes_the_same_steps(compute: Compute, largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tensor, "float", Tensor.double)  # the loss too in double, to tell rounding from mistakes
-    for part, whole in zip(weights_after(3, compute, largest), weights_after(3, compute, None), strict=True):
+    for part, whole in zip(weights_after(3, compute, largest), weights_after(3, compute, 256), strict=True):
         torch.testing.assert_close(part, whole, rtol=1e-10, atol=1e-12)
 
 
@@ -89,6 +91,17 @@ def test_an_image_takes_what_its_activations_take(
     own = 14 * sum(parameter.numel() for parameter in network.parameters())
     memory_of(2 * (own + 10 * kept_by_an_activation_count(side, width)))
     assert images_at_once(network, side, compute) == 10
+
+
+@pytest.mark.parametrize(("limit", "share"), [("max", 1.0), ("1000000000", None), (None, 1.0), ("9" * 19, 1.0)])
+def test_a_container_has_the_memory_it_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None, share: float | None
+) -> None:
+    monkeypatch.setattr(memory, "_CONTAINERS_LIMIT", tmp_path / "memory.max")
+    if limit:
+        (tmp_path / "memory.max").write_text(limit + "\n")
+    expected = 1e9 if share is None else share * psutil.virtual_memory().total
+    assert memory._memory(torch.device("cpu")) == expected
 
 
 def test_one_image_is_tried_in_any_memory(compute: Compute, memory_of: Callable[[float], None]) -> None:

@@ -34,13 +34,13 @@ def made_up(learning_rate: float, weight_decay: float, trial: int) -> Iterator[E
     """Train a made-up net, which diverges at high rates and does not learn at low ones."""
     for epoch in range(1, EPOCHS + 1):
         if learning_rate > 0.05 and epoch == 3:
-            raise DivergedError(epoch)
+            raise DivergedError(epoch, 0.5)
         loss = math.log(CLASSES) * (1 if learning_rate < 3e-4 else 0.5)
         yield Epoch(epoch, learning_rate, loss, loss, accuracy(learning_rate, weight_decay, epoch), 0.5)
 
 
 def diverging(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
-    raise DivergedError(1)
+    raise DivergedError(1, 0.5)
     yield
 
 
@@ -134,9 +134,6 @@ def test_the_search_comes_nearer_to_the_best_point_than_chance(long: list[Outcom
     assert sum(away) / len(away) < 0.5
 
 
-# How it looks, where that is not ours.
-
-
 # What is recorded.
 
 
@@ -146,6 +143,11 @@ def test_a_complete_trials_accuracy_is_that_of_its_last_epoch(uninterrupted: lis
     for outcome in complete:
         assert outcome.validation_accuracy == accuracy(outcome.learning_rate, outcome.weight_decay, EPOCHS)
         assert outcome.epochs == EPOCHS
+
+
+def test_a_trial_takes_the_time_of_its_epochs_the_one_that_diverged_among_them(uninterrupted: list[Outcome]) -> None:
+    assert {outcome.outcome for outcome in uninterrupted} >= {"", "diverged"}
+    assert all(outcome.seconds == 0.5 * outcome.epochs for outcome in uninterrupted)
 
 
 def test_a_diverged_trial_counts_as_nothing_and_is_recorded(run: Search) -> None:
@@ -234,19 +236,6 @@ def test_an_interrupted_gaussian_process_goes_on_as_if_it_had_not_been(tmp_path:
             list(search(cut_off_in(trial, 2), CLASSES, settings, tmp_path / "parts.log"))
     assert list(search(made_up, CLASSES, settings, tmp_path / "parts.log")) == whole
     assert {outcome.state for outcome in whole} == {"complete"}
-
-
-def test_halving_lets_the_better_half_go_on(tmp_path: Path) -> None:
-    """Trials as good as their number: the first four improve, and the last is worse than all."""
-    order = [10.0, 20.0, 30.0, 40.0, 5.0]
-
-    def run(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
-        return flat(order[trial])(learning_rate, weight_decay, trial)
-
-    settings = SETTINGS.model_copy(update={"pruner": "halving", "prune_after": 2, "trials": 5})
-    found = list(search(run, CLASSES, settings, tmp_path / "journal.log"))
-    assert [outcome.state for outcome in found] == ["complete"] * 4 + ["pruned"]
-    assert found[4].epochs == 2
 
 
 def test_a_search_interrupted_again_and_again_goes_on(run: Search, uninterrupted: list[Outcome]) -> None:

@@ -127,11 +127,11 @@ def measure_preprocess(form: Form, folder: Path, report: Callable[[str], None]) 
     archive.parent.mkdir()
     stand_in.write(archive, form.share_of_archive)
     with (
-        Worker("preprocess", f"{_PACKAGE}.preprocessing:Packing", archive, _PREPROCESS_SIDE) as packing,
+        Worker("preprocess", f"{_PACKAGE}.preprocessing:Preprocessing", archive, _PREPROCESS_SIDE) as preprocessing,
         Worker("decoding", f"{_PACKAGE}.preprocessing:Decoding", archive, _PREPROCESS_SIDE) as decoding,
     ):
         repetitions = alternate(
-            {OURS: partial(packing.ask, "repeat"), BARE: partial(decoding.ask, "repeat")},
+            {OURS: partial(preprocessing.ask, "repeat"), BARE: partial(decoding.ask, "repeat")},
             form.effort[PREPROCESS],
             lambda text: report(f"preprocess, {text} images/s"),
         )

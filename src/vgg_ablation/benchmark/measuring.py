@@ -58,12 +58,12 @@ class Session:
     def repeat(self, measure: str) -> Repetition:
         """Time one repetition of a measure."""
         work = {INPUT: self._input, STEP: self._take_step, EPOCH: self._epoch}[measure]
-        if measure == STEP and self._batch is None:
+        if measure != INPUT and self._batch is None:
             for batch in self._opened.batches():
                 self._batch = batch
-        self._reset_peak()
-        if self.device == "cuda":
-            work()  # the memory that was given back after the last repetition is fetched again
+        if measure != INPUT:
+            self._take_step()  # a process that slept has its first step to itself
+        known = self._reset_peak()
         passes = images = 0
         seconds = 0.0
         while seconds < _SHORTEST:
@@ -71,7 +71,7 @@ class Session:
             seconds += taken
             images += seen
             passes += 1
-        repetition = Repetition(seconds / passes, images // passes, self._peak_mib())
+        repetition = Repetition(seconds / passes, images // passes, self._peak_mib() if known else None)
         self._empty_cache()
         return repetition
 
@@ -109,11 +109,12 @@ class Session:
         end.synchronize()
         return start.elapsed_time(end) / 1000, images
 
-    def _reset_peak(self) -> None:
+    def _reset_peak(self) -> bool:
+        """Return whether the peak will be that of what follows."""
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        else:
-            peak_memory.reset()
+            return True
+        return peak_memory.reset()
 
     def _peak_mib(self) -> float | None:
         return torch.cuda.max_memory_allocated() / 2**20 if self.device == "cuda" else peak_memory.peak_mib()

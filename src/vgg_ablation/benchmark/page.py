@@ -41,8 +41,8 @@ _EXPLANATIONS = {
     "leaves out the article's program, one step of which takes long, and timm.",
     EPOCH: "Input path and steps, no validation. Input: what the images alone take of the time. Memory: the peak of "
     "the contestant's process, or on the GPU; a loader's processes are not counted.",
-    PREPROCESS: "`pack` on a stand-in for the archive, against decoding and rescaling the same files on the same "
-    "cores.",
+    PREPROCESS: "What the stage does with a stand-in for the archive (in the short form a twentieth of it), against "
+    "decoding and rescaling the same files on the same cores.",
     NOOP: "`dvc repro` where everything is up to date, against `dvc version`, which does next to nothing but start.",
 }
 

@@ -6,12 +6,13 @@ from pathlib import Path
 _RESET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
-def reset() -> None:
-    """Begin anew from what the process holds now, where the system can; elsewhere the peak is since its start."""
+def reset() -> bool:
+    """Begin anew from what the process holds now; return whether the system can."""
     try:
         _RESET.write_text("5")
     except OSError:
-        return
+        return False
+    return True
 
 
 def give_back() -> None:

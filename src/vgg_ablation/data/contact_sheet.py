@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from vgg_ablation.pipeline.files import replacing
 
 _THUMBNAIL = 96  # pixels
-_COLUMNS = 8
+COLUMNS = 8  # images of a category
 _CAPTION = 18  # pixels below a row of thumbnails
 _MOST_CATEGORIES = 64
 
@@ -24,13 +24,13 @@ def write_contact_sheet(path: Path, images: Mapping[str, Sequence[np.ndarray]]) 
         images: by category, in the order of the rows; each (height, width, 3) uint8, RGB.
     """
     names = list(images)[:: -(-len(images) // _MOST_CATEGORIES)]
-    sheet = Image.new("RGB", (_COLUMNS * _THUMBNAIL, len(names) * (_THUMBNAIL + _CAPTION)), "white")
+    sheet = Image.new("RGB", (COLUMNS * _THUMBNAIL, len(names) * (_THUMBNAIL + _CAPTION)), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(12)
     for row, name in enumerate(names):
         top = row * (_THUMBNAIL + _CAPTION)
         draw.text((4, top + 1), name, fill="black", font=font)
-        for column, image in enumerate(images[name][:_COLUMNS]):
+        for column, image in enumerate(images[name][:COLUMNS]):
             thumbnail = ImageOps.fit(Image.fromarray(np.asarray(image)), (_THUMBNAIL, _THUMBNAIL))
             sheet.paste(thumbnail, (column * _THUMBNAIL, top + _CAPTION))
     with replacing(path) as beside:

@@ -65,5 +65,7 @@ class Pixels:
         # Every window of one row's length in the file, overlapping, as a view: a crop is a choice of such windows.
         row = 3 * side
         windows = self.flat.as_strided((self.flat.numel() - row + 1, row), (1, 1))
-        starts = starts.flatten().to(self.flat.device, non_blocking=True)
+        starts = starts.flatten()
+        if self.flat.is_cuda:
+            starts = starts.pin_memory().to(self.flat.device, non_blocking=True)
         return windows.index_select(0, starts).view(len(images), side, side, 3)

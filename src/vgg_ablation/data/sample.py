@@ -276,7 +276,10 @@ def render_sample(images_per_category: int = 100, *, seed: int = 0) -> Iterator[
         render_image(*place, seed).save(file, "JPEG", quality=JPEG_QUALITY)
         return file.getvalue()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         for (category, number), content in zip(places, pool.map(jpeg, places), strict=True):
             folder = CATEGORIES[category]
             yield f"{ROOT}/{folder}/{folder[:3]}_{number:04d}.jpg", content
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever cannot use them, as on a full disk, does not wait for the rest

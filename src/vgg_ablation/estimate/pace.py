@@ -11,7 +11,7 @@ import torch
 
 from vgg_ablation.data.batches import Batches, Colour
 from vgg_ablation.data.pixels import Pixels
-from vgg_ablation.data.sample import CATEGORIES, render_image
+from vgg_ablation.data.sample import CATEGORIES, render_sample
 from vgg_ablation.estimate.counts import Images
 from vgg_ablation.evaluate.protocols import posteriors
 from vgg_ablation.model.configurations import count_gmacs
@@ -25,7 +25,8 @@ from vgg_ablation.train.step import TrainingStep
 TIMED = 7
 """Repetitions, of which the median counts."""
 _AT_MOST = 64  # images to validate or to test on: enough to be timed, and few
-_OPERATIONS = 5e12  # of a timed step at most: a batch that takes more is timed in part
+_OPERATIONS = 5e12  # of a timed step on a CPU at most: a batch that takes more is timed in part
+_RENDERED = 3  # images a category
 _ASPECT = 4 / 3  # of a photograph: the longer side of an uncropped image
 _STAGE = "import torch, vgg_ablation.train.experiment, vgg_ablation.evaluate.protocols, vgg_ablation.train.tune"
 
@@ -48,7 +49,7 @@ def measure_pace(arch: str, study: StudySettings, images: Images, compute: Compu
     """Time one net of the study on pixels drawn at random."""
     whole = min(study.train.batch_size, images.training)
     gmacs = count_gmacs(arch, images.classes, study.model.input_side, study.model.width)
-    batch = max(1, min(whole, int(_OPERATIONS / (6e9 * gmacs))))
+    batch = whole if compute.device.type == "cuda" else max(1, min(whole, int(_OPERATIONS / (6e9 * gmacs))))
     shown = min(_AT_MOST, images.validation)
     batches = _random_batches(max(batch, shown), study, images.classes, compute)
     numbers = torch.arange(len(batches.pixels.labels))
@@ -86,9 +87,7 @@ def measure_start() -> float:
 
 def measure_rendering() -> float:
     """Return the seconds that an image of the rendered sample takes."""
-    return _seconds(lambda: [render_image(category, 1, seed=0) for category in range(len(CATEGORIES))]) / len(
-        CATEGORIES
-    )
+    return _seconds(lambda: list(render_sample(_RENDERED))) / (_RENDERED * len(CATEGORIES))
 
 
 def _random_batches(count: int, study: StudySettings, classes: int, compute: Compute) -> Batches:

@@ -55,8 +55,7 @@ def choose_compute() -> Compute:
 def _keep_freed_memory() -> None:
     """Let the process keep the memory that it frees, where the C library is glibc; elsewhere nothing changes.
 
-    glibc hands large tensors back to the system, and each step fetches them again, page by page, zeroed: half of the
-    time of a step of A at 224 pixels, a quarter of E's (two cores; `make bench` compares).
+    glibc hands large tensors back to the system, and each step fetches them again, page by page, zeroed.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -22,7 +22,7 @@ class Cost:
     images: int
     """Images fetched, packed, trained on or classified; one that is seen twice counts twice."""
     seconds: float
-    """From the process's start, imports included; work taken over from an attempt that was cut off is counted too."""
+    """From the process's start, imports included; work kept from an attempt that was cut off is counted too."""
     work_seconds: float
     """Of these the steps themselves: fetching or rendering, packing, training and validating, or classifying."""
     device: str
@@ -57,10 +57,14 @@ class Meter:
 
     @contextmanager
     def work(self, images: int = 0, gmacs: float = 0.0) -> Iterator[None]:
-        """Count the body as a piece of work."""
+        """Count the body as a piece of work; where only the work tells how many images there are, `count` them then."""
         self._last = time.perf_counter()
         yield
         self.add(time.perf_counter() - self._last, images, gmacs)
+
+    def count(self, images: int) -> None:
+        """Count images of work whose time is counted already."""
+        self.images += images
 
     def write(
         self,
@@ -88,7 +92,7 @@ class Meter:
             stage=stage,
             arch=arch,
             images=self.images,
-            seconds=round(time.time() - psutil.Process().create_time() + self.taken_over, 3),
+            seconds=round(_age() + self.taken_over, 3),
             work_seconds=round(self.seconds, 3),
             device=device,
             precision=precision,
@@ -96,3 +100,13 @@ class Meter:
             share_of_limit=round(self.operations / self.seconds / rate, 4) if rate and self.seconds else None,
         )
         write_table(folder / f"{stage}.csv", [field.name for field in fields(Cost)], [asdict(cost)])
+
+
+def _age() -> float:
+    """Seconds since this process started."""
+    try:
+        # psutil's time is right to a second alone here: its origin is the system's start in whole seconds.
+        start = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - start
+    except (OSError, AttributeError):
+        return time.time() - psutil.Process().create_time()

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from vgg_ablation.pipeline.errors import StageError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -43,9 +45,17 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 
 
 def read_table(path: Path) -> dict[str, list[str]]:
-    """Read a CSV file as its columns by name, all values as text."""
+    """Read a CSV file as its columns by name, all values as text.
+
+    Raises:
+        OSError: the file cannot be read.
+        StageError: it is empty, or its lines are not of one length.
+    """
     with path.open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
+        rows = list(csv.reader(file))
+    if len({len(row) for row in rows}) != 1:
+        raise StageError(f"{path}: no table; run the stage that writes it again")
+    header, *rows = rows
     return {name: [row[place] for row in rows] for place, name in enumerate(header)}
 
 

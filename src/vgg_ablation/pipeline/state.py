@@ -45,7 +45,7 @@ def state_folder(kind: str, determinants: Mapping[str, object]) -> Path:
 
     The determinants must be JSON values; they are written into the folder too, for people who look.
     """
-    versions = {name: version(name) for name in ("torch", "optuna", "pillow")}
+    versions = {name: version(name) for name in ("torch", "optuna", "numpy", "scipy", "pillow")}
     text = json.dumps({**determinants, "versions": versions}, indent=2, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:24]
     folder = repository_root() / ".state" / kind / key

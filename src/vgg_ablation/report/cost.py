@@ -21,9 +21,9 @@ def cost_lead(study: Study) -> str:
     )
     return (
         f"{duration(whole)} of stages' time on {device}; {steps / whole:.0%} of it in steps that train, validate or "
-        "classify. A stage's time runs from the start of its process, imports included, and counts the work of "
-        "attempts that were cut off; what DVC itself takes between stages, and the writing of this report, are not in "
-        "it. Stages that DVC took from its cache have the cost of the run that filled it."
+        "classify. A stage's time runs from the start of its process, imports included, and counts the work kept "
+        "from attempts that were cut off; what DVC itself takes between stages, and the writing of this report, are "
+        "not in it. Stages that DVC took from its cache have the cost of the run that filled it."
     )
 
 

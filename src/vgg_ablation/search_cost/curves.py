@@ -44,7 +44,7 @@ class Curves:
         stored = _read(path) if path.exists() else _Curve()
         yield from stored.epochs
         if stored.diverged is not None:
-            raise DivergedError(stored.diverged)
+            raise DivergedError(stored.diverged, 0.0)
         if len(stored.epochs) == self.length:
             return
         computed: list[Epoch] = []
@@ -60,7 +60,9 @@ class Curves:
             raise
         finally:
             # Also of a run that is pruned here, which closes this generator.
-            if len(computed) > len(stored.epochs) or diverged is not None:
+            # Another process may have stored the same point meanwhile, and come further.
+            latest = _read(path) if path.exists() else stored
+            if len(computed) > len(latest.epochs) or diverged is not None:
                 point = {"learning_rate": learning_rate, "weight_decay": weight_decay}
                 write_json(path, {**point, "epochs": [asdict(epoch) for epoch in computed], "diverged": diverged})
 

@@ -15,6 +15,7 @@ from vgg_ablation.data.settings import DataSettings
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.pipeline.compute import choose_compute
 from vgg_ablation.pipeline.console import Stage
+from vgg_ablation.pipeline.cost import Meter
 from vgg_ablation.pipeline.params import Params
 from vgg_ablation.search_cost.cost import GRID, Trial, images_of, images_until_good
 from vgg_ablation.search_cost.curves import Curves
@@ -143,13 +144,15 @@ def _trainer(plan: Plan, folder: Path) -> Trainer:
     """Open the images, once a process."""
     compute = choose_compute()
     images = RunImages.open(folder, 0, plan.model.input_side, compute.device)
-    experiment = Experiment(ARCH, 0, images, plan.model, compute, print)
+    experiment = Experiment(ARCH, 0, images, plan.model, compute, print, Meter())
 
     def train(learning_rate: float, weight_decay: float, checkpoint_file: Path) -> Iterator[Epoch]:
         recipe = Recipe(learning_rate, weight_decay, **{**plan.train.model_dump(), "epochs": plan.tune.epochs})
         return experiment.train(recipe, checkpoint_file)[1]
 
-    state = experiment.folder("search-cost/curves", train=plan.train.model_dump(), epochs=plan.tune.epochs)
+    state = experiment.folder(
+        "search-cost/curves", plan.train.batch_size, train=plan.train.model_dump(), epochs=plan.tune.epochs
+    )
     batch_size = min(plan.train.batch_size, len(images.training))
     facts = Facts(
         training_images=len(images.training) // batch_size * batch_size,

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from optuna.pruners import BasePruner, SuccessiveHalvingPruner
 
 from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.search_cost.cost import Trial
@@ -27,6 +28,8 @@ class Method:
     """What it is, with the settings that it reads in braces."""
     settings: dict[str, str | int] | None
     """Of section `tune`. None: points are drawn uniformly in both logarithms, from the first on, none is pruned."""
+    pruner: BasePruner | None = None
+    """One that a study cannot choose."""
 
 
 METHODS = {
@@ -37,7 +40,8 @@ METHODS = {
     ),
     "halving": Method(
         "TPE after {random_trials} trials, the better half goes on after epochs 2, 4 and 8",
-        {"sampler": "tpe", "pruner": "halving", "prune_after": 2},
+        {"sampler": "tpe", "pruner": "none"},
+        SuccessiveHalvingPruner(min_resource=2, reduction_factor=2, min_early_stopping_rate=0, bootstrap_count=0),
     ),
     RANDOM: Method("points at random, no pruner", None),
 }
@@ -50,8 +54,7 @@ def method_of(settings: TuneSettings) -> str:
         StageError: it is none of them.
     """
     for name, method in METHODS.items():
-        # Without a pruner, when to prune is not read.
-        if method.settings and settings.model_copy(update=method.settings) == settings:
+        if method.settings and not method.pruner and settings.model_copy(update=method.settings) == settings:
             return name
     raise StageError(
         f"the study's search is none of those compared: {', '.join(METHODS)}; add it to search_cost.methods"
@@ -91,8 +94,8 @@ class Trainer:
         """Yield the trials of a search as they end."""
         # Each trial of a search has a seed of its own, counted upwards: those of two searches are kept apart.
         settings = self.settings.model_copy(update={"seed": seed * self.settings.trials})
-        changes = METHODS[method].settings
-        if changes is None:
+        how = METHODS[method]
+        if how.settings is None:
             for number, point in enumerate(random_points(settings)):
                 yield self.full_trial(method, seed, number, point)
             return
@@ -107,7 +110,9 @@ class Trainer:
         # The curves are what is kept: over them, a search that was interrupted runs again in no time.
         with TemporaryDirectory() as folder:
             journal = Path(folder) / "journal.log"
-            for outcome in search(objective, self.classes, settings.model_copy(update=changes), journal):
+            for outcome in search(
+                objective, self.classes, settings.model_copy(update=how.settings), journal, how.pruner
+            ):
                 state = outcome.outcome if outcome.outcome == "diverged" else outcome.state
                 point = outcome.learning_rate, outcome.weight_decay
                 yield self._trial(method, seed, outcome.trial, state, point, outcome.epochs, epochs)

@@ -1,8 +1,10 @@
 """One net on one split: where its runs start from, and where their state is kept."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,8 +14,11 @@ from vgg_ablation.model.configurations import count_gmacs
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.model.vgg import VGG, copy_from_shallow
 from vgg_ablation.pipeline.compute import Compute
+from vgg_ablation.pipeline.cost import Meter
+from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.pipeline.state import locked, source_digest, state_folder
 from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.memory import images_at_once
 from vgg_ablation.train.run import DivergedError, Recipe, derive_seed, train
 from vgg_ablation.train.settings import PAPER_LEARNING_RATE, PAPER_WEIGHT_DECAY
 
@@ -33,9 +38,35 @@ class Experiment:
     compute: Compute
     say: Callable[[str], None]
     """Tells people why nothing seems to happen."""
+    meter: Meter
+    """Counts the work on the A that a deeper net starts from; that on the net itself is for the caller to count."""
 
-    def folder(self, kind: str, **determinants: object) -> Path:
-        """Return the state folder for work of `kind` on this net and split that `determinants` complete."""
+    @cached_property
+    def images_at_once(self) -> int:
+        """How many images a training step may hold; see `memory.images_at_once`."""
+        return images_at_once(self._random_network(), self.model.input_side, self.compute)
+
+    def parts(self, batch_size: int) -> int:
+        """Return in how many parts a batch goes through the net.
+
+        Raises:
+            StageError: in more than one, where batch normalisation would see each alone.
+        """
+        batch_size = min(batch_size, len(self.images.training))
+        parts = math.ceil(batch_size / self.images_at_once)
+        if parts > 1 and self.model.batch_norm:
+            raise StageError(
+                f"train.batch_size = {batch_size}: the memory holds {self.images_at_once} images of net {self.arch} at "
+                "once, and batch normalisation needs the whole batch"
+            )
+        return parts
+
+    def folder(self, kind: str, batch_size: int, **determinants: object) -> Path:
+        """Return the state folder for work of `kind` on this net and split that `determinants` complete.
+
+        Raises:
+            StageError: as `parts`.
+        """
         split = [part.numpy().tobytes() for part in (self.images.training, self.images.validation)]
         return state_folder(
             kind,
@@ -47,7 +78,9 @@ class Experiment:
                 "split": hashlib.sha256(b"/".join(split)).hexdigest(),
                 "source": source_digest("data", "model", "pipeline", "train"),
                 **self.compute.names,
-                "threads": torch.get_num_threads(),  # they decide how sums are grouped, and so the last digits
+                # These two decide how sums are grouped, and so the last digits.
+                "threads": torch.get_num_threads(),
+                "parts": self.parts(batch_size),
                 **determinants,
             },
         )
@@ -84,7 +117,7 @@ class Experiment:
     def _epochs(self, network: VGG, recipe: Recipe, checkpoint_file: Path) -> Iterator[Epoch]:
         return train(
             network, self.images.batches, self.images.training, self.images.validation, recipe, self.compute,
-            seed=self.run, checkpoint_file=checkpoint_file,
+            seed=self.run, largest=self.images_at_once, checkpoint_file=checkpoint_file,
         )  # fmt: skip
 
     def _trained_shallow(self, recipe: Recipe) -> VGG:
@@ -98,11 +131,13 @@ class Experiment:
         shallow = replace(self, arch="A")
         point = replace(recipe, learning_rate=PAPER_LEARNING_RATE, weight_decay=PAPER_WEIGHT_DECAY)
         network = shallow._random_network()  # noqa: SLF001 - of the same class
-        folder = shallow.folder("train", recipe=asdict(point))
+        folder = shallow.folder("train", point.batch_size, recipe=asdict(point))
+        work = shallow.epoch_work(point.batch_size)
         with locked(folder, self.say):
             try:
                 for epoch in shallow._epochs(network, point, folder / CHECKPOINT):  # noqa: SLF001
+                    self.meter.add(epoch.seconds, *work)
                     self.say(f"A, to start from: epoch {epoch.epoch}/{point.epochs}, loss {epoch.train_loss:.3f}")
             except DivergedError as error:
-                raise DivergedError(error.epoch, net="A, to start from,") from None
+                raise DivergedError(error.epoch, error.seconds, net="A, to start from,") from None
         return network

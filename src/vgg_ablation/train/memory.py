@@ -1,13 +1,15 @@
 """How many images go through a net at once in the memory that there is."""
 
-import os
+from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor, nn
 
 from vgg_ablation.pipeline.compute import Compute
 
 _SHARE = 0.5  # of the memory; the rest is for gradients on their way, for kernels' workspaces and for other programs
+_CONTAINERS_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _BYTES_PER_PARAMETER = 14  # float32 weight, gradient and momentum, and a copy of the weight in 16 bits
 
 
@@ -25,10 +27,14 @@ def images_at_once(network: nn.Module, side: int, compute: Compute) -> int:
 
 
 def _memory(device: torch.device) -> int:
-    """Bytes of memory in the device."""
+    """Bytes of memory in the device, or that a container may use of it."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = psutil.virtual_memory().total
+    try:
+        return min(memory, int(_CONTAINERS_LIMIT.read_text()))
+    except (OSError, ValueError):  # another system, or `max`
+        return memory
 
 
 def _kept_for_backward(network: nn.Module, count: int, side: int, compute: Compute) -> int:

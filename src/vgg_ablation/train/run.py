@@ -15,7 +15,6 @@ from vgg_ablation.data.batches import Batches
 from vgg_ablation.pipeline.compute import Compute
 from vgg_ablation.train import checkpoint
 from vgg_ablation.train.epoch import Epoch
-from vgg_ablation.train.memory import images_at_once
 from vgg_ablation.train.schedule import cosine, plateau
 from vgg_ablation.train.step import TrainingStep
 
@@ -28,9 +27,11 @@ _CHECKPOINT_EVERY = 30.0  # seconds
 class DivergedError(Exception):
     """The loss is no longer a finite number; the message says in which epoch."""
 
-    def __init__(self, epoch: int, *, net: str = "") -> None:
+    def __init__(self, epoch: int, seconds: float, *, net: str = "") -> None:
         super().__init__(f"{net} diverged in epoch {epoch}".strip())
         self.epoch = epoch
+        self.seconds = seconds
+        """Time that this epoch took."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def train(
     compute: Compute,
     *,
     seed: int,
+    largest: int,
     checkpoint_file: Path,
 ) -> Iterator[Epoch]:
     """Train `network` in place, and yield each epoch as it ends; first those that `checkpoint_file` already holds.
@@ -75,6 +77,7 @@ def train(
         seed: of order, crops, flips, colours and dropout. Each epoch's numbers derive from the seed and the epoch
             alone, so that a run goes on from a checkpoint exactly as if it had not been interrupted, and all nets see
             the same crops.
+        largest: images that go through the network at once; see `TrainingStep`.
         checkpoint_file: is written at most every half minute, and at the end.
 
     Raises:
@@ -82,7 +85,7 @@ def train(
     """
     take_step = TrainingStep(
         network, compute, learning_rate=recipe.learning_rate, momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay, largest=images_at_once(network, batches.side, compute),
+        weight_decay=recipe.weight_decay, largest=largest,
     )  # fmt: skip
     history = checkpoint.load(checkpoint_file, network, take_step.optimiser, take_step.scaler)
     yield from history
@@ -106,10 +109,10 @@ def train(
             total += take_step(images, labels)  # stays on the device: an epoch waits for it once, at its end
         train_loss = total.item() / steps
         if not math.isfinite(train_loss):
-            raise DivergedError(number)
+            raise DivergedError(number, time.perf_counter() - began)
         validation_loss, accuracy = validate(network, batches, validation, compute)
         if not math.isfinite(validation_loss):
-            raise DivergedError(number)
+            raise DivergedError(number, time.perf_counter() - began)
         seconds = time.perf_counter() - began
         history.append(Epoch(number, first_rate, train_loss, validation_loss, accuracy, seconds))
         if number == recipe.epochs or time.monotonic() - saved > _CHECKPOINT_EVERY:

@@ -62,9 +62,8 @@ class TuneSettings(BaseModel):
     """`gp`: a Gaussian process, which learns from complete trials alone; `tpe`: tree-structured Parzen estimators."""
     random_trials: Annotated[int, Field(ge=1)]
     """Trials drawn at random before the sampler trusts what it has seen; none is pruned before as many are complete."""
-    pruner: Literal["none", "median", "halving"]
-    """`median`: a trial stops that is worse than half of the complete ones at the same epoch; `halving`: the better
-    half goes on after `prune_after` epochs, twice and four times as many."""
+    pruner: Literal["none", "median"]
+    """`median`: a trial stops that is worse than half of the complete ones at the same epoch."""
     prune_after: Annotated[int, Field(ge=1)]
     """Epochs that every trial is given before it can be pruned; `none` does not read it."""
     seed: Annotated[int, Field(ge=0)]

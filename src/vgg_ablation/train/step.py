@@ -17,7 +17,7 @@ class TrainingStep:
         momentum: of SGD.
         weight_decay: factor of the L2 penalty.
         largest: images that go through the network at once. A larger batch goes in equal or nearly equal parts whose
-            gradients add up to those of the whole, but for rounding; batch normalisation alone sees only its part.
+            gradients add up to those of the whole, but for rounding and the order in which dropout draws.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class TrainingStep:
         learning_rate: float,
         momentum: float,
         weight_decay: float,
-        largest: int | None = None,
+        largest: int,
     ) -> None:
         self.network = network
         self.optimiser = torch.optim.SGD(
@@ -53,7 +53,7 @@ class TrainingStep:
         The loss stays on the device: nothing here waits for it.
         """
         count = len(labels)
-        parts = -(-count // min(self._largest or count, count))
+        parts = -(-count // min(self._largest, count))
         total = torch.zeros((), device=labels.device)
         for part_images, part_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
             with self._compute.autocast():

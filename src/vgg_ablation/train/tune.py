@@ -9,7 +9,7 @@ from pathlib import Path
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -40,16 +40,11 @@ def make_sampler(settings: TuneSettings, number: int) -> BaseSampler:
 
 def make_pruner(settings: TuneSettings) -> BasePruner:
     """Return what stops trials."""
-    if settings.pruner == "median":
-        return MedianPruner(
-            n_startup_trials=settings.random_trials, n_warmup_steps=settings.prune_after, interval_steps=1,
-            n_min_trials=1,
-        )  # fmt: skip
-    if settings.pruner == "halving":
-        return SuccessiveHalvingPruner(
-            min_resource=settings.prune_after, reduction_factor=2, min_early_stopping_rate=0, bootstrap_count=0
-        )
-    return NopPruner()
+    if settings.pruner == "none":
+        return NopPruner()
+    return MedianPruner(
+        n_startup_trials=settings.random_trials, n_warmup_steps=settings.prune_after, interval_steps=1, n_min_trials=1
+    )
 
 
 @dataclass(frozen=True)
@@ -72,13 +67,16 @@ class Outcome:
     """Time that they took."""
 
 
-def search(objective: Objective, classes: int, settings: TuneSettings, journal: Path) -> Iterator[Outcome]:
+def search(
+    objective: Objective, classes: int, settings: TuneSettings, journal: Path, pruner: BasePruner | None = None
+) -> Iterator[Outcome]:
     """Run the search and yield each trial as it ends; first those that `journal` already holds.
 
     The paper's point is tried first if it lies in the space, then the sampler draws. It is seeded anew for each trial
     from the seed and the number of finished trials, so that an interrupted search goes on exactly as if it had not
     been: a trial found running in the journal was cut off, and is drawn again. A trial that diverges counts as 0 % and
-    never ends the search.
+    never ends the search. `pruner` stands in for that of the settings; one that ranks a trial that was cut off among
+    the others may decide otherwise after an interruption.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it advises faster packages, once a search
     with warnings.catch_warnings():
@@ -87,7 +85,7 @@ def search(objective: Objective, classes: int, settings: TuneSettings, journal: 
         storage = JournalStorage(JournalFileBackend(str(journal)))
         study = optuna.create_study(
             storage=storage, study_name="search", direction="maximize", load_if_exists=True,
-            pruner=make_pruner(settings),
+            pruner=pruner or make_pruner(settings),
         )  # fmt: skip
     for cut_off in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(cut_off.number, state=TrialState.FAIL)
@@ -128,7 +126,8 @@ def _run(trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, study: optu
         assert last is not None  # noqa: S101 - a run has at least one epoch
         outcome = "at chance" if at_chance(last, classes) else ""
     except DivergedError as error:
-        last = Epoch(error.epoch, math.nan, math.inf, math.inf, 0.0, math.nan)
+        seconds += error.seconds
+        last = Epoch(error.epoch, math.nan, math.inf, math.inf, 0.0, error.seconds)
         outcome = "diverged"
     trial.set_user_attr("epochs", last.epoch)
     trial.set_user_attr("seconds", seconds)

@@ -1,0 +1,53 @@
+"""From the archive to what the nets read: packed pixels, index, splits, contact sheet and summary."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vgg_ablation.data.archive import members
+from vgg_ablation.data.contact_sheet import COLUMNS, write_contact_sheet
+from vgg_ablation.data.pack import choose_members, pack
+from vgg_ablation.data.packed import INDEX_FILE, PIXELS_FILE, SPLITS_FILE, Index
+from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.data.splits import count_parts, draw_splits, require_enough
+from vgg_ablation.pipeline.console import Stage
+from vgg_ablation.pipeline.files import write_json, write_text
+from vgg_ablation.pipeline.state import file_digest
+
+SUMMARY_FILE = "summary.json"
+CONTACT_SHEET_FILE = "contact-sheet.jpg"
+
+
+def preprocess(archive: Path, settings: DataSettings, folder: Path, stage: Stage) -> dict[str, Any]:
+    """Decode, rescale, pack and split the chosen images of `archive` into `folder`, and return the summary.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        StageError: the archive is damaged, or has too few images, or not the categories asked for.
+    """
+    chosen = choose_members(members(archive), settings.categories, clutter=settings.clutter)
+    require_enough(Counter(member.category for member in chosen), settings.train_per_class)  # before the long work
+    counts = pack(archive, chosen, settings.side, folder, stage)
+    splits = draw_splits(pd.read_csv(folder / INDEX_FILE, dtype={"path": str, "category": str}), settings)
+    write_text(folder / SPLITS_FILE, splits.to_csv(index=False))
+    packed, pixels = Index.read(folder), np.memmap(folder / PIXELS_FILE, np.uint8, mode="r")
+    first = {
+        name: [packed.image(pixels, number) for number in np.flatnonzero(packed.labels == label)[:COLUMNS].tolist()]
+        for label, name in enumerate(packed.categories)
+    }
+    write_contact_sheet(folder / CONTACT_SHEET_FILE, first)
+    summary = {
+        "source": settings.source,
+        "archive_sha256": file_digest(archive),
+        "clutter": settings.clutter,
+        "side": settings.side,
+        "train_per_class": settings.train_per_class,
+        "splits": settings.splits,
+        **counts,
+        **count_parts(splits),
+    }
+    write_json(folder / SUMMARY_FILE, summary)
+    return summary
