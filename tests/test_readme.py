@@ -70,9 +70,7 @@ def test_stages_that_the_readme_types_exist():
 
 
 def test_links_lead_to_committed_files():
-    tracked = set(
-        subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    )
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     links = {link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link}
     assert links
     assert links <= set(listed.split())

@@ -85,7 +85,7 @@ SHORT = Form(
     "short",
     {
         INPUT: Effort(2, 6.0, warm_up=True),
-        STEP: Effort(1, 12.0, warm_up=True),
+        STEP: Effort(1, 12.0),
         EPOCH: Effort(2, 18.0),
         PREPROCESS: Effort(2, 60.0),
         NOOP: Effort(3, 60.0),
@@ -99,8 +99,8 @@ FULL = Form(
     "full",
     {
         INPUT: Effort(5, 120.0, warm_up=True),
-        STEP: Effort(5, 120.0, warm_up=True),
-        EPOCH: Effort(5, 240.0),
+        STEP: Effort(3, 120.0),
+        EPOCH: Effort(3, 240.0),
         PREPROCESS: Effort(3, 240.0),
         NOOP: Effort(5, 120.0),
     },
