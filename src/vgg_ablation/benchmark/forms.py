@@ -74,6 +74,8 @@ class Form:
     """Whose steps are timed alone."""
     loader_processes: tuple[int, ...]
     """Numbers of them that are tried, where a contestant's loader may have some; `CORES` stands for one a core."""
+    loader_tried_at: tuple[int, ...]
+    """Sides of the crop at which they are tried; at others, what paid at the first of these is taken."""
     share_of_archive: int
     """`preprocess` reads every so-manieth file of the stand-in for the archive."""
 
@@ -86,13 +88,14 @@ SHORT = Form(
     {
         INPUT: Effort(2, 6.0, warm_up=True),
         STEP: Effort(1, 12.0),
-        EPOCH: Effort(2, 18.0),
+        EPOCH: Effort(2, 12.0),
         PREPROCESS: Effort(2, 60.0),
         NOOP: Effort(3, 60.0),
     },
     {"cpu": {("A", 64): 128, ("E", 64): 128, ("A", 224): 32, ("E", 224): 32}, "cuda": _ON_A_GPU},
     (GOOD_PRACTICE, OURS),  # for the time that it takes: one step of the article's E at 224 pixels is 12 s on two cores
     (0, CORES),
+    (64,),
     20,
 )
 FULL = Form(
@@ -107,5 +110,6 @@ FULL = Form(
     {"cpu": {("A", 64): 512, ("E", 64): 256, ("A", 224): 64, ("E", 224): 32}, "cuda": _ON_A_GPU},
     CONTESTANTS,
     (0, 1, CORES),
+    (64, 224),
     1,
 )

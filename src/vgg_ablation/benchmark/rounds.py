@@ -109,14 +109,15 @@ class Training:
         input path takes more.
         """
         worker = self._workers[name]
-        if (name, case.pixels) not in self.loader_workers:
+        tried_at = case.pixels if case.pixels in self._form.loader_tried_at else self._form.loader_tried_at[0]
+        if (name, tried_at) not in self.loader_workers:
             seconds: dict[int, float] = {}
             for workers in sorted(self._tried):
                 worker.ask("load_with", workers)
                 worker.ask("repeat", INPUT)  # starts them
                 seconds[workers] = worker.ask("repeat", EPOCH).seconds
-            self.loader_workers[name, case.pixels] = seconds
-        seconds = self.loader_workers[name, case.pixels]
+            self.loader_workers[name, tried_at] = seconds
+        seconds = self.loader_workers[name, tried_at]
         best = min(seconds, key=lambda workers: seconds[workers])
         worker.ask("load_with", best)
         return best
