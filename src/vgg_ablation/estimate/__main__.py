@@ -1,7 +1,6 @@
 """Say how long the study that params.yaml names will take here: `python -m vgg_ablation.estimate`.
 
-Nothing of the study needs to be there: each net takes a few steps on random pixels, the rest is counted. It takes half
-a minute for `sample`.
+Nothing of the study needs to be there: each net takes a few steps on random pixels, the rest is counted.
 """
 
 from collections.abc import Sequence
