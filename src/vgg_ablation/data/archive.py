@@ -12,18 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
-
+from vgg_ablation.data.download import fetch, fetch_official
 from vgg_ablation.data.sample import CATEGORIES, render_sample
 from vgg_ablation.pipeline.console import Stage
 from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.pipeline.files import replacing
 from vgg_ablation.pipeline.state import repository_root
-
-OFFICIAL_ADDRESS = "https://data.caltech.edu/records/nyy15-4j048/files/256_ObjectCategories.tar"
-OFFICIAL_SIZE = 1_183_006_720  # bytes
-OFFICIAL_SHA256 = "08ff01b03c65566014ae88eb0490dbe4419fc7ac4de726ee1163e39fd809543e"
-ATTEMPTS = 3
 
 SAMPLE_PER_CATEGORY = 100  # images
 
@@ -62,9 +56,9 @@ def obtain(source: str, destination: Path, stage: Stage) -> int:
         if source == "sample":
             _render(beside, stage)
         elif source == "caltech256":
-            _download(OFFICIAL_ADDRESS, f"sha256:{OFFICIAL_SHA256}", beside, stage)
+            fetch_official(beside, stage)
         elif source.startswith(("http://", "https://")):
-            _download(source, None, beside, stage)
+            fetch(source, beside, stage)
         elif (path := repository_root() / source).is_dir():
             _gather(path, beside, stage)
         elif path.is_file():
@@ -110,29 +104,6 @@ def members(archive: Path, *, named: str | None = None) -> list[Member]:
     if not whole:
         raise StageError(f"{label}: cut short or damaged at byte {end:,}; fetch it again")
     return [found[path] for path in sorted(found)]
-
-
-def _download(address: str, known_hash: str | None, destination: Path, stage: Stage) -> None:
-    expected = OFFICIAL_SIZE if known_hash else 0
-    stage.say(f"fetching {address}" + (f" ({expected / 1e9:.2f} GB)" if expected else ""))
-    fetcher = pooch.create(
-        path=destination.parent, base_url="", registry={destination.name: known_hash},
-        urls={destination.name: address}, retry_if_failed=ATTEMPTS - 1,
-    )  # fmt: skip
-    downloader = pooch.HTTPDownloader(progressbar=stage.console.is_terminal, timeout=60)
-    pooch.get_logger().setLevel("WARNING")
-    try:
-        fetcher.fetch(destination.name, downloader=downloader)  # pyright: ignore[reportArgumentType]
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
-        # Of a connection that failed, what failed at the bottom; of other errors, their text.
-        cause = getattr(error.args[0] if error.args else None, "reason", error)
-        reason = " ".join(str(cause).split()).rsplit("): ", 1)[-1]
-        raise StageError(
-            f"{address} could not be fetched in {ATTEMPTS} attempts ({reason}); fetch it by other means and "
-            f"name the file: dvc exp run -S studies.STUDY.data.source=PATH"
-        ) from None
-    if expected and destination.stat().st_size != expected:
-        raise StageError(f"{address}: {destination.stat().st_size:,} bytes where {expected:,} are expected")
 
 
 def _render(destination: Path, stage: Stage) -> None:
