@@ -1,13 +1,19 @@
+import os
 import re
+import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vgg_ablation.pipeline import console
-from vgg_ablation.pipeline.console import INTERRUPTED, Stage, duration, stage
+from vgg_ablation.pipeline.console import Stage, duration, stage
 from vgg_ablation.pipeline.errors import StageError
 
 Text = pytest.CaptureFixture[str]
@@ -41,13 +47,60 @@ def test_an_os_error_without_a_file_is_one_line(capsys: Text, error: OSError) ->
     assert re.fullmatch(r"train C: .*\w.*\n", capsys.readouterr().err)
 
 
-def test_an_interruption_is_one_line(capsys: Text) -> None:
-    run_stage(KeyboardInterrupt())
-    assert capsys.readouterr().err == "train C: interrupted; the next run goes on from here\n"
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_memory_that_runs_out_is_one_line(capsys: Text, error: BaseException) -> None:
+    run_stage(error)
+    assert re.fullmatch(r"train C: out of memory; free some, .*\n", capsys.readouterr().err)
+
+
+def test_another_error_of_the_run_keeps_its_traceback() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), stage("train C"):
+        raise RuntimeError("shapes do not match")
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(StageError("x"), 1), (OSError(1, "x"), 1), (KeyboardInterrupt(), INTERRUPTED)]
+    ("number", "said"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")]
+)
+def test_a_signal_ends_a_stage_with_a_line_that_says_how_to_go_on(
+    capsys: Text, number: signal.Signals, said: str
+) -> None:
+    with pytest.raises(SystemExit) as ended, stage("train C"):
+        os.kill(os.getpid(), number)
+    assert ended.value.code == 128 + number
+    expected = f"train C: stopped by {said}; what was done is kept: run it again (dvc repro) to go on\n"
+    assert capsys.readouterr() == ("", expected)
+
+
+def test_after_a_stage_signals_mean_what_they_did_before() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    with stage("train C"):
+        assert all(signal.getsignal(number) != old for number, old in zip(numbers, before, strict=True))
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_stage_waits_for_another_process_of_its_own_in_the_same_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Text
+) -> None:
+    code = (
+        "import time; from vgg_ablation.pipeline.console import stage\n"
+        "with stage('train C') as report: report.alone(); print('alone', flush=True); time.sleep(60)"
+    )
+    monkeypatch.chdir(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "alone\n"
+        with stage("train D") as other:
+            other.alone()  # another stage does not wait
+        threading.Timer(0.5, first.kill).start()
+        with stage("train C") as second:
+            second.alone()
+            first.wait(20)
+    assert f"train C: process {first.pid} (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(StageError("x"), 1), (OSError(1, "x"), 1), (MemoryError(), 1), (KeyboardInterrupt(), 130)]
 )
 def test_the_exit_status_says_how_a_stage_ended(error: BaseException, status: int) -> None:
     assert run_stage(error) == status

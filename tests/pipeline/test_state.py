@@ -163,5 +163,6 @@ def test_a_killed_process_frees_its_folder_to_the_one_that_waits(tmp_path: Path)
 
         with locked(tmp_path, say):
             pass
-    assert len(lines) == 1
-    assert str(tmp_path) in lines[0]
+    (line,) = lines
+    assert f"process {process.pid} (-c" in line
+    assert str(tmp_path) in line

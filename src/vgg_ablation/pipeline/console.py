@@ -1,19 +1,29 @@
 """What people see of a stage: progress with rates and time left, a closing line, one line for an error."""
 
+import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from vgg_ablation.pipeline.errors import StageError
+from vgg_ablation.pipeline.state import locked
 
+_OUT_OF_MEMORY = "out of memory; free some, or choose a smaller net, crop or batch, and run it again"
+_HOW_TO_GO_ON = "what was done is kept: run it again (dvc repro) to go on"
 _REMEMBERED = 20  # steps that the time left is estimated from
-INTERRUPTED = 130  # the shell's exit status for a process that Ctrl-C ended
+_STOPPED_BY = {
+    getattr(signal, name): said
+    for name, said in (("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGHUP"))
+    if hasattr(signal, name)  # not every system has all of them
+}
 
 
 class Task:
@@ -50,10 +60,18 @@ class Task:
 class Stage:
     """A running stage's voice."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, held: ExitStack | None = None) -> None:
         self.name = name
+        self._held = held or ExitStack()
         self.console = Console(highlight=False, soft_wrap=True, emoji=False)
         self._started = time.monotonic()
+
+    def alone(self) -> None:
+        """Be the only process of this stage in this folder until it ends; wait, and say for whom, while there is one.
+
+        A stage that outlives its killed `dvc` thus never writes among the outputs of the one that comes after it.
+        """
+        self._held.enter_context(locked(Path(".state/stages") / self.name.replace(" ", "-"), self.say))
 
     def say(self, text: str) -> None:
         """Print one line now."""
@@ -80,17 +98,35 @@ class Stage:
 
 @contextmanager
 def stage(name: str) -> Iterator[Stage]:
-    """Run a stage's body; what a user can mend ends it with a line on stderr and a non-zero exit, not a traceback."""
-    try:
-        yield Stage(name)
-    except StageError as error:
-        _fail(name, str(error))
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        _fail(name, f"{error.strerror or str(error) or type(error).__name__}{where}")
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; the next run goes on from here", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    """Run a stage's body; what a user can mend ends it with a line on stderr and a non-zero exit, not a traceback.
+
+    Ctrl-C, SIGTERM and SIGHUP end it too, after the operation that is under way, with the status that shells give for
+    them. Every file is whole at any moment, so that any moment is safe.
+    """
+    with ExitStack() as held:
+        for number in _STOPPED_BY:
+            held.callback(signal.signal, number, signal.signal(number, _stop))
+        try:
+            yield Stage(name, held)
+        except StageError as error:
+            _fail(name, str(error))
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            _fail(name, f"{error.strerror or str(error) or type(error).__name__}{where}")
+        except MemoryError:
+            _fail(name, _OUT_OF_MEMORY)
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":  # torch's, which takes seconds to import
+                raise
+            _fail(name, _OUT_OF_MEMORY)
+        except KeyboardInterrupt as stop:
+            number = stop.args[0] if stop.args else signal.SIGINT
+            print(f"{name}: stopped by {_STOPPED_BY[number]}; {_HOW_TO_GO_ON}", file=sys.stderr)
+            sys.exit(128 + number)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal handlers are called
+    raise KeyboardInterrupt(signal.Signals(number))
 
 
 def duration(seconds: float) -> str:

@@ -1,38 +1,93 @@
 """Files that are whole or absent: written beside their final name, then renamed."""
 
 import csv
+import errno
+import glob
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from vgg_ablation.pipeline.errors import StageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it to `path` on success, delete it on failure.
 
+    What a killed process left beside `path` is deleted first. `needed` is how many bytes will be written, where that is
+    known: a full disk is then told what is missing.
+
     Raises:
-        OSError: the folder cannot be made, or the file not written (a full disk, say).
+        StageError: the disk is full.
+        OSError: the folder cannot be made, or the file not written, for another reason.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         yield beside
         with beside.open("rb") as written:
             os.fsync(written.fileno())
         beside.replace(path)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        beside.unlink(missing_ok=True)  # first, to tell what is free without it
+        raise _disk_full(path, needed) from None
     finally:
         beside.unlink(missing_ok=True)
 
 
+def require_space(folder: Path, needed: int) -> None:
+    """Check, before long work, that the disk of `folder`, which is made, can hold `needed` bytes.
+
+    Raises:
+        StageError: it cannot.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free < needed:
+        raise _disk_full(folder, needed)
+
+
+def _disk_full(path: Path, needed: int | None) -> StageError:
+    free = shutil.disk_usage(path.parent).free
+    missing = f"{size(needed - free)} more" if needed and needed > free else f"more than {size(free)}"
+    return StageError(
+        f"{path}: the disk is full: {missing} would be needed, {size(free)} are free; make room and run it again"
+    )
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Delete what processes that are no more left beside `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        owner = left.suffixes[-2].removeprefix(".")
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            left.unlink(missing_ok=True)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people say it: `12 B`, `3.4 kB`, `1.2 GB`."""
+    power = min(max(len(str(count)) - 1, 0) // 3, 3)
+    return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB')[power]}"
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content`, whole or not at all. Raises as `replacing` does."""
+    with replacing(path, needed=len(content)) as beside:
+        beside.write_bytes(content)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 with Unix line ends, whole or not at all."""
-    with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8", newline="\n")
+    """Write `text` as UTF-8 with Unix line ends, whole or not at all. Raises as `replacing` does."""
+    write_bytes(path, text.encode())
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
@@ -49,11 +104,14 @@ def read_table(path: Path) -> dict[str, list[str]]:
 
     Raises:
         OSError: the file cannot be read.
-        StageError: it is empty, or its lines are not of one length.
+        StageError: it is empty, not UTF-8 or no CSV, its lines are not of one length, or two columns have one name.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
-    if len({len(row) for row in rows}) != 1:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error):
+        rows = []
+    if len({len(row) for row in rows}) != 1 or len(set(rows[0])) < len(rows[0]):
         raise StageError(f"{path}: no table; run the stage that writes it again")
     header, *rows = rows
     return {name: [row[place] for row in rows] for place, name in enumerate(header)}
@@ -65,5 +123,16 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """Read a JSON object from `path`."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON object from `path`.
+
+    Raises:
+        OSError: the file cannot be read.
+        StageError: it holds anything else, or less.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):  # what is not UTF-8 is a ValueError too
+        value = None
+    if not isinstance(value, dict):
+        raise StageError(f"{path}: no JSON object; run the stage that writes it again")
+    return value

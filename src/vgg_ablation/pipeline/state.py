@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from vgg_ablation.pipeline.files import write_text
@@ -57,17 +58,28 @@ def state_folder(kind: str, determinants: Mapping[str, object]) -> Path:
 
 @contextmanager
 def locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold `folder` while the body runs; wait, and say so, while another process does the same work.
+    """Hold `folder`, which is made, while the body runs; wait, and say for whom, while another process holds it.
 
     Killing `dvc` leaves its stage running: the next `dvc repro` then waits here, and takes over what that one made.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / "holder.txt"
     lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"another process is doing this very work ({folder}); waiting for it")
+        say(f"{_read_holder(holder)} is at this very work ({folder}); waiting for it to end")
         lock.acquire()
     try:
+        process = psutil.Process()
+        write_text(holder, f"process {process.pid} ({' '.join(process.cmdline()[1:])})\n")
         yield
     finally:
         lock.release()
+
+
+def _read_holder(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:  # it has the lock, and has not yet said who it is
+        return "another process"
