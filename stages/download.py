@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vgg_ablation.data.archive import obtain
+from vgg_ablation.data.download import without_credentials
 from vgg_ablation.data.settings import DataSettings
 from vgg_ablation.pipeline.console import stage
 from vgg_ablation.pipeline.cost import Meter
@@ -13,8 +14,9 @@ COST = Path("data/cost")
 
 with stage("download") as report:
     source = read_params().section("data", DataSettings).source
+    report.alone()
     meter = Meter()
     with meter.work():
         meter.count(obtain(source, ARCHIVE, report))
     meter.write(COST, "download")
-    report.made(f"{ARCHIVE}: {ARCHIVE.stat().st_size / 1e6:,.1f} MB from {source}")
+    report.made(f"{ARCHIVE}: {ARCHIVE.stat().st_size / 1e6:,.1f} MB from {without_credentials(source)}")

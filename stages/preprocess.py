@@ -14,6 +14,7 @@ COST = Path("data/cost")
 
 with stage("preprocess") as report:
     settings = read_params().section("data", DataSettings)
+    report.alone()
     meter = Meter()
     with meter.work():
         summary = preprocess(ARCHIVE, settings, PROCESSED, report)

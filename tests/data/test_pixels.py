@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from vgg_ablation.data.archive import members
 from vgg_ablation.data.pack import decode, pack
 from vgg_ablation.data.pixels import Pixels
 from vgg_ablation.pipeline.console import Stage
+from vgg_ablation.pipeline.errors import StageError
 
 Pack = Callable[..., Pixels]
 
@@ -66,6 +68,14 @@ def test_opened_images_are_those_packed(opened: Open, encoded: Callable[..., byt
     for number, array in enumerate(FILES.values()):
         expected = decode(encoded(Image.fromarray(array)), 32).pixels
         np.testing.assert_array_equal(pixels.image(number).numpy(), expected)
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_pixels_of_another_size_than_the_index_are_refused(opened: Open, tmp_path: Path, more: int) -> None:
+    flat = opened(FILES).flat
+    os.truncate(tmp_path / "processed" / "pixels.uint8", flat.numel() + more)
+    with pytest.raises(StageError, match=rf"pixels\.uint8 is damaged: .* describes {flat.numel():,}; run preprocess"):
+        Pixels.open(tmp_path / "processed")
 
 
 def test_an_image_of_the_stored_side_keeps_its_pixels(opened: Open) -> None:

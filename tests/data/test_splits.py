@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,54 @@ def test_the_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     table = draw_splits(index_of(named([6, 7])), settings())
     table.to_csv(tmp_path / "splits.csv", index=False)
     assert read_splits(tmp_path) == columns(table)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    """Return what writes the text of a table of splits and returns its folder."""
+
+    def run(text: str) -> Path:
+        (tmp_path / "splits.csv").write_text(text)
+        return tmp_path
+
+    return run
+
+
+WHOLE = "image,path,split_0,split_1\n0,a,train,test\n1,b,validation,train\n2,c,test,validation\n"
+
+
+@pytest.mark.parametrize(
+    ("found", "instead", "message"),
+    [
+        ("1,b,valid", "2,b,valid", "line 3: image is '2', not 1"),
+        ("1,b,valid", "x,b,valid", "line 3: image is 'x', not 1"),
+        ("2,c,test", "2,c,tests", "line 4: split_0 is 'tests', not train or validation or test"),
+        ("2,c,test", "2,c,train", "split_0 has no test images"),
+        ("split_0", "split_2", "its columns are not image, path, split_0 and so on"),
+        ("image,path", "path,image", "its columns are not image, path, split_0 and so on"),
+        ("split_1", "x", "its columns are not image, path, split_0 and so on"),
+    ],
+)
+def test_a_table_that_was_not_so_written_is_refused(
+    write: Callable[[str], Path], found: str, instead: str, message: str
+) -> None:
+    with pytest.raises(StageError, match=rf"splits\.csv is damaged: {message}; run preprocess again$"):
+        read_splits(write(WHOLE.replace(found, instead)))
+
+
+def test_a_table_without_splits_is_refused(write: Callable[[str], Path]) -> None:
+    with pytest.raises(StageError, match="its columns are not image, path, split_0"):
+        read_splits(write("image,path\n0,a\n"))
+
+
+def test_splits_of_as_many_images_as_the_index_has_are_read(write: Callable[[str], Path]) -> None:
+    assert read_splits(write(WHOLE), images=3)["image"] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("images", [0, 2, 4])
+def test_splits_of_more_or_fewer_images_than_the_index_are_refused(write: Callable[[str], Path], images: int) -> None:
+    with pytest.raises(StageError, match=rf"it has 3 images, and index\.csv has {images}; run preprocess again$"):
+        read_splits(write(WHOLE), images=images)
 
 
 def test_a_split_that_was_not_drawn_is_asked_for_in_words() -> None:

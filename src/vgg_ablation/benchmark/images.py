@@ -1,13 +1,14 @@
 """The images of an epoch, for contestants that read files and for ours."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from vgg_ablation.benchmark.forms import Images
-from vgg_ablation.data.archive import Member, members
-from vgg_ablation.data.pack import choose_members, pack
+from vgg_ablation.data.archive import Member, list_archive
+from vgg_ablation.data.pack import choose, pack
 from vgg_ablation.data.packed import INDEX_FILE
 from vgg_ablation.pipeline.console import Stage
 from vgg_ablation.pipeline.errors import StageError
@@ -24,7 +25,7 @@ def lay_out(archive: Path, count: int, batch_size: int, side: int, folder: Path,
     Raises:
         StageError: the archive does not hold a batch, or is none.
     """
-    chosen = _spread(choose_members(members(archive), "all", clutter=False), math.ceil(count * _SPARE))
+    chosen = _spread(choose(list_archive(archive), "all", clutter=False).members, math.ceil(count * _SPARE))
     packed = folder / "packed"
     pack(archive, chosen, side, packed, stage)
     paths = read_table(packed / INDEX_FILE)["path"]
@@ -40,7 +41,7 @@ def lay_out(archive: Path, count: int, batch_size: int, side: int, folder: Path,
     return Images(folder / "files", packed, count)
 
 
-def _spread(listed: list[Member], count: int) -> list[Member]:
+def _spread(listed: Sequence[Member], count: int) -> list[Member]:
     """Return `count` of them at even distances, or all if there are no more."""
     places = np.linspace(0, len(listed), min(count, len(listed)), endpoint=False, dtype=int)
     return [listed[place] for place in places]

@@ -143,7 +143,7 @@ class RunImages:
         The colour statistics are those of the split's training images.
         """
         pixels = Pixels.open(folder)
-        table = read_splits(folder)
+        table = read_splits(folder, images=len(pixels.labels))
         training, validation, test = (torch.tensor(images_in(table, split, part)) for part in (TRAIN, VALIDATION, TEST))
         batches = Batches(pixels.resident(device), Colour.measure(pixels, training), side, device)
         return cls(batches, training, validation, test)

@@ -26,10 +26,12 @@ class Pixels:
 
     @classmethod
     def open(cls, folder: Path) -> "Pixels":
-        """Open what `preprocess` wrote to `folder`; the pixels are mapped from the disk, not read."""
+        """Open what `preprocess` wrote to `folder`; the pixels are mapped from the disk, not read.
+
+        Raises as `Index.read` does.
+        """
         index = Index.read(folder)
-        path = folder / PIXELS_FILE
-        flat = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
+        flat = torch.from_file(str(folder / PIXELS_FILE), shared=False, size=index.size, dtype=torch.uint8)
         offsets, heights, widths, labels = map(
             torch.from_numpy, (index.offsets, index.heights, index.widths, index.labels)
         )

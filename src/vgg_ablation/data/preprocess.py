@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vgg_ablation.data.archive import members
+from vgg_ablation.data.archive import list_archive
 from vgg_ablation.data.contact_sheet import COLUMNS, write_contact_sheet
-from vgg_ablation.data.pack import choose_members, pack
-from vgg_ablation.data.packed import INDEX_FILE, PIXELS_FILE, SPLITS_FILE, Index
+from vgg_ablation.data.download import without_credentials
+from vgg_ablation.data.pack import choose, pack
+from vgg_ablation.data.packed import INDEX_FILE, PIXELS_FILE, SPLITS_FILE, Index, write_checksums
 from vgg_ablation.data.settings import DataSettings
 from vgg_ablation.data.splits import count_parts, draw_splits, require_enough
 from vgg_ablation.pipeline.console import Stage
@@ -28,11 +29,12 @@ def preprocess(archive: Path, settings: DataSettings, folder: Path, stage: Stage
         OSError: a file cannot be read or written.
         StageError: the archive is damaged, or has too few images, or not the categories asked for.
     """
-    chosen = choose_members(members(archive), settings.categories, clutter=settings.clutter)
-    require_enough(Counter(member.category for member in chosen), settings.train_per_class)  # before the long work
-    counts = pack(archive, chosen, settings.side, folder, stage)
+    chosen = choose(list_archive(archive), settings.categories, clutter=settings.clutter)
+    require_enough(Counter(member.category for member in chosen.members), settings.train_per_class)  # before long work
+    counts = pack(archive, list(chosen.members), settings.side, folder, stage, chosen.strays)
     splits = draw_splits(pd.read_csv(folder / INDEX_FILE, dtype={"path": str, "category": str}), settings)
     write_text(folder / SPLITS_FILE, splits.to_csv(index=False))
+    write_checksums(folder)
     packed, pixels = Index.read(folder), np.memmap(folder / PIXELS_FILE, np.uint8, mode="r")
     first = {
         name: [packed.image(pixels, number) for number in np.flatnonzero(packed.labels == label)[:COLUMNS].tolist()]
@@ -40,7 +42,7 @@ def preprocess(archive: Path, settings: DataSettings, folder: Path, stage: Stage
     }
     write_contact_sheet(folder / CONTACT_SHEET_FILE, first)
     summary = {
-        "source": settings.source,
+        "source": without_credentials(settings.source),
         "archive_sha256": file_digest(archive),
         "clutter": settings.clutter,
         "side": settings.side,

@@ -5,8 +5,8 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from vgg_ablation.data.archive import members, obtain
-from vgg_ablation.data.pack import choose_members, pack
+from vgg_ablation.data.archive import list_archive, obtain
+from vgg_ablation.data.pack import choose, pack
 from vgg_ablation.data.packed import INDEX_FILE, SPLITS_FILE
 from vgg_ablation.data.sample import CATEGORIES, render_sample
 from vgg_ablation.data.settings import DataSettings
@@ -32,7 +32,8 @@ def prepare(settings: DataSettings, report: Stage) -> Path:
                     _write(rendered / path, content)
                     task.advance()
             obtain(str(rendered), archive, report)
-            pack(archive, choose_members(members(archive), "all", clutter=False), settings.side, folder, report)
+            chosen = choose(list_archive(archive), "all", clutter=False)
+            pack(archive, list(chosen.members), settings.side, folder, report)
         index = pd.read_csv(folder / INDEX_FILE, dtype={"path": str, "category": str})
         write_text(folder / SPLITS_FILE, draw_splits(index, settings).to_csv(index=False))
     return folder
