@@ -9,6 +9,7 @@ from vgg_ablation.pipeline.files import read_json, write_json, write_text
 RESULTS = Path("results")
 
 with stage("aggregate") as report:
+    report.alone()
     nets = [net for arch in ARCHITECTURES for net in read_json(RESULTS / arch / "metrics.json")["nets"]]
     write_json(RESULTS / "all" / "metrics.json", {"nets": nets})
     for name in ("curves.csv", "trials.csv", "cost/tune.csv", "cost/train.csv", "cost/evaluate.csv"):

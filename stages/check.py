@@ -12,6 +12,7 @@ with stage("check") as report:
     params = read_params()
     one_of("params.yaml: arch", params.arch, ("all", *ARCHITECTURES))
     params.whole(StudySettings)
+    report.alone()
     # Always the same text: the work depends on this file, to wait for the check, and must not rerun after each one.
     write_text(Path("data/settings-are-valid.txt"), "params.yaml holds a valid selection and a valid study\n")
     report.made(f"study {params.study}, arch {params.arch}: settings are valid, checked")

@@ -1,20 +1,24 @@
 """Classify the test images with one net's trained weights: `python stages/evaluate.py C`."""
 
+import hashlib
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from vgg_ablation.data.batches import RunImages
+from vgg_ablation.data.packed import verify
 from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.evaluate.kept import compute_once
 from vgg_ablation.evaluate.metrics import measure
 from vgg_ablation.evaluate.protocols import count_protocol_gmacs, posteriors
 from vgg_ablation.evaluate.settings import EvaluateSettings
 from vgg_ablation.model.configurations import ARCHITECTURES, count_gmacs, count_parameters, weight_layers
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.model.vgg import VGG
+from vgg_ablation.model.weights import read_weights
 from vgg_ablation.pipeline.compute import choose_compute
 from vgg_ablation.pipeline.console import stage
 from vgg_ablation.pipeline.cost import Meter
@@ -22,6 +26,8 @@ from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.pipeline.files import read_json, replacing, write_json
 from vgg_ablation.pipeline.limit import product_rate
 from vgg_ablation.pipeline.params import one_of, read_params
+from vgg_ablation.pipeline.slots import Slots
+from vgg_ablation.pipeline.state import file_digest, locked, source_digest, state_folder
 
 PROCESSED = Path("data/processed")
 
@@ -32,6 +38,8 @@ with stage(" ".join(["evaluate", *sys.argv[1:]])) as report:
     model = params.section("model", ModelSettings)
     protocols = params.section("evaluate", EvaluateSettings).protocols
     results = Path("results") / arch
+    report.alone()
+    verify(PROCESSED)
     trained = read_json(results / "training.json")
 
     compute = choose_compute()
@@ -45,24 +53,41 @@ with stage(" ".join(["evaluate", *sys.argv[1:]])) as report:
             classes = len(images.batches.pixels.categories)
             network = VGG(arch, classes, **model.model_dump())
             weights = results / "weights" / f"run-{run}.safetensors"
-            try:
-                network.load_state_dict(load_file(weights))
-            except RuntimeError:
-                raise StageError(f"{weights}: of another net than the settings describe; run train again") from None
+            if (digest := file_digest(weights)) != outcome["weights_sha256"]:
+                raise StageError(f"{weights}: damaged, its SHA-256 is not that in training.json; run train again")
+            read_weights(weights, network)
             network.to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             labels = images.batches.pixels.labels[images.test]
             arrays |= {f"run_{run}_images": images.test.numpy(), f"run_{run}_labels": labels.numpy()}
+            state = state_folder(
+                "evaluate",
+                {
+                    "arch": arch,
+                    "model": model.model_dump(),
+                    "weights": digest,
+                    "images": images.batches.pixels.digest,
+                    "test": hashlib.sha256(images.test.numpy().tobytes()).hexdigest(),
+                    "source": source_digest("data", "evaluate", "model", "pipeline"),
+                    **compute.names,
+                    "threads": torch.get_num_threads(),
+                },
+            )
             measured = {}
             for protocol in protocols:
+                with locked(state, report.say):
+                    found, seconds = compute_once(
+                        Slots(state / protocol, report.say),
+                        partial(posteriors, network, images.batches, images.test, protocol, compute),
+                    )
                 gmacs = count_protocol_gmacs(network, images.batches, images.test, protocol)
-                with meter.work(len(images.test), gmacs):
-                    found = posteriors(network, images.batches, images.test, protocol, compute)
+                meter.add(seconds, len(images.test), gmacs)
                 arrays[f"run_{run}_{protocol}"] = found.numpy()
                 measured[protocol] = measure(found, labels)
             runs.append({**outcome, "test_images": len(images.test), "protocols": measured})
             task.advance(", ".join(f"{name} {errors['top1_error']:.1f} %" for name, errors in measured.items()))
 
-    with replacing(results / "predictions.npz") as beside, beside.open("wb") as file:
+    needed = sum(array.nbytes for array in arrays.values())
+    with replacing(results / "predictions.npz", needed=needed) as beside, beside.open("wb") as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
     net = {
         "arch": arch,

@@ -11,5 +11,6 @@ REPORTS = Path("reports")
 
 with stage("report") as report:
     params = read_params()
+    report.alone()
     study = read_study(Path("results") / params.arch, DATA, params.study)
     report.made(", ".join(str(path) for path in write_report(study, REPORTS)))

@@ -1,6 +1,7 @@
 """Train one net with its tuned settings, a run a split: `python stages/train.py C`."""
 
 import math
+import shutil
 import sys
 from dataclasses import asdict
 from importlib.metadata import version
@@ -9,18 +10,18 @@ from pathlib import Path
 import torch
 
 from vgg_ablation.data.batches import RunImages
-from vgg_ablation.data.packed import TRAIN, images_in, read_splits
+from vgg_ablation.data.packed import TRAIN, images_in, read_splits, verify
 from vgg_ablation.data.settings import DataSettings
 from vgg_ablation.model.configurations import ARCHITECTURES
 from vgg_ablation.model.settings import ModelSettings
+from vgg_ablation.model.weights import write_weights
 from vgg_ablation.pipeline.compute import choose_compute
 from vgg_ablation.pipeline.console import stage
 from vgg_ablation.pipeline.cost import Meter
 from vgg_ablation.pipeline.files import read_json, write_json, write_table
 from vgg_ablation.pipeline.limit import product_rate
 from vgg_ablation.pipeline.params import one_of, read_params
-from vgg_ablation.pipeline.state import locked
-from vgg_ablation.train.checkpoint import write_tensors
+from vgg_ablation.pipeline.state import file_digest, locked
 from vgg_ablation.train.epoch import CURVE_COLUMNS, Epoch
 from vgg_ablation.train.experiment import CHECKPOINT, Experiment
 from vgg_ablation.train.run import DivergedError, Recipe, at_chance
@@ -35,6 +36,9 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
     model = params.section("model", ModelSettings)
     settings = params.section("train", TrainSettings)
     results = Path("results") / arch
+    report.alone()
+    verify(PROCESSED)
+    shutil.rmtree(results / "weights", ignore_errors=True)  # of a run by hand; DVC has done so already
     tuned = read_json(results / "best.json")
     recipe = Recipe(tuned["learning_rate"], tuned["weight_decay"], **settings.model_dump())
 
@@ -72,8 +76,10 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
             )
         if reason:
             report.say(f"run {run + 1}/{runs} did not train: {reason}")
-        outcomes.append({"run": run, "seed": run, "did_not_train": bool(reason), "reason": reason})
-        write_tensors(results / "weights" / f"run-{run}.safetensors", network.state_dict())
+        weights = results / "weights" / f"run-{run}.safetensors"
+        write_weights(weights, network)
+        outcome = {"run": run, "seed": run, "did_not_train": bool(reason), "reason": reason}
+        outcomes.append({**outcome, "weights_sha256": file_digest(weights)})
 
     write_table(results / "curves.csv", ["arch", "run", *CURVE_COLUMNS], curves)
     how = {**settings.model_dump(), **model.model_dump(), **compute.names, "torch": version("torch")}

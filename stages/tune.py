@@ -1,5 +1,11 @@
-"""Search one net's learning rate and weight decay: `python stages/tune.py C`."""
+"""Search one net's learning rate and weight decay: `python stages/tune.py C`.
 
+Finished trials are kept in the state folder, or, where the environment variable OPTUNA_STORAGE names one, in a database
+(`postgresql+psycopg://user:password@host/name`; Optuna's own commands read the same variable). It is no setting in
+params.yaml: where trials are kept does not determine what they come to.
+"""
+
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, fields
@@ -8,6 +14,7 @@ from pathlib import Path
 import torch
 
 from vgg_ablation.data.batches import RunImages
+from vgg_ablation.data.packed import verify
 from vgg_ablation.model.configurations import ARCHITECTURES
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.pipeline.compute import choose_compute
@@ -16,9 +23,11 @@ from vgg_ablation.pipeline.cost import Meter
 from vgg_ablation.pipeline.files import write_json, write_table
 from vgg_ablation.pipeline.limit import product_rate
 from vgg_ablation.pipeline.params import one_of, read_params
+from vgg_ablation.pipeline.slots import Slots
 from vgg_ablation.pipeline.state import locked
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.experiment import Experiment
+from vgg_ablation.train.ledger import DatabaseLedger, FileLedger
 from vgg_ablation.train.run import Recipe
 from vgg_ablation.train.settings import TrainSettings, TuneSettings
 from vgg_ablation.train.tune import Outcome, at_edge, best, search
@@ -32,6 +41,8 @@ with stage(" ".join(["tune", *sys.argv[1:]])) as report:
     shared = params.section("train", TrainSettings)
     settings = params.section("tune", TuneSettings)
     results = Path("results") / arch
+    report.alone()
+    verify(PROCESSED)
 
     compute = choose_compute()
     images = RunImages.open(PROCESSED, 0, model.input_side, compute.device)
@@ -42,22 +53,29 @@ with stage(" ".join(["tune", *sys.argv[1:]])) as report:
         "tune", shared.batch_size, train=shared.model_dump(), tune=settings.model_dump(exclude={"trials"})
     )
 
+    address = os.environ.get("OPTUNA_STORAGE")
+    if address:
+        ledger = DatabaseLedger(address, "/".join(folder.parts[-2:]), report.say)
+    else:
+        ledger = FileLedger(folder / "trials", report.say)
+
+    def checkpoint(trial: int) -> Path:
+        """Return the stem of what a trial goes on from."""
+        return folder / f"trial-{trial}"
+
     def objective(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
-        """Train for the search's epochs; the checkpoint lasts as long as the trial."""
+        """Train for the search's epochs."""
         recipe = Recipe(learning_rate, weight_decay, **{**shared.model_dump(), "epochs": settings.epochs})
-        checkpoint_file = folder / f"trial-{trial}.safetensors"
-        try:
-            yield from experiment.train(recipe, checkpoint_file)[1]
-        finally:
-            if sys.exc_info()[0] is not KeyboardInterrupt:
-                checkpoint_file.unlink(missing_ok=True)
+        return experiment.train(recipe, checkpoint(trial))[1]
 
     outcomes: list[Outcome] = []
     images_per_epoch, gmacs_per_epoch = experiment.epoch_work(shared.batch_size)
     classes = len(images.batches.pixels.categories)
     with locked(folder, report.say), report.task("trial", settings.trials) as task:
-        for outcome in search(objective, classes, settings, folder / "journal.log"):
+        for outcome in search(objective, classes, settings, ledger):
             outcomes.append(outcome)
+            # Not before: until the ledger has the trial, its checkpoint alone knows what it came to.
+            Slots(checkpoint(outcome.trial), report.say).remove()
             meter.add(outcome.seconds, outcome.epochs * images_per_epoch, outcome.epochs * gmacs_per_epoch)
             task.advance(
                 f"lr {outcome.learning_rate:.2e}, weight decay {outcome.weight_decay:.2e}: "
@@ -77,7 +95,7 @@ with stage(" ".join(["tune", *sys.argv[1:]])) as report:
         "trials": len(outcomes),
         "complete": sum(outcome.state == "complete" for outcome in outcomes),
         "pruned": sum(outcome.state == "pruned" for outcome in outcomes),
-        "diverged": sum(outcome.outcome == "diverged" for outcome in outcomes),
+        "diverged": sum(outcome.outcome in ("diverged", "exploded") for outcome in outcomes),
         "at_chance": sum(outcome.outcome == "at chance" for outcome in outcomes),
         "at_edge": [name for name, value in chosen.items() if at_edge(value, space[name])],
         "epochs": settings.epochs,

@@ -17,7 +17,8 @@ settings.load_profile("any machine")
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the output that of a pipe and the root that of the working folder, wherever the tests run."""
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "DVC_ROOT"):
+    own = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "DVC_ROOT", "OPTUNA_STORAGE", "CALTECH256_MIRRORS")
+    for name in own:
         monkeypatch.delenv(name, raising=False)
 
 

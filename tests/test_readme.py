@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vgg_ablation.data.archive import OFFICIAL_SIZE, SAMPLE_PER_CATEGORY
+from vgg_ablation.data.archive import SAMPLE_PER_CATEGORY
+from vgg_ablation.data.download import OFFICIAL_SIZE
 from vgg_ablation.data.sample import CATEGORIES
 from vgg_ablation.report.readme import with_excerpt
 

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from torch.nn import functional
 from torchvision.models import vgg as torchvision_vgg
 
 from vgg_ablation.model.configurations import ARCHITECTURES
-from vgg_ablation.model.vgg import SHALLOW_LAYERS, VGG, LocalResponseNorm, copy_from_shallow
+from vgg_ablation.model.vgg import SHALLOW_LAYERS, VGG, Dropout, LocalResponseNorm, batch_in_parts, copy_from_shallow
 
 
 def narrow(arch: str, **options: object) -> VGG:
@@ -157,6 +158,93 @@ def test_pooling_before_the_relu_gives_the_outputs_and_gradients_of_pooling_afte
     assert torch.equal(ours(images), literal(images))
     gradients = [[parameter.grad for parameter in network.parameters()] for network in (ours, literal)]
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))  # pyright: ignore
+
+
+# Dropout
+
+
+def dropped_in_parts(layer: Dropout, activations: Tensor, parts: int) -> Tensor:
+    """Return what a layer makes of a batch that comes in parts."""
+    numbers = torch.arange(len(activations)).tensor_split(parts)
+    found = []
+    with batch_in_parts(layer, len(activations)) as select:
+        for rows in (slice(int(part[0]), int(part[-1]) + 1) for part in numbers):
+            select(rows)
+            found.append(layer(activations[rows]))
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("probability", [0.2, 0.5])
+def test_dropout_of_a_batch_in_parts_is_torchs_of_the_whole(probability: float, dtype: torch.dtype, parts: int) -> None:
+    activations = torch.randn(7, 100, generator=torch.Generator().manual_seed(0)).to(dtype)
+    torch.manual_seed(3)
+    found = dropped_in_parts(Dropout(probability), activations, parts)
+    torch.manual_seed(3)
+    assert torch.equal(found, functional.dropout(activations, probability))
+
+
+def test_the_gradient_of_a_part_is_that_of_the_whole() -> None:
+    whole = torch.ones(6, 50, requires_grad=True)
+    output = dropped_in_parts(Dropout(0.5), whole, 3)
+    output.sum().backward()
+    assert torch.equal(output, whole.grad)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
+def test_dropout_in_parts_zeroes_each_output_with_the_given_probability(probability: float) -> None:
+    """The zeros of an image and those of a feature are binomial, so their number has a known mean and variance."""
+    torch.manual_seed(0)
+    output = dropped_in_parts(Dropout(probability), torch.ones(400, 500, dtype=torch.float64), 9)
+    zeroed = output == 0
+    torch.testing.assert_close(output[~zeroed], torch.full_like(output[~zeroed], 1 / (1 - probability)))
+    for along, tries in ((0, 400), (1, 500)):
+        counts = zeroed.sum(along).double()
+        variance = tries * probability * (1 - probability)
+        assert counts.mean().item() == pytest.approx(tries * probability, abs=4 * (variance / len(counts)) ** 0.5)
+        assert counts.var().item() == pytest.approx(variance, rel=4 * (2 / (len(counts) - 1)) ** 0.5)
+
+
+def test_a_part_that_goes_through_again_meets_the_same_mask() -> None:
+    layer, activations = Dropout(0.5), torch.ones(6, 50)
+    with batch_in_parts(layer, 6) as select:
+        select(slice(2, 4))
+        first = layer(activations[2:4])
+        select(slice(0, 6))
+        assert torch.equal(layer(activations)[2:4], first)
+
+
+def test_each_batch_has_masks_of_its_own() -> None:
+    layer, activations = Dropout(0.5), torch.ones(6, 50)
+    first, second = (dropped_in_parts(layer, activations, 2) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.5])
+@pytest.mark.parametrize("training", [False, True])
+def test_dropout_that_drops_nothing_hands_on_what_it_got_and_draws_nothing(probability: float, training: bool) -> None:
+    layer, activations = Dropout(probability).train(training), torch.ones(6, 50)
+    before = torch.get_rng_state()
+    with batch_in_parts(layer, 6):
+        assert (layer(activations) is activations) == (probability == 0 or not training)
+    assert torch.equal(torch.get_rng_state(), before) == (probability == 0 or not training)
+
+
+def test_a_batch_that_was_cut_off_leaves_plain_dropout() -> None:
+    layer, activations = Dropout(0.5), torch.ones(6, 50)
+    with suppress(KeyboardInterrupt), batch_in_parts(layer, 6) as select:
+        select(slice(0, 2))
+        layer(activations[:2])
+        raise KeyboardInterrupt
+    assert not torch.equal(layer(activations), layer(activations))
+
+
+def test_dropout_has_no_state_of_its_own() -> None:
+    network = narrow("A")
+    with batch_in_parts(network, 2):
+        network(torch.zeros(2, 3, 32, 32))
+        assert not [name for name in network.state_dict() if name.startswith(("classifier.2", "classifier.5"))]
 
 
 # Initialisation

@@ -1,5 +1,6 @@
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from vgg_ablation.data.batches import Batches, RunImages
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.pipeline.compute import Compute
+from vgg_ablation.pipeline.slots import Slots
 from vgg_ablation.train import run as run_module
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.run import DivergedError, Recipe, at_chance, derive_seed, train, validate
@@ -37,10 +39,11 @@ def weights(network: nn.Module) -> bytes:
 
 
 class Trainer:
-    """Training on the same images, device and checkpoint; the recipe may change."""
+    """Training on the same images, device and checkpoints; the recipe may change."""
 
     def __init__(self, images: RunImages, compute: Compute, recipe: Recipe, folder: Path) -> None:
-        self.images, self.compute, self.recipe, self.file = images, compute, recipe, folder / "checkpoint.safetensors"
+        self.images, self.compute, self.recipe, self.file = images, compute, recipe, folder / "checkpoint"
+        self.lines: list[str] = []
 
     def epochs(
         self, network: nn.Module, *, seed: int = 0, file: Path | None = None, **changes: object
@@ -48,19 +51,14 @@ class Trainer:
         recipe = replace(self.recipe, **changes)  # pyright: ignore[reportArgumentType]
         return train(
             network, self.images.batches, self.images.training, self.images.validation, recipe, self.compute,
-            seed=seed, largest=256, checkpoint_file=file or self.file,
+            seed=seed, largest=256, checkpoints=Slots(file or self.file, self.lines.append),
+            say=self.lines.append,
         )  # fmt: skip
 
 
 @pytest.fixture
 def trainer(images: RunImages, compute: Compute, recipe: Recipe, tmp_path: Path) -> Trainer:
     return Trainer(images, compute, recipe, tmp_path)
-
-
-@pytest.fixture
-def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a checkpoint after each epoch."""
-    monkeypatch.setattr(run_module, "_CHECKPOINT_EVERY", -1.0)
 
 
 # What a run computes.
@@ -242,7 +240,6 @@ def test_seeds_of_different_paths_differ_and_fit_a_generator(paths: list[list[in
 # Interruption.
 
 
-@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
 @pytest.mark.parametrize("stopped_after", [1, 3, 4])
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
@@ -260,22 +257,20 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     assert weights(resumed) == weights(uninterrupted)
 
 
-def test_a_run_interrupted_some_epochs_after_its_checkpoint_repeats_them(
-    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_whose_latest_checkpoint_is_damaged_repeats_its_epoch(trainer: Trainer, tmp_path: Path) -> None:
     uninterrupted = narrow()
     history = list(trainer.epochs(uninterrupted, file=tmp_path / "uninterrupted"))
     interrupted = trainer.epochs(narrow())
-    for every in (-1.0, -1.0, math.inf, math.inf):
-        monkeypatch.setattr(run_module, "_CHECKPOINT_EVERY", every)
+    for _ in range(3):
         next(interrupted)
     interrupted.close()  # pyright: ignore[reportAttributeAccessIssue]
+    latest = tmp_path / "checkpoint.1"
+    latest.write_bytes(latest.read_bytes()[:-1])
     resumed = narrow()
     assert list(trainer.epochs(resumed)) == history
     assert weights(resumed) == weights(uninterrupted)
 
 
-@pytest.mark.usefixtures("always")
 def test_a_run_interrupted_within_an_epoch_repeats_it(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,26 +299,109 @@ def test_a_finished_run_is_read_and_not_repeated(trainer: Trainer, monkeypatch: 
     assert weights(again) == weights(network)
 
 
-def test_a_short_run_writes_its_checkpoint_at_the_end(trainer: Trainer) -> None:
-    written = [trainer.file.exists() for _ in trainer.epochs(linear(), epochs=3)]
-    assert written == [False, False, True]
+def test_every_epoch_leaves_a_checkpoint(trainer: Trainer) -> None:
+    kept = [len(list(trainer.file.parent.glob("checkpoint.*"))) for _ in trainer.epochs(linear(), epochs=3)]
+    assert kept == [1, 2, 2]
+
+
+def test_people_are_told_from_where_a_run_goes_on(trainer: Trainer) -> None:
+    interrupted = trainer.epochs(linear())
+    next(interrupted)
+    interrupted.close()  # pyright: ignore[reportAttributeAccessIssue]
+    list(trainer.epochs(linear()))
+    assert trainer.lines == ["going on after epoch 1/5"]
 
 
 # Runs that fail.
 
 
-@pytest.mark.parametrize("batch_size", [4, 16])
-def test_a_loss_that_is_not_finite_ends_the_run(trainer: Trainer, batch_size: int) -> None:
-    """With 16 images an epoch has one step, whose effect is first seen on the validation images."""
+def lost(trainer: Trainer, network: nn.Module, **changes: object) -> DivergedError:
+    """Train until the run is given up, and return why."""
     with pytest.raises(DivergedError) as error:
-        list(trainer.epochs(linear(), batch_size=batch_size, learning_rate=1e38))
-    assert error.value.epoch == 1
+        list(trainer.epochs(network, **changes))  # pyright: ignore[reportArgumentType]
+    return error.value
 
 
-def test_a_diverged_run_leaves_no_checkpoint_of_it(trainer: Trainer) -> None:
-    with pytest.raises(DivergedError):
-        list(trainer.epochs(linear(), epochs=1, learning_rate=1e38))
-    assert not trainer.file.exists()
+def test_a_weight_that_is_no_number_is_a_run_that_diverged(trainer: Trainer) -> None:
+    network = narrow()
+    with torch.no_grad():
+        network.named_layers()["conv2_1"].weight[0] = math.nan
+    error = lost(trainer, network)
+    assert (str(error), error.reason) == ("diverged in epoch 1: the loss is nan", "diverged")
+
+
+def test_a_pixel_that_is_no_number_is_a_run_that_diverged(trainer: Trainer) -> None:
+    colour = replace(trainer.images.batches.colour, mean=torch.tensor([0.5, math.nan, 0.5]))
+    trainer.images = replace(trainer.images, batches=replace(trainer.images.batches, colour=colour))
+    assert str(lost(trainer, linear())) == "diverged in epoch 1: the loss is nan"
+
+
+@pytest.mark.parametrize("make", [narrow, linear])
+def test_a_rate_that_no_net_survives_is_a_run_that_diverged(trainer: Trainer, make: Callable[[], nn.Module]) -> None:
+    assert re.fullmatch("diverged in epoch 1: the loss is (nan|inf)", str(lost(trainer, make(), learning_rate=1e38)))
+
+
+def test_the_epoch_that_was_lost_is_named_and_no_other(trainer: Trainer) -> None:
+    network = linear()
+    epochs = trainer.epochs(network)
+    for _ in range(2):
+        next(epochs)
+    with torch.no_grad():
+        network[1].bias[0] = math.nan  # pyright: ignore[reportIndexIssue]
+    with pytest.raises(DivergedError, match=r"^diverged in epoch 3: the loss is nan$") as error:
+        next(epochs)
+    assert error.value.epoch == 3
+
+
+def test_a_loss_beyond_all_measure_is_a_run_that_exploded(trainer: Trainer) -> None:
+    error = lost(trainer, linear(), learning_rate=1e5)
+    assert error.reason == "exploded"
+    assert re.fullmatch(rf"exploded in epoch {error.epoch}: the loss is \d\.\de\+\d\d", str(error))
+
+
+def test_a_loss_of_tens_of_times_that_of_guessing_is_survived(trainer: Trainer) -> None:
+    network = linear()
+    with torch.no_grad():
+        network[1].weight.mul_(300)  # pyright: ignore[reportIndexIssue]
+    history = list(trainer.epochs(network, epochs=12))
+    assert 10 * math.log(2) < max(epoch.train_loss for epoch in history) < 100 * math.log(2)
+    assert history[-1].validation_accuracy == 100
+
+
+def test_weights_beyond_all_measure_after_a_finite_loss_are_a_run_that_exploded(trainer: Trainer) -> None:
+    """The epoch's only step is taken after its loss is known."""
+    error = lost(trainer, linear(), batch_size=16, learning_rate=1e38)
+    assert (str(error), error.reason) == ("exploded in epoch 1: the norm of the weights is inf", "exploded")
+
+
+def test_a_validation_loss_that_is_no_number_after_a_finite_loss_is_a_run_that_exploded(trainer: Trainer) -> None:
+    """The weights are finite, what eleven layers make of them is not."""
+    error = lost(trainer, narrow(), batch_size=16, learning_rate=1e8)
+    assert error.reason == "exploded"
+    assert re.fullmatch("exploded in epoch 1: the validation loss is (nan|inf)", str(error))
+
+
+def test_a_run_whose_memory_holds_half_a_batch_says_so_and_goes_on(trainer: Trainer) -> None:
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if len(inputs[0]) > 4 and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError
+
+    network = narrow()
+    network.classifier.register_forward_pre_hook(hook)
+    assert len(list(trainer.epochs(network))) == 5
+    assert trainer.lines == [
+        "net A: the memory of cpu does not hold 8 images of side 32 at once; it goes on with 4 at once"
+    ]
+
+
+def test_an_epoch_that_was_lost_leaves_no_checkpoint(trainer: Trainer) -> None:
+    lost(trainer, linear(), learning_rate=1e38)
+    assert not list(trainer.file.parent.iterdir())
+
+
+def test_a_net_to_start_from_that_was_lost_is_named() -> None:
+    error = DivergedError(3, 1.0, "exploded", "the loss is 4.1e+07", net="A, to start from,")
+    assert str(error) == "A, to start from, exploded in epoch 3: the loss is 4.1e+07"
 
 
 @pytest.mark.parametrize("classes", [2, 10, 256])
@@ -351,7 +429,6 @@ def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float32])
 def test_on_a_gpu_an_interrupted_run_goes_on_as_if_it_had_not_been(
     trainer: Trainer, tmp_path: Path, precision: torch.dtype, deterministic: None

@@ -14,7 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from vgg_ablation.data.packed import INDEX_COLUMNS
+from vgg_ablation.data.packed import INDEX_COLUMNS, write_checksums
 from vgg_ablation.train import experiment as experiment_module
 
 SCRIPT = Path(__file__).parents[2] / "stages" / "train.py"
@@ -38,6 +38,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict]:
     parts = [["train", "train", "validation", "test"][n // 2 % 4] for n in range(12)]
     table = pd.DataFrame({"image": range(12), "path": [row[1] for row in rows], "split_0": parts})
     table.to_csv(processed / "splits.csv", index=False)
+    write_checksums(processed)
 
     block = json.loads(json.dumps(STUDIES["sample"]))
     block["data"]["splits"] = 1
@@ -64,7 +65,7 @@ def outcome(study: dict) -> dict:
 def test_a_run_that_diverges_is_recorded_and_does_not_end_the_stage(study: dict) -> None:
     tune(learning_rate=1e30)
     found = outcome(study)
-    assert (found["did_not_train"], found["reason"]) == (True, "diverged in epoch 1")
+    assert (found["did_not_train"], found["reason"]) == (True, "diverged in epoch 1: the loss is nan")
 
 
 def test_a_net_whose_start_diverges_is_recorded_and_does_not_end_the_stage(
@@ -75,7 +76,7 @@ def test_a_net_whose_start_diverges_is_recorded_and_does_not_end_the_stage(
     monkeypatch.setattr(experiment_module, "PAPER_LEARNING_RATE", 1e30)
     found = outcome(study)
     assert found["did_not_train"]
-    assert "diverged" in found["reason"]
+    assert found["reason"] == "A, to start from, diverged in epoch 1: the loss is nan"
 
 
 def test_a_run_leaves_a_curve_of_its_epochs(study: dict) -> None:

@@ -2,14 +2,15 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.pruners import SuccessiveHalvingPruner
+from optuna.trial import FrozenTrial
 
+from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.ledger import FileLedger, Ledger
 from vgg_ablation.train.run import DivergedError
 from vgg_ablation.train.settings import SearchRange, TuneSettings
 from vgg_ablation.train.tune import Objective, Outcome, at_edge, best, search
@@ -60,34 +61,38 @@ def cut_off_in(trial: int, epoch: int) -> Objective:
     return run
 
 
-def flat(value: float, loss: float = 0.1) -> Objective:
+def flat(value: float, loss: float = 0.1, epochs: int = EPOCHS) -> Objective:
     def run(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
-        for epoch in range(1, EPOCHS + 1):
+        for epoch in range(1, epochs + 1):
             yield Epoch(epoch, learning_rate, loss, loss, value, 0.5)
 
     return run
 
 
+def in_file(stem: Path) -> FileLedger:
+    return FileLedger(stem, pytest.fail)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Search:
-    """Return what searches from the journal of the name."""
+    """Return what searches and keeps its trials in one place."""
 
-    def searched(objective: Objective = made_up, journal: str = "journal.log", **changes: object) -> list[Outcome]:
+    def searched(objective: Objective = made_up, **changes: object) -> list[Outcome]:
         settings = SETTINGS.model_copy(update=changes)
-        return list(search(objective, CLASSES, settings, tmp_path / journal))
+        return list(search(objective, CLASSES, settings, in_file(tmp_path / "trials")))
 
     return searched
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
-    return list(search(made_up, CLASSES, SETTINGS, tmp_path_factory.mktemp("search") / "journal.log"))
+    return list(search(made_up, CLASSES, SETTINGS, in_file(tmp_path_factory.mktemp("search") / "trials")))
 
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
     settings = SETTINGS.model_copy(update={"trials": 18})
-    return list(search(made_up, CLASSES, settings, tmp_path_factory.mktemp("long") / "journal.log"))
+    return list(search(made_up, CLASSES, settings, in_file(tmp_path_factory.mktemp("long") / "trials")))
 
 
 # Where the search looks.
@@ -138,7 +143,7 @@ def test_the_search_comes_nearer_to_the_best_point_than_chance(long: list[Outcom
 
 
 def test_a_complete_trials_accuracy_is_that_of_its_last_epoch(uninterrupted: list[Outcome]) -> None:
-    complete = [outcome for outcome in uninterrupted if outcome.state == "complete" and outcome.outcome != "diverged"]
+    complete = [outcome for outcome in uninterrupted if outcome.state == "complete" and not outcome.outcome]
     assert complete
     for outcome in complete:
         assert outcome.validation_accuracy == accuracy(outcome.learning_rate, outcome.weight_decay, EPOCHS)
@@ -174,6 +179,23 @@ def test_a_search_in_which_all_diverge_has_a_best_trial(run: Search) -> None:
 @pytest.mark.parametrize(("loss", "outcome"), [(math.log(CLASSES), "at chance"), (1.5, "")])
 def test_a_trial_that_ends_at_ln_k_is_recorded_as_at_chance(run: Search, loss: float, outcome: str) -> None:
     assert run(flat(10.0, loss), trials=1)[0].outcome == outcome
+
+
+@pytest.mark.parametrize(("epochs", "ended_after"), [(1, 1), (2, 2), (3, 2), (5, 4), (6, 4), (15, 10)])
+def test_a_trial_that_sits_at_ln_k_ends_after_two_thirds_of_its_epochs(
+    run: Search, epochs: int, ended_after: int
+) -> None:
+    (outcome,) = run(flat(10.0, math.log(CLASSES), epochs), trials=1, epochs=epochs)
+    assert (outcome.state, outcome.epochs, outcome.validation_accuracy) == ("complete", ended_after, 10.0)
+
+
+def test_a_trial_that_left_ln_k_in_time_runs_to_its_end(run: Search) -> None:
+    def late(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
+        for epoch in range(1, EPOCHS + 1):
+            yield Epoch(epoch, learning_rate, math.log(CLASSES) * (1 if epoch < 4 else 0.9), 2.3, 12.0, 0.5)
+
+    (outcome,) = run(late, trials=1)
+    assert (outcome.epochs, outcome.outcome) == (EPOCHS, "")
 
 
 def worse_from_the(fourth: int) -> Objective:
@@ -230,11 +252,11 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
 
 def test_an_interrupted_gaussian_process_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"sampler": "gp", "pruner": "none", "trials": 7})
-    whole = list(search(made_up, CLASSES, settings, tmp_path / "whole.log"))
+    whole = list(search(made_up, CLASSES, settings, in_file(tmp_path / "whole")))
     for trial in (0, 4, 6):
         with pytest.raises(Interrupted):
-            list(search(cut_off_in(trial, 2), CLASSES, settings, tmp_path / "parts.log"))
-    assert list(search(made_up, CLASSES, settings, tmp_path / "parts.log")) == whole
+            list(search(cut_off_in(trial, 2), CLASSES, settings, in_file(tmp_path / "parts")))
+    assert list(search(made_up, CLASSES, settings, in_file(tmp_path / "parts"))) == whole
     assert {outcome.state for outcome in whole} == {"complete"}
 
 
@@ -245,23 +267,55 @@ def test_a_search_interrupted_again_and_again_goes_on(run: Search, uninterrupted
     assert run() == uninterrupted
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_a_trial_that_was_cut_off_is_not_left_running(run: Search, tmp_path: Path) -> None:
+def test_a_pruner_that_keeps_its_own_notes_goes_on_as_if_it_had_not_been_interrupted(tmp_path: Path) -> None:
+    """Successive halving writes what it compares into the trials."""
+    settings = SETTINGS.model_copy(update={"pruner": "none"})
+    pruner = SuccessiveHalvingPruner(min_resource=1, reduction_factor=2, min_early_stopping_rate=0)
+    whole = list(search(made_up, CLASSES, settings, in_file(tmp_path / "whole"), pruner))
+    with pytest.raises(Interrupted):
+        list(search(cut_off_in(5, 1), CLASSES, settings, in_file(tmp_path / "parts"), pruner))
+    assert list(search(made_up, CLASSES, settings, in_file(tmp_path / "parts"), pruner)) == whole
+    assert {outcome.state for outcome in whole[5:]} == {"complete", "pruned"}
+
+
+def test_a_trial_that_was_cut_off_is_in_no_record(run: Search, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         run(cut_off_in(1, 1), trials=2)
-    run(trials=2)
-    storage = JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
-    states = [trial.state.name for trial in optuna.load_study(study_name="search", storage=storage).trials]
-    assert states == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert [trial.state.name for trial in in_file(tmp_path / "trials").read()] == ["COMPLETE"]
+
+
+class _Unwilling:
+    """A ledger that is lost from its n-th trial on."""
+
+    def __init__(self, ledger: Ledger, lost_from: int) -> None:
+        self._ledger, self._lost_from = ledger, lost_from
+
+    def read(self) -> list[FrozenTrial]:
+        return self._ledger.read()
+
+    def append(self, trial: FrozenTrial) -> None:
+        if trial.number >= self._lost_from:
+            raise StageError("lost")
+        self._ledger.append(trial)
+
+
+def test_a_trial_that_could_not_be_kept_is_not_yielded_and_is_run_again(
+    run: Search, tmp_path: Path, uninterrupted: list[Outcome]
+) -> None:
+    outcomes = search(made_up, CLASSES, SETTINGS, _Unwilling(in_file(tmp_path / "trials"), 3))
+    assert [next(outcomes), next(outcomes), next(outcomes)] == uninterrupted[:3]
+    with pytest.raises(StageError, match="lost"):
+        next(outcomes)
+    assert run() == uninterrupted
 
 
 def test_a_search_ended_between_two_trials_goes_on(tmp_path: Path, uninterrupted: list[Outcome]) -> None:
     for _ in range(3):
-        first = search(made_up, CLASSES, SETTINGS, tmp_path / "journal.log")
+        first = search(made_up, CLASSES, SETTINGS, in_file(tmp_path / "trials"))
         next(first)
         next(first)
         first.close()  # pyright: ignore[reportAttributeAccessIssue]
-    assert list(search(made_up, CLASSES, SETTINGS, tmp_path / "journal.log")) == uninterrupted
+    assert list(search(made_up, CLASSES, SETTINGS, in_file(tmp_path / "trials"))) == uninterrupted
 
 
 def test_a_long_search_interrupted_midway_goes_on(run: Search, long: list[Outcome]) -> None:

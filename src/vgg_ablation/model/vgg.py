@@ -1,5 +1,7 @@
 """The network of section 2, its random initialisation, and the paper's start of a deep net from a shallow one."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -68,10 +70,10 @@ class VGG(nn.Module):
         self.classifier = nn.Sequential(
             nn.Linear(fc6.kernel**2 * fc6.inputs, fc6.outputs),
             nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(fc7.inputs, fc7.outputs),
             nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(fc8.inputs, fc8.outputs),
         )
         self.reset_parameters(init)
@@ -144,6 +146,55 @@ class LocalResponseNorm(nn.Module):
         values = activations.float()
         root = (2 + functional.conv2d(values.square(), self.kernel.float()).float()).rsqrt()
         return (values * root * root.sqrt()).to(activations.dtype)
+
+
+class Dropout(nn.Dropout):
+    """torch's dropout, whose mask does not depend on how a batch is split; see `batch_in_parts`."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__(probability)
+        self.rows = slice(None)
+        """Of the batch, those that the next pass holds."""
+        self._batch_size: int | None = None
+        self._mask: Tensor | None = None
+
+    def begin(self, batch_size: int | None) -> None:
+        """Take the passes from now on for parts of one batch, or with None each for a batch of its own."""
+        self.rows, self._batch_size, self._mask = slice(None), batch_size, None
+
+    def forward(self, activations: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the activations, of the same shape and type, zeroed or scaled by 1 / (1 - p) in training mode."""
+        if self._batch_size is None or not self.training or self.p == 0:
+            return super().forward(activations)
+        if self._mask is None:
+            # The dropout of ones is the mask, scaled: from the same random numbers as that of the whole batch.
+            self._mask = super().forward(activations.new_ones(self._batch_size, *activations.shape[1:]))
+        return activations * self._mask[self.rows]
+
+
+@contextmanager
+def batch_in_parts(network: nn.Module, size: int) -> Iterator[Callable[[slice], None]]:
+    """Give a batch of `size` images that goes through `network` in parts the dropout of the batch as a whole.
+
+    Each `Dropout` draws one mask for the batch, when the first part comes by, from the global generator of the
+    activations' device; a part that goes through again meets the same mask. After the block the masks are forgotten.
+
+    Yields:
+        What is to be told, before each pass, which rows of the batch it holds.
+    """
+    layers = [module for module in network.modules() if isinstance(module, Dropout)]
+
+    def select(rows: slice) -> None:
+        for layer in layers:
+            layer.rows = rows
+
+    for layer in layers:
+        layer.begin(size)
+    try:
+        yield select
+    finally:
+        for layer in layers:
+            layer.begin(None)
 
 
 @torch.no_grad()

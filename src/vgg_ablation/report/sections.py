@@ -189,7 +189,7 @@ def tuning(study: Study) -> Section:
     ]
     text = (
         f"Each net has its own search on the validation images of split 0, log-uniform over {' and '.join(spaces)}: "
-        f"{trials} of {epochs}, or fewer where pruned, and {seen} in all."
+        f"{trials} of {epochs}, or fewer where one ended early, and {seen} in all."
     )
     if _paper_was_tried(study):
         text += " The paper's learning rate 0.01 and weight decay 0.0005 are among every net's trials."

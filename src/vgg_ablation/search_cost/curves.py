@@ -15,7 +15,7 @@ from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.run import DivergedError
 
 Train = Callable[[float, float, Path], Iterator[Epoch]]
-"""Learning rate, weight decay and a file for its checkpoint to the epochs of a run."""
+"""Learning rate, weight decay and the stem of its checkpoint to the epochs of a run."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Curves:
         computed: list[Epoch] = []
         diverged = None
         try:
-            with TemporaryDirectory() as folder:  # a trial takes seconds: it is not worth a checkpoint
-                for epoch in self.train(learning_rate, weight_decay, Path(folder) / "checkpoint.safetensors"):
+            with TemporaryDirectory() as folder:  # a trial takes seconds: its checkpoint need not outlive it
+                for epoch in self.train(learning_rate, weight_decay, Path(folder) / "checkpoint"):
                     computed.append(epoch)
                     if epoch.epoch > len(stored.epochs):
                         yield epoch

@@ -146,9 +146,9 @@ def _trainer(plan: Plan, folder: Path) -> Trainer:
     images = RunImages.open(folder, 0, plan.model.input_side, compute.device)
     experiment = Experiment(ARCH, 0, images, plan.model, compute, print, Meter())
 
-    def train(learning_rate: float, weight_decay: float, checkpoint_file: Path) -> Iterator[Epoch]:
+    def train(learning_rate: float, weight_decay: float, checkpoint: Path) -> Iterator[Epoch]:
         recipe = Recipe(learning_rate, weight_decay, **{**plan.train.model_dump(), "epochs": plan.tune.epochs})
-        return experiment.train(recipe, checkpoint_file)[1]
+        return experiment.train(recipe, checkpoint)[1]
 
     state = experiment.folder(
         "search-cost/curves", plan.train.batch_size, train=plan.train.model_dump(), epochs=plan.tune.epochs

@@ -3,11 +3,10 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from optuna.pruners import BasePruner, SuccessiveHalvingPruner
+from optuna.trial import FrozenTrial
 
 from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.search_cost.cost import Trial
@@ -72,6 +71,16 @@ class Facts:
     precision: str
 
 
+class _NoLedger:
+    """Keeps no trials: the curves are kept, over which a search that was interrupted runs again in no time."""
+
+    def read(self) -> list[FrozenTrial]:
+        return []
+
+    def append(self, trial: FrozenTrial) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class Trainer:
     """What carries trials out."""
@@ -107,15 +116,11 @@ class Trainer:
                 epochs.append(epoch)
                 yield epoch
 
-        # The curves are what is kept: over them, a search that was interrupted runs again in no time.
-        with TemporaryDirectory() as folder:
-            journal = Path(folder) / "journal.log"
-            for outcome in search(
-                objective, self.classes, settings.model_copy(update=how.settings), journal, how.pruner
-            ):
-                state = outcome.outcome if outcome.outcome == "diverged" else outcome.state
-                point = outcome.learning_rate, outcome.weight_decay
-                yield self._trial(method, seed, outcome.trial, state, point, outcome.epochs, epochs)
+        settings = settings.model_copy(update=how.settings)
+        for outcome in search(objective, self.classes, settings, _NoLedger(), how.pruner):
+            state = outcome.state if outcome.outcome in ("", "at chance") else "diverged"
+            point = outcome.learning_rate, outcome.weight_decay
+            yield self._trial(method, seed, outcome.trial, state, point, outcome.epochs, epochs)
 
     def _trial(
         self, method: str, seed: int, number: int, state: str, point: tuple[float, float], run: int, curve: list[Epoch]

@@ -1,69 +1,47 @@
-"""A run's state between two epochs as one safetensors file: nothing is pickled, and no file is half-written."""
+"""A run's state between two epochs: nothing is pickled, and no file is half-written."""
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from vgg_ablation.pipeline.files import replacing
+from vgg_ablation.model.weights import pack, put, unpack
+from vgg_ablation.pipeline.slots import Slots
 from vgg_ablation.train.epoch import Epoch
 
-_NETWORK, _MOMENTUM = "network.", "momentum."
+_NETWORK, _MOMENTUM, _RECORD = "network.", "momentum.", "record"
 
 
 def save(
-    path: Path, network: nn.Module, optimiser: torch.optim.SGD, scaler: torch.amp.GradScaler, history: list[Epoch]
+    slots: Slots, network: nn.Module, optimiser: torch.optim.SGD, scaler: torch.amp.GradScaler, history: list[Epoch]
 ) -> None:
-    """Write weights, momentum, the loss scale and the history so far to `path`."""
+    """Keep weights, momentum, the loss scale and the history so far. Raises as `Slots.write`."""
     tensors = {_NETWORK + name: tensor for name, tensor in network.state_dict().items()}
     for name, parameter in network.named_parameters():
         buffer = optimiser.state[parameter].get("momentum_buffer")
         if buffer is not None:
             tensors[_MOMENTUM + name] = buffer
-    metadata = {"history": json.dumps([asdict(epoch) for epoch in history]), "scaler": json.dumps(scaler.state_dict())}
-    write_tensors(path, tensors, metadata)
+    record = json.dumps({"history": [asdict(epoch) for epoch in history], "scaler": scaler.state_dict()})
+    tensors[_RECORD] = torch.frombuffer(bytearray(record.encode()), dtype=torch.uint8)
+    slots.write(len(history), pack(tensors))
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors, contiguous whatever their layout, as a safetensors file, whole or not at all.
+def load(slots: Slots, network: nn.Module, optimiser: torch.optim.SGD, scaler: torch.amp.GradScaler) -> list[Epoch]:
+    """Put the latest whole state into network, optimiser and scaler, and return the history; empty if there is none.
 
     Raises:
-        OSError: the file cannot be written (a full disk, say).
+        StageError: a state is whole, but of another net, and so not of our making.
     """
-    with replacing(path) as beside:
-        try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, metadata)
-        except SafetensorError as error:
-            raise OSError(f"{path}: {error}") from None
-
-
-def load(path: Path, network: nn.Module, optimiser: torch.optim.SGD, scaler: torch.amp.GradScaler) -> list[Epoch]:
-    """Put the state in `path` into network, optimiser and scaler, and return the history; empty if there is none.
-
-    A file that is no whole checkpoint counts as none: the work is done again.
-    """
-    if not path.exists():
+    if (content := slots.read()) is None:
         return []
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        history = [Epoch(**row) for row in json.loads(metadata["history"])]
-        loss_scale = json.loads(metadata["scaler"])
-    except (SafetensorError, KeyError, TypeError, ValueError):
-        return []
+    tensors = unpack(content, slots.name)
+    record = json.loads(bytes(tensors.pop(_RECORD).tolist()))
     weights = {name.removeprefix(_NETWORK): value for name, value in tensors.items() if name.startswith(_NETWORK)}
-    own = network.state_dict()
-    if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in own.items()}:
-        return []
-    network.load_state_dict(weights)
+    put(weights, network, slots.name)
     for name, parameter in network.named_parameters():
         if (buffer := tensors.get(_MOMENTUM + name)) is not None:
             # A copy in the parameter's own memory layout: the fused optimiser walks both together.
             optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
-    scaler.load_state_dict(loss_scale)
-    return history
+    scaler.load_state_dict(record["scaler"])
+    return [Epoch(**row) for row in record["history"]]

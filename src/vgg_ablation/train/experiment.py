@@ -16,13 +16,14 @@ from vgg_ablation.model.vgg import VGG, copy_from_shallow
 from vgg_ablation.pipeline.compute import Compute
 from vgg_ablation.pipeline.cost import Meter
 from vgg_ablation.pipeline.errors import StageError
+from vgg_ablation.pipeline.slots import Slots
 from vgg_ablation.pipeline.state import locked, source_digest, state_folder
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.memory import images_at_once
 from vgg_ablation.train.run import DivergedError, Recipe, derive_seed, train
 from vgg_ablation.train.settings import PAPER_LEARNING_RATE, PAPER_WEIGHT_DECAY
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT = "checkpoint"
 _SHALLOW = ("A", "A_LRN")
 _STARTS_FROM_A = "paper"
 
@@ -96,28 +97,30 @@ class Experiment:
         each = count_gmacs(self.arch, classes, self.model.input_side, self.model.width)
         return images, each * (3 * images + len(self.images.validation))
 
-    def train(self, recipe: Recipe, checkpoint_file: Path) -> tuple[VGG, Iterator[Epoch]]:
+    def train(self, recipe: Recipe, checkpoint: Path) -> tuple[VGG, Iterator[Epoch]]:
         """Return the net at its start and the epochs that train it as they are asked for; see `train.run.train`.
+
+        `checkpoint` is the stem of the files that they are kept in; see `pipeline.slots`.
 
         With `init: paper`, B to E start from a trained A (section 3.1); see `_trained_shallow`.
         """
         network = self._random_network()
-        return network, self._from_start(network, recipe, checkpoint_file)
+        return network, self._from_start(network, recipe, checkpoint)
 
-    def _from_start(self, network: VGG, recipe: Recipe, checkpoint_file: Path) -> Iterator[Epoch]:
+    def _from_start(self, network: VGG, recipe: Recipe, checkpoint: Path) -> Iterator[Epoch]:
         if self.model.init == _STARTS_FROM_A and self.arch not in _SHALLOW:
             copy_from_shallow(network, self._trained_shallow(recipe))
-        yield from self._epochs(network, recipe, checkpoint_file)
+        yield from self._epochs(network, recipe, checkpoint)
 
     def _random_network(self) -> VGG:
         torch.manual_seed(derive_seed(self.run, "weights"))
         network = VGG(self.arch, len(self.images.batches.pixels.categories), **self.model.model_dump())
         return network.to(self.compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def _epochs(self, network: VGG, recipe: Recipe, checkpoint_file: Path) -> Iterator[Epoch]:
+    def _epochs(self, network: VGG, recipe: Recipe, checkpoint: Path) -> Iterator[Epoch]:
         return train(
             network, self.images.batches, self.images.training, self.images.validation, recipe, self.compute,
-            seed=self.run, largest=self.images_at_once, checkpoint_file=checkpoint_file,
+            seed=self.run, largest=self.images_at_once, checkpoints=Slots(checkpoint, self.say), say=self.say,
         )  # fmt: skip
 
     def _trained_shallow(self, recipe: Recipe) -> VGG:
@@ -139,5 +142,7 @@ class Experiment:
                     self.meter.add(epoch.seconds, *work)
                     self.say(f"A, to start from: epoch {epoch.epoch}/{point.epochs}, loss {epoch.train_loss:.3f}")
             except DivergedError as error:
-                raise DivergedError(error.epoch, error.seconds, net="A, to start from,") from None
+                raise DivergedError(
+                    error.epoch, error.seconds, error.reason, error.found, net="A, to start from,"
+                ) from None
         return network

@@ -3,16 +3,17 @@
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import get_total_norm
 
 from vgg_ablation.data.batches import Batches
 from vgg_ablation.pipeline.compute import Compute
+from vgg_ablation.pipeline.slots import Slots
 from vgg_ablation.train import checkpoint
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.schedule import cosine, plateau
@@ -20,18 +21,33 @@ from vgg_ablation.train.step import TrainingStep
 
 AT_CHANCE = 0.98
 """A net whose losses end above this share of ln K, the loss of guessing, has not learned."""
+EXPLODED = 1e3
+"""A net whose training loss is above this multiple of ln K is lost: its logits are thousands, a trained net's are tens.
+
+A net starts within a few times ln K. Of narrow ones at too high a rate, one came back from 27 times that (and from a
+validation loss of 10^6 times that, which is therefore not judged), none from above 100.
+"""
 _VALIDATION_BATCH = 256
-_CHECKPOINT_EVERY = 30.0  # seconds
 
 
 class DivergedError(Exception):
-    """The loss is no longer a finite number; the message says in which epoch."""
+    """A run that is of no use any more; the message says how, in which epoch, and by what it was found.
 
-    def __init__(self, epoch: int, seconds: float, *, net: str = "") -> None:
-        super().__init__(f"{net} diverged in epoch {epoch}".strip())
+    Args:
+        epoch: from 1.
+        seconds: time that this epoch took.
+        reason: `diverged`, a training loss that is no finite number; or `exploded`, weights or a validation loss that
+            are none, or a training loss beyond all measure (`EXPLODED`).
+        found: in words, what was found.
+        net: that it befell, where that is not the one whose run this is.
+    """
+
+    def __init__(self, epoch: int, seconds: float, reason: str = "diverged", found: str = "", *, net: str = "") -> None:
+        super().__init__(f"{net} {reason} in epoch {epoch}".strip() + (f": {found}" if found else ""))
         self.epoch = epoch
         self.seconds = seconds
-        """Time that this epoch took."""
+        self.reason = reason
+        self.found = found
 
 
 @dataclass(frozen=True)
@@ -63,9 +79,10 @@ def train(
     *,
     seed: int,
     largest: int,
-    checkpoint_file: Path,
+    checkpoints: Slots,
+    say: Callable[[str], None],
 ) -> Iterator[Epoch]:
-    """Train `network` in place, and yield each epoch as it ends; first those that `checkpoint_file` already holds.
+    """Train `network` in place, and yield each epoch as it ends; first those that `checkpoints` already hold.
 
     Args:
         network: on the compute device, channels-last, initialised.
@@ -78,21 +95,24 @@ def train(
             alone, so that a run goes on from a checkpoint exactly as if it had not been interrupted, and all nets see
             the same crops.
         largest: images that go through the network at once; see `TrainingStep`.
-        checkpoint_file: is written at most every half minute, and at the end.
+        checkpoints: written after each epoch, so that at most one is ever done again.
+        say: tells people from where a run that was interrupted goes on, and what goes otherwise than planned.
 
     Raises:
-        DivergedError: the loss is not finite.
+        DivergedError: the run diverged or exploded.
+        StageError: as `TrainingStep`.
     """
     take_step = TrainingStep(
         network, compute, learning_rate=recipe.learning_rate, momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay, largest=largest,
+        weight_decay=recipe.weight_decay, largest=largest, say=say,
     )  # fmt: skip
-    history = checkpoint.load(checkpoint_file, network, take_step.optimiser, take_step.scaler)
+    history = checkpoint.load(checkpoints, network, take_step.optimiser, take_step.scaler)
+    if history:
+        say(f"going on after epoch {len(history)}/{recipe.epochs}")
     yield from history
 
     batch_size = min(recipe.batch_size, len(training))
     steps = len(training) // batch_size
-    saved = time.monotonic()
     for number in range(len(history) + 1, recipe.epochs + 1):
         crops = torch.Generator().manual_seed(derive_seed(seed, number, "crops"))
         torch.manual_seed(derive_seed(seed, number, "dropout"))
@@ -108,17 +128,27 @@ def train(
             first_rate = first_rate or take_step.learning_rate
             total += take_step(images, labels)  # stays on the device: an epoch waits for it once, at its end
         train_loss = total.item() / steps
-        if not math.isfinite(train_loss):
-            raise DivergedError(number, time.perf_counter() - began)
+        norm = get_total_norm(network.parameters()).item()
+        if found := _lost(train_loss, norm, len(batches.pixels.categories)):
+            raise DivergedError(number, time.perf_counter() - began, *found)
         validation_loss, accuracy = validate(network, batches, validation, compute)
-        if not math.isfinite(validation_loss):
-            raise DivergedError(number, time.perf_counter() - began)
         seconds = time.perf_counter() - began
+        if not math.isfinite(validation_loss):
+            raise DivergedError(number, seconds, "exploded", f"the validation loss is {validation_loss}")
         history.append(Epoch(number, first_rate, train_loss, validation_loss, accuracy, seconds))
-        if number == recipe.epochs or time.monotonic() - saved > _CHECKPOINT_EVERY:
-            checkpoint.save(checkpoint_file, network, take_step.optimiser, take_step.scaler, history)
-            saved = time.monotonic()
+        checkpoint.save(checkpoints, network, take_step.optimiser, take_step.scaler, history)
         yield history[-1]
+
+
+def _lost(loss: float, norm: float, classes: int) -> tuple[str, str] | None:
+    """Return how an epoch was lost, if so, by its training loss and the norm of the weights that it ends with."""
+    if not math.isfinite(loss):
+        return "diverged", f"the loss is {loss}"
+    if loss > EXPLODED * math.log(classes):
+        return "exploded", f"the loss is {loss:.1e}"
+    if not math.isfinite(norm):
+        return "exploded", f"the norm of the weights is {norm}"
+    return None
 
 
 @torch.inference_mode()

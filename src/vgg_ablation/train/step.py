@@ -1,10 +1,14 @@
 """One step of SGD on the multinomial logistic loss (section 3.1), in as many parts as the memory asks for."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from vgg_ablation.model.vgg import VGG, batch_in_parts
 from vgg_ablation.pipeline.compute import Compute
+from vgg_ablation.pipeline.errors import StageError
 
 
 class TrainingStep:
@@ -17,7 +21,8 @@ class TrainingStep:
         momentum: of SGD.
         weight_decay: factor of the L2 penalty.
         largest: images that go through the network at once. A larger batch goes in equal or nearly equal parts whose
-            gradients add up to those of the whole, but for rounding and the order in which dropout draws.
+            gradients add up to those of the whole, but for rounding: dropout is the same however the batch is split.
+        say: is told when the memory does not hold so many, and how many go through at once from then on.
     """
 
     def __init__(
@@ -29,6 +34,7 @@ class TrainingStep:
         momentum: float,
         weight_decay: float,
         largest: int,
+        say: Callable[[str], None] = print,
     ) -> None:
         self.network = network
         self.optimiser = torch.optim.SGD(
@@ -37,6 +43,9 @@ class TrainingStep:
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision == torch.float16)
         self._compute = compute
         self._largest = largest
+        self._say = say
+        norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        self._running_statistics = [buffer for norm in norms for buffer in norm.buffers()]
 
     @property
     def learning_rate(self) -> float:
@@ -50,18 +59,63 @@ class TrainingStep:
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take one step on a batch, (B, 3, H, W) and (B,), and return its mean loss in nats, before the step.
 
-        The loss stays on the device: nothing here waits for it.
+        The loss stays on the device: nothing here waits for it. Where the memory does not hold the images that go
+        through the network at once, their number is halved, from here on, until it does: the step is then the one
+        that so many at once take.
+
+        Raises:
+            StageError: the memory does not hold one image, or not the whole batch that batch normalisation needs;
+                the network is then as before the step.
         """
         count = len(labels)
-        parts = -(-count // min(self._largest, count))
-        total = torch.zeros((), device=labels.device)
-        for part_images, part_labels in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True):
-            with self._compute.autocast():
-                scores = self.network(part_images)
-            loss = cross_entropy(scores.float(), part_labels) * (len(part_labels) / count)
-            self.scaler.scale(loss).backward()
-            total += loss.detach()
+        running_statistics = [value.clone() for value in self._running_statistics]
+        with batch_in_parts(self.network, count) as select:
+            while (loss := self._gradients(images, labels, select)) is None:
+                self.optimiser.zero_grad(set_to_none=True)
+                if self._compute.device.type == "cuda":
+                    torch.cuda.empty_cache()
+                for value, before in zip(self._running_statistics, running_statistics, strict=True):
+                    value.copy_(before)
+                self._halve(count, images.shape[-1])
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
+        return loss
+
+    def _gradients(self, images: Tensor, labels: Tensor, select: Callable[[slice], None]) -> Tensor | None:
+        """Add up the gradients of the batch's parts, and return their mean loss; None if memory ran out."""
+        count = len(labels)
+        total = torch.zeros((), device=labels.device)
+        try:
+            start = 0
+            for part in labels.tensor_split(self._parts(count)):
+                rows = slice(start, start := start + len(part))
+                select(rows)
+                with self._compute.autocast():
+                    scores = self.network(images[rows])
+                loss = cross_entropy(scores.float(), part) * (len(part) / count)
+                self.scaler.scale(loss).backward()
+                total += loss.detach()
+        except torch.OutOfMemoryError:
+            # Not here: the error keeps what it interrupted alive until this function has returned.
+            return None
         return total
+
+    def _parts(self, count: int) -> int:
+        return -(-count // min(self._largest, count))
+
+    def _halve(self, count: int, side: int) -> None:
+        """Let half as many images go through at once as those of a batch of `count` that were too many."""
+        net = f"net {self.network.arch}" if isinstance(self.network, VGG) else "the net"
+        at_once = -(-count // self._parts(count))
+        images = f"{at_once} images" if at_once > 1 else "one image"
+        too_much = f"{net}: the memory of {self._compute.names['device']} does not hold {images} of side {side}"
+        if self._running_statistics:
+            raise StageError(
+                f"{too_much}, and batch normalisation needs the whole batch; lower train.batch_size, model.width or "
+                "model.input_side, or run it with more memory"
+            )
+        if at_once == 1:
+            raise StageError(f"{too_much}; lower model.width or model.input_side, or run it with more memory")
+        self._largest = at_once // 2
+        self._say(f"{too_much} at once; it goes on with {self._largest} at once")

@@ -4,23 +4,26 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from fractions import Fraction
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.ledger import Ledger
 from vgg_ablation.train.run import DivergedError, at_chance
 from vgg_ablation.train.settings import PAPER_LEARNING_RATE, PAPER_WEIGHT_DECAY, SearchRange, TuneSettings
 
 EDGE = 0.05
 """An optimum within this share of the (logarithmic) range from its end is said to sit at the edge."""
+
+STUCK_AFTER = Fraction(2, 3)
+"""Share of a trial's epochs after which one that still sits at ln K ends: a cosine has come down to a quarter of the
+rate by then, and goes on to fall. What has not begun to learn will not."""
 
 Objective = Callable[[float, float, int], Iterator[Epoch]]
 """Learning rate, weight decay and the number of the trial to the epochs of a run with them."""
@@ -52,15 +55,15 @@ class Outcome:
     """A finished trial."""
 
     trial: int
-    """From 0, in the order of the search; a trial that was interrupted has none."""
+    """From 0, in the order of the search."""
     state: str
     """`complete` or `pruned`."""
     outcome: str
-    """`diverged`, `at chance` (the losses sit at ln K), or nothing."""
+    """`diverged` or `exploded` (see `DivergedError`), `at chance` (the losses sit at ln K), or nothing."""
     learning_rate: float
     weight_decay: float
     validation_accuracy: float
-    """Percent, of the last epoch; 0 for a trial that diverged."""
+    """Percent, of the last epoch; 0 for a trial that diverged or exploded."""
     epochs: int
     """How many were run."""
     seconds: float = field(compare=False)
@@ -68,51 +71,48 @@ class Outcome:
 
 
 def search(
-    objective: Objective, classes: int, settings: TuneSettings, journal: Path, pruner: BasePruner | None = None
+    objective: Objective, classes: int, settings: TuneSettings, ledger: Ledger, pruner: BasePruner | None = None
 ) -> Iterator[Outcome]:
-    """Run the search and yield each trial as it ends; first those that `journal` already holds.
+    """Run the search and yield each trial when `ledger` has it; first those that it already holds.
 
-    The paper's point is tried first if it lies in the space, then the sampler draws. It is seeded anew for each trial
-    from the seed and the number of finished trials, so that an interrupted search goes on exactly as if it had not
-    been: a trial found running in the journal was cut off, and is drawn again. A trial that diverges counts as 0 % and
-    never ends the search. `pruner` stands in for that of the settings; one that ranks a trial that was cut off among
-    the others may decide otherwise after an interruption.
+    The paper's point is tried first if it lies in the space, then the sampler draws. It sees finished trials alone, and
+    is seeded anew for each from the seed and their number, so that an interrupted search goes on exactly as if it had
+    not been: a trial that was cut off is in no ledger, and gets the same point again. A trial that diverges counts as
+    0 % and never ends the search; one that is stuck at ln K ends early (`STUCK_AFTER`). `pruner` stands in for that of
+    the settings.
+
+    Raises:
+        StageError: the ledger cannot be read, or does not take a trial; the next search runs that one again.
+        OSError: the same, of a ledger in a file.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it advises faster packages, once a search
-    with warnings.catch_warnings():
-        # The multivariate sampler and the journal are experimental by name; our lock file fixes their version.
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        storage = JournalStorage(JournalFileBackend(str(journal)))
-        study = optuna.create_study(
-            storage=storage, study_name="search", direction="maximize", load_if_exists=True,
-            pruner=pruner or make_pruner(settings),
-        )  # fmt: skip
-    for cut_off in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(cut_off.number, state=TrialState.FAIL)
-    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))[: settings.trials]
-    for number, trial in enumerate(finished):
-        yield _outcome(number, trial)
+    study = optuna.create_study(direction="maximize", pruner=pruner or make_pruner(settings))
+    study.add_trials(ledger.read()[: settings.trials])
+    finished = study.get_trials(deepcopy=False)
+    yield from map(_outcome, finished)
     ranges = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay}
     space: dict[str, BaseDistribution] = {
         name: FloatDistribution(allowed.low, allowed.high, log=True) for name, allowed in ranges.items()
     }
     paper = {"learning_rate": PAPER_LEARNING_RATE, "weight_decay": PAPER_WEIGHT_DECAY}
-    paper_is_inside = all(ranges[name].low <= value <= ranges[name].high for name, value in paper.items())
+    if not finished and all(ranges[name].low <= value <= ranges[name].high for name, value in paper.items()):
+        study.enqueue_trial(paper)
     for number in range(len(finished), settings.trials):
         with warnings.catch_warnings():
+            # The multivariate sampler is experimental by name; our lock file fixes its version.
             warnings.simplefilter("ignore", ExperimentalWarning)
             study.sampler = make_sampler(settings, number)
-        if number == 0 and paper_is_inside and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            study.enqueue_trial(paper)
         trial = study.ask(space)
         point = trial.params["learning_rate"], trial.params["weight_decay"]
-        # No name is kept for the epochs: those of a pruned trial are to be closed when it ends.
-        _run(trial, objective(*point, number), classes, study)
-        yield _outcome(number, study.get_trials(deepcopy=False)[trial.number])
+        # No name is kept for the epochs: those of a trial that ends early are to be closed when it does.
+        _run(trial, objective(*point, number), classes, settings.epochs, study)
+        told = study.get_trials(deepcopy=False)[number]
+        ledger.append(told)
+        yield _outcome(told)
 
 
-def _run(trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, study: optuna.Study) -> None:
-    """Run one trial and tell the study what came of it."""
+def _run(trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, length: int, study: optuna.Study) -> None:
+    """Run one trial of `length` epochs and tell the study what came of it."""
     last: Epoch | None = None
     state = TrialState.COMPLETE
     seconds = 0.0
@@ -123,12 +123,14 @@ def _run(trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, study: optu
             if trial.should_prune():
                 state = TrialState.PRUNED
                 break
+            if last.epoch >= STUCK_AFTER * length and at_chance(last, classes):
+                break
         assert last is not None  # noqa: S101 - a run has at least one epoch
         outcome = "at chance" if at_chance(last, classes) else ""
     except DivergedError as error:
         seconds += error.seconds
         last = Epoch(error.epoch, math.nan, math.inf, math.inf, 0.0, error.seconds)
-        outcome = "diverged"
+        outcome = error.reason
     trial.set_user_attr("epochs", last.epoch)
     trial.set_user_attr("seconds", seconds)
     trial.set_user_attr("outcome", outcome)
@@ -146,10 +148,10 @@ def at_edge(value: float, allowed: SearchRange) -> bool:
     return not EDGE <= place <= 1 - EDGE
 
 
-def _outcome(number: int, trial: FrozenTrial) -> Outcome:
+def _outcome(trial: FrozenTrial) -> Outcome:
     assert trial.value is not None  # noqa: S101 - a pruned trial's value is its last report
     return Outcome(
-        trial=number,
+        trial=trial.number,
         state=trial.state.name.lower(),
         outcome=trial.user_attrs["outcome"],
         learning_rate=trial.params["learning_rate"],
