@@ -1,14 +1,15 @@
 """A copy of this repository in a temporary folder, with a study that takes seconds a net."""
 
+import io
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 import yaml
 from repository import Repository
 
-from vgg_ablation.data import archive
 from vgg_ablation.data.sample import render_sample
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +49,12 @@ def origin(tmp_path_factory) -> Repository:
     params["studies"]["tiny"] = TINY
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     (folder / "images").mkdir()
-    rendered = (image for image in render_sample(8) if image[0].split("/")[1][:3] in ("001", "002", "003"))
-    archive._write_tar(folder / "images/tiny.tar", rendered, lambda: None)
+    with tarfile.open(folder / "images/tiny.tar", "w") as tar:
+        for name, content in render_sample(24):
+            if name.split("/")[1][:3] in ("001", "002", "003"):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
     for command in (
         ["init", "--quiet"],
         ["config", "user.name", "test"],

@@ -28,13 +28,18 @@ class Repository:
 
     folder: Path
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        """Start a command in it, with its own copy of the package and this environment's programs."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of commands in it: its own copy of the package, and the programs of the environment that the tests run in."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(self.folder / "src"), "COLUMNS": "200"}
-        environment["OMP_NUM_THREADS"] = "1"  # tiny nets gain nothing from more, and lose much where cores are shared
+        changes = {"PATH": path, "PYTHONPATH": str(self.folder / "src"), "COLUMNS": "200"}
+        # One thread: tiny nets gain nothing from more, and lose much where cores are shared.
+        return {**os.environ, **changes, "OMP_NUM_THREADS": "1"}
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command in it."""
         return subprocess.Popen(
-            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def run(self, *command: str) -> Finished:

@@ -1,10 +1,12 @@
 """Real `dvc` on one net of a tiny study in a fresh clone, on real images where they are at hand, and after a kill."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from repository import Repository
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
@@ -25,26 +27,85 @@ def test_one_net_in_a_fresh_clone_runs_its_own_stages_alone(only_c):
     assert pd.read_csv(repository.folder / "reports/ablation.csv")["arch"].unique().tolist() == ["C"]
 
 
-def test_a_killed_search_goes_on_to_the_bytes_of_an_uninterrupted_one(only_c, tmp_path):
-    finished, _ = only_c
-    shutil.copytree(finished.folder, tmp_path / "killed", symlinks=True)
-    repository = Repository(tmp_path / "killed")
-    shutil.rmtree(repository.folder / ".state")
-    shutil.rmtree(repository.folder / "results")
-    with repository.start("python", "stages/tune.py", "C") as process:
+@pytest.fixture
+def again(only_c, tmp_path) -> Repository:
+    """A copy of the finished repository, to run stages in by hand."""
+    shutil.copytree(only_c[0].folder, tmp_path / "again", symlinks=True)
+    return Repository(tmp_path / "again")
+
+
+def results(repository: Repository, *folders: str) -> dict[str, bytes]:
+    """What a study leaves in these folders, but for what it cost."""
+    kept = repository.snapshot().items()
+    return {name: content for name, content in kept if name.startswith(folders) and "/cost" not in name}
+
+
+@pytest.fixture(scope="module")
+def longer(only_c, tmp_path_factory) -> Repository:
+    """The finished repository with a training of more epochs, long enough to be stopped in the middle."""
+    folder = tmp_path_factory.mktemp("longer") / "repository"
+    shutil.copytree(only_c[0].folder, folder, symlinks=True)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["studies"]["tiny"]["train"]["epochs"] = 40
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    repository = Repository(folder)
+    repository.succeed("python", "stages/train.py", "C")
+    return repository
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")]
+)
+def test_a_stopped_stage_says_how_to_go_on_and_goes_on(longer, tmp_path, number, said):
+    shutil.copytree(longer.folder, tmp_path / "again", symlinks=True)
+    again = Repository(tmp_path / "again")
+    shutil.rmtree(again.folder / ".state")
+    with again.start("python", "stages/train.py", "C") as process:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("tune C: trial 1/2")
-        process.kill()
-    assert not (repository.folder / "results/C/trials.csv").exists()
-    again = repository.succeed("python", "stages/tune.py", "C")
-    assert "tune C: trial 2/2" in again.output
-    for name in ("trials.csv", "best.json"):
-        assert (repository.folder / "results/C" / name).read_bytes() == (
-            finished.folder / "results/C" / name
-        ).read_bytes()
-    (journal,) = repository.folder.glob(".state/tune/*/journal.log")
-    started = [line for line in journal.read_text().splitlines() if '"op_code": 4' in line]
-    assert len(started) <= 3, "trial 1 was taken from the journal, not run again"
+        assert process.stdout.readline().startswith("train C: run 1/2, epoch 1/40")
+        process.send_signal(number)
+        stopped = process.wait(10)
+        errors = process.stderr.read() if process.stderr else ""
+    assert stopped == 128 + number
+    assert errors == f"train C: stopped by {said}; what was done is kept: run it again (dvc repro) to go on\n"
+    done = again.succeed("python", "stages/train.py", "C")
+    assert "train C: going on after epoch" in done.output
+    assert results(again, "results") == results(longer, "results")
+
+
+def test_a_second_process_of_a_stage_waits_for_the_first_and_both_leave_its_bytes(again, only_c):
+    shutil.rmtree(again.folder / ".state")
+    shutil.rmtree(again.folder / "results/C/weights")
+    with again.start("python", "stages/train.py", "C") as first:
+        assert first.stdout is not None
+        assert first.stdout.readline().startswith("train C: run 1/2, epoch 1/2")
+        first.send_signal(signal.SIGSTOP)  # it holds what it holds, and gets no further until the second has come
+        with again.start("python", "stages/train.py", "C") as second:
+            assert second.stdout is not None
+            line = second.stdout.readline()
+            first.send_signal(signal.SIGCONT)
+            assert first.wait() == second.wait() == 0
+    assert line.startswith(f"train C: process {first.pid} (stages/train.py C) is at this very work (.state/stages/")
+    assert results(again, "results") == results(only_c[0], "results")
+
+
+@pytest.mark.parametrize(
+    ("file", "ending"),
+    [("dvc.lock", ""), ("dvc.lock", "\n  - {"), ("stages/dvc.lock", "\n  - {"), (".dvc/tmp/rwlock", "{")],
+)
+def test_a_file_of_dvcs_own_that_a_kill_has_torn_is_healed_or_named_and_may_be_deleted(again, only_c, file, ending):
+    """DVC does not write these whole or not at all; what they say is in its cache of runs, too."""
+    torn = again.folder / file
+    text = torn.read_text()
+    torn.write_text(text[: len(text) // 2] + ending)
+    done = again.run("dvc", "repro")
+    assert (done.status == 0) == (ending == "")
+    if done.status:
+        assert file in done.output + done.errors
+        torn.unlink()
+        done = again.succeed("dvc", "repro")
+    assert set(done.stages) <= {"check", "report"}
+    assert results(again, "results", "reports") == results(only_c[0], "results", "reports")
 
 
 @pytest.mark.skipif(

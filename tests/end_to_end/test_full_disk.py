@@ -1,0 +1,110 @@
+"""Each stage on a disk that fills up half-way: one clear line, no torn file, and the same bytes once there is room."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from repository import Repository
+
+from vgg_ablation.model.configurations import ARCHITECTURES
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
+
+STAGES = {
+    "check": ["data/settings-are-valid.txt"],
+    "download": ["data/raw"],
+    "preprocess": ["data/processed"],
+    "tune C": ["results/C/best.json", "results/C/trials.csv", ".state/tune"],
+    "train C": ["results/C/weights", "results/C/curves.csv", "results/C/training.json", ".state/train"],
+    "evaluate C": ["results/C/predictions.npz", "results/C/metrics.json", ".state/evaluate"],
+    "aggregate": ["results/all"],
+    "report": ["reports"],
+}
+"""What each stage writes. What it cost, which differs each time, is not among it."""
+DISK = 64 * 2**20  # bytes
+PAGE = 4096  # bytes; a file on a tmpfs takes whole pages
+
+
+@pytest.fixture(scope="module")
+def finished(origin, tmp_path_factory) -> Repository:
+    """A repository after each stage was run by hand for C, whose results stand for all nets' in `aggregate`."""
+    repository = origin.clone(tmp_path_factory.mktemp("finished") / "repository")
+    params = yaml.safe_load((repository.folder / "params.yaml").read_text())
+    params["arch"] = "C"
+    (repository.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    for stage in STAGES:
+        if stage == "aggregate":
+            for arch in ARCHITECTURES:
+                if arch != "C":
+                    shutil.copytree(repository.folder / "results/C", repository.folder / "results" / arch)
+        repository.succeed(*command(stage))
+    return repository
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Path]:
+    """A disk of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def command(stage: str) -> list[str]:
+    name, *arguments = stage.split()
+    return ["python", f"stages/{name}.py", *arguments]
+
+
+def written(repository: Repository, stage: str) -> dict[str, bytes]:
+    """The files that a stage writes."""
+    places = [repository.folder / name for name in STAGES[stage]]
+    files = [file for place in places for file in (place.rglob("*") if place.is_dir() else [place])]
+    return {str(file.relative_to(repository.folder)): file.read_bytes() for file in files if file.is_file()}
+
+
+def fill(disk: Path, left: int) -> Path:
+    """Leave `left` bytes free."""
+    ballast = disk / "ballast"
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(disk).free - left)
+    return ballast
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_disk_that_fills_up_is_one_clear_line_and_no_torn_file(finished, disk, stage, share):
+    repository = Repository(disk / "repository")
+    shutil.copytree(
+        finished.folder, repository.folder, symlinks=True, ignore=shutil.ignore_patterns(".git", ".dvc", "stages.lock")
+    )
+    expected = written(finished, stage)
+    for name in expected:
+        (repository.folder / name).unlink()
+    pages = sum(-(-len(content) // PAGE) for content in expected.values())
+    ballast = fill(disk, int(share * pages) * PAGE)
+
+    stopped = repository.run(*command(stage))
+    assert stopped.status == 1, stopped.output
+    (line,) = stopped.errors.splitlines()
+    assert re.fullmatch(
+        rf"{stage}: \S+: the disk is full: .*\d .?B (more )?would be needed, \S+ .?B are free; .* run it again", line
+    )
+    assert list(repository.folder.rglob("*.partial")) == []
+    for name, content in written(repository, stage).items():
+        if not name.startswith(".state"):
+            assert content == expected[name], f"{name} is torn"
+
+    ballast.unlink()
+    repository.succeed(*command(stage))
+    results = {name: content for name, content in expected.items() if not name.startswith(".state")}
+    assert {name: written(repository, stage)[name] for name in results if "/cost" not in name} == {
+        name: content for name, content in results.items() if "/cost" not in name
+    }

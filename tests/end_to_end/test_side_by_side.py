@@ -1,0 +1,57 @@
+"""Nets side by side, in one repository and in DVC's queue: the results of a run one after the other."""
+
+import time
+
+import pytest
+from repository import Repository
+
+from vgg_ablation.model.configurations import ARCHITECTURES
+
+STAGES = "stages/dvc.yaml"
+
+
+def results(repository: Repository, arch: str) -> dict[str, bytes]:
+    """What a net's stages leave, but for what they cost."""
+    kept = repository.snapshot().items()
+    return {name: content for name, content in kept if name.startswith(f"results/{arch}/") and "/cost/" not in name}
+
+
+@pytest.fixture(scope="module")
+def serial(origin, tmp_path_factory) -> Repository:
+    """A repository after `dvc repro` of everything."""
+    repository = origin.clone(tmp_path_factory.mktemp("serial") / "repository")
+    repository.succeed("dvc", "repro")
+    return repository
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+def test_two_nets_at_a_time_give_the_results_of_a_serial_run(origin, serial, tmp_path):
+    repository = origin.clone(tmp_path / "repository")
+    for stage in ("dvc.yaml:check", f"{STAGES}:download", f"{STAGES}:preprocess"):
+        repository.succeed("dvc", "repro", "-s", stage)
+    for stage in ("tune", "train", "evaluate"):
+        both = [repository.start("dvc", "repro", "-s", f"{STAGES}:{stage}@{arch}") for arch in ("B", "C")]
+        for process in both:
+            output, errors = process.communicate()
+            assert process.returncode == 0, output + errors
+    for arch in ("B", "C"):
+        assert results(repository, arch) == results(serial, arch)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+def test_a_queue_of_six_gives_the_results_of_a_serial_run(origin, serial, tmp_path):
+    repository = origin.clone(tmp_path / "repository")
+    repository.succeed("dvc", "exp", "run", "--queue", "-S", f"arch={','.join(ARCHITECTURES)}")
+    repository.succeed("dvc", "queue", "start", "--jobs", "2")
+    for _ in range(600):
+        shown = repository.succeed("dvc", "queue", "status").output
+        if "Queued" not in shown and "Running" not in shown:
+            break
+        time.sleep(2)
+    assert "Failed" not in shown
+    done = repository.succeed("dvc", "repro")
+    assert sorted(done.stages) == ["aggregate", "check", "report"], "all else comes from the cache of runs"
+    for arch in (*ARCHITECTURES, "all"):
+        assert results(repository, arch) == results(serial, arch)

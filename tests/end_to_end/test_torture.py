@@ -1,0 +1,72 @@
+"""Whatever kills a study, and whenever: the next `dvc repro` ends with the bytes of a study that was left alone."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from repository import Repository
+from torture import KINDS, STOPPED_WITHIN, Record, compare, count_epochs, plan, torture, undisturbed
+
+SEED = 0
+KILLS = 30
+SHORT_KILLS = 5
+LONGER = {
+    "data": {"side": 72, "train_per_class": 20},
+    "model": {"input_side": 64, "width": 0.125},
+    "train": {"epochs": 8},
+    "tune": {"trials": 3, "epochs": 4},
+}
+
+
+def prepared(origin: Repository, folder: Path, arch: str) -> Repository:
+    """Return a clone whose study takes long enough to be killed in the middle, and counts its epochs."""
+    repository = origin.clone(folder)
+    file = repository.folder / "params.yaml"
+    params = yaml.safe_load(file.read_text())
+    params["arch"] = arch
+    for section, settings in LONGER.items():
+        params["studies"]["tiny"][section] |= settings
+    file.write_text(yaml.safe_dump(params, sort_keys=False))
+    count_epochs(repository)
+    return repository
+
+
+def tortured(origin: Repository, folder: Path, arch: str, kills: int) -> Record:
+    """Kill studies of `arch` until `kills` have hit."""
+    alone = prepared(origin, folder / "alone" / "repository", arch)
+    takes = undisturbed(alone)
+    record = Record()
+    for number in range(10):
+        disturbed = prepared(origin, folder / f"disturbed-{number}" / "repository", arch)
+        planned = plan(takes, max(kills - len(record.kills), len(takes)) if number else kills, SEED + number)
+        torture(disturbed, takes, planned, record)
+        compare(disturbed, alone, record)
+        shutil.rmtree(disturbed.folder)
+        if len(record.kills) >= kills:
+            break
+    print(f"\n{record}")
+    return record
+
+
+def check(record: Record, kills: int) -> None:
+    assert record.differences == []
+    assert len(record.kills) >= kills
+    assert record.repeated <= len(record.kills)
+    assert record.slowest_stop < STOPPED_WITHIN
+
+
+@pytest.mark.end_to_end
+@pytest.mark.timeout(900)
+def test_a_study_that_is_killed_five_times_ends_with_the_same_bytes(origin: Repository, tmp_path: Path) -> None:
+    check(tortured(origin, tmp_path, "C", SHORT_KILLS), SHORT_KILLS)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+def test_a_study_that_is_killed_thirty_times_ends_with_the_same_bytes(origin: Repository, tmp_path: Path) -> None:
+    record = tortured(origin, tmp_path, "all", KILLS)
+    check(record, KILLS)
+    stages = {stage.split("@")[0] for stage, _ in record.kills}
+    assert stages == {"check", "download", "preprocess", "tune", "train", "evaluate", "aggregate", "report"}
+    assert {kind for _, kind in record.kills} == set(KINDS)

@@ -1,0 +1,259 @@
+"""A study that is killed again and again at random moments, held against the same study left alone."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import yaml
+from repository import Repository
+
+_RUNNING = re.compile(r"^Running stage '(?:stages/dvc\.yaml:)?([^']+)'", re.MULTILINE)
+_EPOCHS = "EPOCHS_BEGUN"
+_LINE_OF_AN_EPOCH = "    for number in range(len(history) + 1, recipe.epochs + 1):\n"
+_PATIENCE = 120.0  # seconds in which `dvc repro` must get on or end
+STOPPED_WITHIN = 10.0
+"""Seconds in which a stage must have ended after SIGTERM or Ctrl-C."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A running `dvc repro`, in a session of its own, which prints into a file."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def stage(self) -> psutil.Process | None:
+        """The process of the stage that is running."""
+        try:
+            for child in psutil.Process(self.process.pid).children(recursive=True):
+                if any(word.startswith("stages/") for word in child.cmdline()[1:2]):
+                    return child
+        except psutil.NoSuchProcess:
+            pass
+        return None
+
+
+def _kill_stage(attempt: Attempt) -> bool:
+    return _signal_stage(attempt, signal.SIGKILL)
+
+
+def _kill_dvc(attempt: Attempt) -> bool:
+    """Leave the stage alive, for the next attempt to meet."""
+    attempt.process.kill()
+    return True
+
+
+def _kill_group(attempt: Attempt) -> bool:
+    os.killpg(attempt.process.pid, signal.SIGKILL)
+    return True
+
+
+def _terminate_stage(attempt: Attempt) -> bool:
+    return _signal_stage(attempt, signal.SIGTERM)
+
+
+def _terminate_group(attempt: Attempt) -> bool:
+    os.killpg(attempt.process.pid, signal.SIGTERM)
+    return True
+
+
+def _press_ctrl_c(attempt: Attempt) -> bool:
+    os.killpg(attempt.process.pid, signal.SIGINT)
+    return True
+
+
+def _signal_stage(attempt: Attempt, number: signal.Signals) -> bool:
+    if (stage := attempt.stage()) is None:
+        return False
+    stage.send_signal(number)
+    return True
+
+
+KINDS: dict[str, Callable[[Attempt], bool]] = {
+    "SIGKILL to the stage": _kill_stage,
+    "SIGKILL to dvc": _kill_dvc,
+    "SIGKILL to the group": _kill_group,
+    "SIGTERM to the stage": _terminate_stage,
+    "SIGTERM to the group": _terminate_group,
+    "Ctrl-C": _press_ctrl_c,
+}
+"""Ways to end a study, and what does it: whether there was something to end."""
+
+
+@dataclass
+class Record:
+    """What was done to the study, and what came of it."""
+
+    kills: list[tuple[str, str]] = field(default_factory=list)
+    """Stage and kind of each that hit."""
+    epochs: int = 0
+    """That one undisturbed run of the study takes."""
+    repeated: int = 0
+    """Epochs that were begun again."""
+    slowest_stop: float = 0.0
+    """Seconds from SIGTERM or Ctrl-C to the end of all processes."""
+    differences: list[str] = field(default_factory=list)
+    """Files that are not as in the undisturbed run."""
+
+    def __str__(self) -> str:
+        stages = Counter(stage.split("@")[0] for stage, _ in self.kills)
+        kinds = Counter(kind for _, kind in self.kills)
+        return "\n".join([
+            f"kills: {len(self.kills)} ({', '.join(f'{name} {count}' for name, count in sorted(stages.items()))})",
+            f"       {', '.join(f'{name} {count}' for name, count in sorted(kinds.items()))}",
+            f"epochs repeated: {self.repeated}, where an undisturbed study takes {self.epochs}",
+            f"slowest stop after SIGTERM or Ctrl-C: {self.slowest_stop:.1f} s",
+            f"differences: {', '.join(self.differences) or 'none'}",
+        ])  # fmt: skip
+
+
+def count_epochs(repository: Repository) -> None:
+    """Have the copy of the package in this repository note each epoch that it begins."""
+    path = repository.folder / "src/vgg_ablation/train/run.py"
+    text = path.read_text()
+    assert text.count(_LINE_OF_AN_EPOCH) == 1
+    note = f'        open(__import__("os").environ["{_EPOCHS}"], "a").write(f"{{checkpoints.name}} {{number}}\\n")\n'
+    path.write_text(text.replace(_LINE_OF_AN_EPOCH, _LINE_OF_AN_EPOCH + note))
+
+
+def _begin(repository: Repository, log: Path) -> Attempt:
+    environment = repository.environment | {
+        _EPOCHS: str(repository.folder.with_suffix(".epochs")),
+        "PYTHONUNBUFFERED": "1",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["dvc", "repro"], cwd=repository.folder, env=environment, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+    return Attempt(process, log)
+
+
+def _epochs_file(repository: Repository) -> Path:
+    return repository.folder.with_suffix(".epochs")
+
+
+def _epochs_begun(repository: Repository) -> list[str]:
+    path = _epochs_file(repository)
+    text = path.read_text().replace(str(repository.folder), "") if path.exists() else ""
+    return text.splitlines()
+
+
+def undisturbed(repository: Repository) -> dict[str, float]:
+    """Run the study to its end, and return how long each stage took, in seconds."""
+    attempt = _begin(repository, repository.folder.with_suffix(".log"))
+    begun: dict[str, float] = {}
+    for stage in _stages_of(attempt):
+        begun[stage] = time.monotonic()
+    ends = [*list(begun.values())[1:], time.monotonic()]
+    assert attempt.process.wait() == 0, attempt.text
+    return {stage: end - start for (stage, start), end in zip(begun.items(), ends, strict=True)}
+
+
+def _stages_of(attempt: Attempt) -> Iterator[str]:
+    """Yield each stage as it begins, until `dvc` ends."""
+    seen = 0
+    while True:
+        ended = attempt.process.poll() is not None
+        found = _RUNNING.findall(attempt.text)
+        yield from found[seen:]
+        seen = len(found)
+        if ended:
+            return
+        time.sleep(0.01)
+
+
+def plan(takes: Mapping[str, float], kills: int, seed: int) -> dict[str, list[tuple[str, float]]]:
+    """Return for each stage the kills that await it: kind, and moment as a share of the seconds that the stage takes.
+
+    Each stage has one before any has two, the longest first; all kinds come equally often.
+    """
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    order = sorted(takes, key=lambda stage: -takes[stage])
+    kinds = list(KINDS)
+    planned: dict[str, list[tuple[str, float]]] = {stage: [] for stage in order}
+    for number in range(kills):
+        if number % len(kinds) == 0:
+            draw.shuffle(kinds)
+        planned[order[number % len(order)]].append((kinds[number % len(kinds)], draw.random()))
+    return planned
+
+
+def torture(
+    repository: Repository, takes: dict[str, float], planned: dict[str, list[tuple[str, float]]], record: Record
+) -> None:
+    """Run the study to its end with `dvc repro` again and again, through the planned kills; note them in `record`."""
+    for number in range(sum(map(len, planned.values())) + 2):
+        attempt = _begin(repository, repository.folder.with_suffix(f".{number}.log"))
+        hit = ""
+        for stage in _stages_of(attempt):
+            if planned.get(stage):
+                kind, share = planned[stage].pop(0)
+                if hit := _wait_and_kill(attempt, kind, share * takes[stage], record):
+                    record.kills.append((hit, kind))
+                    break
+        if not hit:
+            assert attempt.process.wait(_PATIENCE) == 0, attempt.text
+            return
+    raise AssertionError("the study has not come to its end")
+
+
+def _wait_and_kill(attempt: Attempt, kind: str, delay: float, record: Record) -> str:
+    """Kill the attempt after `delay` seconds, or as soon after as there is what to kill; return the stage it was in.
+
+    Nothing is returned where the attempt comes to its end before.
+    """
+    with suppress(subprocess.TimeoutExpired):
+        attempt.process.wait(delay)
+    while attempt.process.poll() is None:
+        process, began = attempt.stage(), time.monotonic()
+        if KINDS[kind](attempt):
+            stage = _RUNNING.findall(attempt.text)[-1]
+            attempt.process.wait(_PATIENCE)
+            if kind != "SIGKILL to dvc" and process:
+                psutil.wait_procs([process], _PATIENCE)
+            if kind.startswith(("SIGTERM", "Ctrl-C")):
+                record.slowest_stop = max(record.slowest_stop, time.monotonic() - began)
+            return stage
+        time.sleep(0.01)  # between two stages
+    return ""
+
+
+def compare(disturbed: Repository, alone: Repository, record: Record) -> None:
+    """Note in `record` what differs between two repositories after the study's end, and the epochs done again."""
+    one, other = _outcome(disturbed), _outcome(alone)
+    record.differences += sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+    expected, found = _epochs_begun(alone), _epochs_begun(disturbed)
+    record.epochs = len(expected)
+    assert set(found) == set(expected), "other epochs than those of the undisturbed study"
+    record.repeated += len(found) - len(expected)
+
+
+def _outcome(repository: Repository) -> dict[str, object]:
+    """Everything that a study leaves but what it cost, which differs each time."""
+    files: dict[str, object] = {
+        name: content
+        for name, content in repository.snapshot().items()
+        if "/cost" not in name and not name.endswith("dvc.lock")
+    }
+    for lock in ("dvc.lock", "stages/dvc.lock"):
+        stages = yaml.safe_load((repository.folder / lock).read_text())["stages"]
+        for stage, content in stages.items():
+            for part in ("deps", "outs"):
+                entries = [entry for entry in content.get(part, []) if "/cost" not in entry["path"]]
+                files[f"{lock}: {stage}: {part}"] = entries
+            files[f"{lock}: {stage}: params"] = content.get("params")
+    return files
