@@ -4,7 +4,7 @@ BIN := .venv/bin
 SET_UP := .venv/.set-up
 SET_UP_BENCH := .venv/.set-up-bench
 
-.PHONY: reproduce test lint lock readme estimate search-cost bench bench-short
+.PHONY: reproduce test torture lint lock readme estimate search-cost bench bench-short clean-scratch
 .DELETE_ON_ERROR:
 
 # DVC finds `python` on PATH, so that stages run with the environment's own.
@@ -14,6 +14,10 @@ reproduce: $(SET_UP)
 # One thread a process: the nets of the tests are tiny, and the tests run side by side.
 test: $(SET_UP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest
+
+# What is too long for each commit: the real dvc killed thirty times and more, nets side by side, DVC's queue.
+torture: $(SET_UP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest -m torture --numprocesses=0 --capture=no --verbose
 
 lint: $(SET_UP)
 	$(BIN)/ruff check .
@@ -25,6 +29,10 @@ readme: $(SET_UP)
 
 estimate: $(SET_UP)
 	$(BIN)/python -m vgg_ablation.estimate
+
+# Resume state that nothing can go on from any more.
+clean-scratch: $(SET_UP)
+	$(BIN)/python -m vgg_ablation.scratch
 
 # Half an hour on two cores.
 search-cost: $(SET_UP)

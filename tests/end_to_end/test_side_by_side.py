@@ -45,10 +45,7 @@ def test_a_queue_of_six_gives_the_results_of_a_serial_run(origin, serial, tmp_pa
     repository = origin.clone(tmp_path / "repository")
     repository.succeed("dvc", "exp", "run", "--queue", "-S", f"arch={','.join(ARCHITECTURES)}")
     repository.succeed("dvc", "queue", "start", "--jobs", "2")
-    for _ in range(600):
-        shown = repository.succeed("dvc", "queue", "status").output
-        if "Queued" not in shown and "Running" not in shown:
-            break
+    while "Queued" in (shown := repository.succeed("dvc", "queue", "status").output) or "Running" in shown:
         time.sleep(2)
     assert "Failed" not in shown
     done = repository.succeed("dvc", "repro")

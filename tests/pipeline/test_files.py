@@ -170,9 +170,10 @@ def test_what_a_killed_process_left_is_deleted_by_the_next_that_writes(tmp_path:
     (tmp_path / f".file.{gone.pid}.partial").write_text("half")
     (tmp_path / f".file.{os.getppid()}.partial").write_text("another process, at work")
     (tmp_path / f".other.{gone.pid}.partial").write_text("half of another file")
+    (tmp_path / f".file.{10**20}.partial").write_text("of no process that ever was")
     write_text(tmp_path / "file", "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        ["file", f".file.{os.getppid()}.partial", f".other.{gone.pid}.partial"]
+        ["file", f".file.{os.getppid()}.partial", f".other.{gone.pid}.partial", f".file.{10**20}.partial"]
     )
 
 

@@ -5,13 +5,15 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from dvc.utils.serialize import dumps_yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from vgg_ablation.data.settings import DataSettings
-from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.pipeline.params import Params, SettingsError, one_of, read_params
 from vgg_ablation.settings import StudySettings
-from vgg_ablation.train.settings import SearchRange, TrainSettings, TuneSettings
+from vgg_ablation.train.settings import TrainSettings
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 STUDIES: dict[str, dict[str, Any]] = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["studies"]
@@ -181,26 +183,137 @@ def test_a_range_must_have_its_ends_in_order() -> None:
     assert line.startswith("params.yaml: studies.sample.tune.weight_decay")
 
 
-def float_keys() -> list[str]:
-    sections = {"data": DataSettings, "model": ModelSettings, "train": TrainSettings, "tune": TuneSettings}
-    keys = [f"{section}__{name}" for section, settings in sections.items()
-            for name, field in settings.model_fields.items() if field.annotation is float]  # fmt: skip
-    return [*keys, *(f"tune__learning_rate__{end}" for end in SearchRange.model_fields)]
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("key", float_keys())
-def test_a_number_that_is_not_finite_is_refused(key: str, value: float) -> None:
-    assert key.replace("__", ".") in problems(study(**{key: value}))[0]
-
-
 def test_settings_cannot_be_changed_later() -> None:
     settings = Params("all", "sample", study()).section("train", TrainSettings)
     with pytest.raises(ValueError, match="frozen"):
         settings.epochs = 1  # pyright: ignore[reportAttributeAccessIssue]
 
 
+# How YAML is read.
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all: each example writes its own params.yaml over the last."""
+    return tmp_path_factory.mktemp("params")
+
+
+@given(
+    value=st.floats(allow_nan=False, allow_infinity=False)
+    | st.integers()
+    | st.integers(-300, 300).map(lambda exponent: float(f"1e{exponent}"))
+)
+def test_a_number_that_dvc_wrote_is_read_as_it_was(folder: Path, value: float) -> None:
+    """`dvc exp run -S` writes `1e-05`, which plain PyYAML reads as text."""
+    text = dumps_yaml({"arch": "all", "study": "s", "studies": {"s": {"x": value}}})
+    read = read_params(written(folder, text)).block["x"]
+    assert (read, type(read)) == (value, type(value))
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1E-4", "+1e-4", "1.e-4", ".1e-3", "1.0e-4", "0.0001"])
+def test_a_small_number_may_be_written_as_people_do(tmp_path: Path, text: str) -> None:
+    assert read_params(written(tmp_path, f"arch: all\nstudy: s\nstudies: {{s: {{x: {text}}}}}")).block == {"x": 1e-4}
+
+
+@pytest.mark.parametrize("text", ["1e", "e5", "1e-4x", "'1e-4'", "1.2.3e4"])
+def test_a_text_that_looks_like_a_number_stays_a_text(tmp_path: Path, text: str) -> None:
+    read = read_params(written(tmp_path, f"arch: all\nstudy: s\nstudies: {{s: {{x: {text}}}}}")).block
+    assert read == {"x": text.strip("'")}
+
+
+def test_a_study_may_take_over_the_settings_of_another(tmp_path: Path) -> None:
+    path = written(tmp_path, "arch: all\nstudy: b\nstudies:\n  a: &a {x: 1, y: 2}\n  b: {<<: *a, y: 3}")
+    assert read_params(path).block == {"x": 1, "y": 3}
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = written(tmp_path, b"\xef\xbb\xbf" + b"arch: all\nstudy: s\nstudies: {s: {x: 1}}")
+    assert read_params(path) == Params("all", "s", {"x": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("arch: all\narch: C\nstudy: s\nstudies: {s: {}}", "arch", "1 and 2"),
+        ("arch: all\nstudy: s\nstudies:\n  s: {}\n  s: {}", "studies.s", "4 and 5"),
+        (
+            "study: s\nstudies:\n  s:\n    train:\n      epochs: 1\n      'epochs': 2",
+            "studies.s.train.epochs",
+            "5 and 6",
+        ),
+        ("study: s\nstudies:\n  s: &s {}\n  t: {<<: *s, <<: *s}", "studies.t.<<", "4 and 4"),
+    ],
+    ids=["top", "study", "setting", "merge"],
+)
+def test_a_key_that_stands_twice_is_named_with_its_lines(tmp_path: Path, text: str, key: str, lines: str) -> None:
+    """As DVC does, which does not say where; PyYAML would take the last."""
+    with pytest.raises(
+        SettingsError, match=rf"params\.yaml: {re.escape(key)} stands twice, in lines {lines}; keep one$"
+    ):
+        read_params(written(tmp_path, text))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("place", ["arch: *last\nstudy: s", "arch: all\nstudy: *last", "arch: all\nstudy: s"])
+def test_aliases_of_aliases_are_refused_in_a_short_line(tmp_path: Path, place: str) -> None:
+    """Written out, they would be 10**30 words long."""
+    lists = "".join(f"    - &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 30))
+    bomb = f"studies:\n  bomb:\n    - &a0 [x]\n{lists}    - &last [*a29]\n  s: *last\n"
+    with pytest.raises(SettingsError) as error:
+        read_params(written(tmp_path, bomb + place))
+    assert re.match(r".*params\.yaml: (arch|study|studies\.s) = \[", str(error.value))
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.timeout(20)
+def test_mappings_merged_over_and_over_stay_small(tmp_path: Path) -> None:
+    """Each holds the one before twice: 2**40 pairs where none is dropped."""
+    merged = "".join(f"  a{level}: &a{level} {{<<: [*a{level - 1}, *a{level - 1}]}}\n" for level in range(1, 41))
+    path = written(tmp_path, f"arch: all\nstudy: a40\nstudies:\n  a0: &a0 {{x: 1}}\n{merged}")
+    assert read_params(path).block == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2024-13-45", "!!int ''", "!!bool x", "!!timestamp x", "!!float ''", "9" * 5000, "!!binary zz", "=", "!x y", "*x"],
+    ids=lambda value: value[:20],
+)
+def test_a_value_that_yaml_cannot_read_is_refused_in_a_line_that_says_where(tmp_path: Path, value: str) -> None:
+    with pytest.raises(SettingsError, match=r"^.*params\.yaml is not valid YAML: .* line 3, column ") as error:
+        read_params(written(tmp_path, f"arch: all\nstudy: s\nstudies: {{s: {{x: {value}}}}}"))
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def test_a_number_too_long_to_print_is_refused_by_its_key() -> None:
+    (line,) = problems(study(train__epochs=1 << 20_000))
+    assert line.startswith("params.yaml: studies.sample.train.epochs = a number of thousands of digits; allowed: ")
+
+
+@pytest.mark.parametrize("text", ["[" * 10_000, "{a: " * 10_000], ids=lambda text: text[:4])
+def test_brackets_without_end_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match="nested too deeply"):
+        read_params(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("key", ["? [a]\n", "? {a: b}\n", '"\\e[31m"'])
+def test_a_key_that_is_no_name_is_refused_by_its_line(tmp_path: Path, key: str) -> None:
+    with pytest.raises(SettingsError, match=r"params\.yaml: line 2 has a key that is no plain name$"):
+        read_params(written(tmp_path, f"arch: all\n{key}: 1\n"))
+
+
 # What is said of a wrong file or selection.
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").mkdir()
+    with pytest.raises(SettingsError, match=r"params\.yaml cannot be read: Is a directory"):
+        read_params(tmp_path / "params.yaml")
+
+
+def test_a_file_in_another_encoding_is_told_where(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="its byte 1 is not UTF-8"):
+        read_params(written(tmp_path, "arch: all".encode("utf-16")))
 
 
 def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
@@ -233,6 +346,31 @@ def test_an_unknown_study_is_told_the_nearest(tmp_path: Path) -> None:
 def test_a_study_that_is_no_name_is_refused(tmp_path: Path, value: str) -> None:
     path = written(tmp_path, f"arch: all\nstudy: {value}\nstudies: {{sample: {{}}, office10: {{}}}}")
     with pytest.raises(SettingsError, match="allowed: sample, office10"):
+        read_params(path)
+
+
+def test_a_study_without_settings_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"studies\.s = None; allowed: a mapping"):
+        read_params(written(tmp_path, "arch: all\nstudy: s\nstudies: {s: }"))
+
+
+@pytest.mark.parametrize("value", ["yes", "1.0", "2024-01-01"])
+def test_a_study_that_yaml_takes_for_no_name_is_refused(tmp_path: Path, value: str) -> None:
+    """True and 1.0 are equal to 1, and would choose another study."""
+    path = written(tmp_path, f"arch: all\nstudy: {value}\nstudies: {{1: {{}}, {value}: {{}}}}")
+    with pytest.raises(SettingsError, match=r"study = .*; allowed: 1$"):
+        read_params(path)
+
+
+def test_a_study_may_have_spaces_in_its_name(tmp_path: Path) -> None:
+    path = written(tmp_path, "arch: all\nstudy: two cores\nstudies: {two cores: {x: 1}}")
+    assert read_params(path) == Params("all", "two cores", {"x": 1})
+
+
+@pytest.mark.parametrize("value", ["", "[A, C]", "3", "yes"])
+def test_a_net_that_is_no_name_is_refused(tmp_path: Path, value: str) -> None:
+    path = written(tmp_path, f"arch: {value}\nstudy: s\nstudies: {{s: {{}}}}")
+    with pytest.raises(SettingsError, match=r"params\.yaml: arch = .*; allowed: all, or the name of a net$"):
         read_params(path)
 
 

@@ -1,26 +1,33 @@
 """Settings of the data: where the images come from, how they are stored, and how they are split."""
 
+from collections import Counter
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_MANY = 10**9  # more than any study needs, few enough to count with
 
 
 def _all_or_names(value: object) -> object:
     if value == "all":
         return value
-    if not isinstance(value, list | tuple) or len(value) < 2 or not all(isinstance(name, str) for name in value):
+    if (
+        not isinstance(value, list | tuple)
+        or len(value) < 2
+        or not all(isinstance(name, str) and name for name in value)
+    ):
         raise ValueError("all, or a list of two names or more")
-    if twice := sorted({name for name in value if value.count(name) > 1}):
+    if twice := sorted(name for name, times in Counter(value).items() if times > 1):
         raise ValueError(f"names without repetition ({twice[0]} is listed twice)")
-    return value
+    return tuple(value)
 
 
 class DataSettings(BaseModel):
     """Section `data` of a study."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
-    source: Annotated[str, Field(min_length=1)]
+    source: Annotated[str, Field(min_length=1, max_length=4096)]
     """`sample`, `caltech256`, or the path or address of a tar or folder in the official layout."""
     categories: Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_all_or_names)]
     """`all`, or names with or without their number: `backpack` or `003.backpack`."""
@@ -28,13 +35,13 @@ class DataSettings(BaseModel):
     """Whether 257.clutter, which shows no object, is a class."""
     side: Annotated[int, Field(ge=32, le=1024)]
     """Smallest side of a stored image in pixels: S of section 3.1, and Q of section 3.2."""
-    train_per_class: Annotated[int, Field(ge=2)]
+    train_per_class: Annotated[int, Field(ge=2, le=_MANY)]
     """Images a category that are not test images (appendix B: 60)."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]
     """Share of those held out from training to choose settings by (appendix B: 0.2)."""
     splits: Annotated[int, Field(ge=1, le=100)]
     """Number of random splits, and so of runs a net: run r uses split r and seed r."""
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**64)]
     """Seed of the splits."""
 
     @property

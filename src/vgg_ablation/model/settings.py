@@ -8,10 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 class ModelSettings(BaseModel):
     """Settings that all nets of a study share; the names are the keyword arguments of `VGG`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
     input_side: int = Field(
-        ge=32, multiple_of=32, description="Side of the square crop that the net sees, in pixels; the paper's is 224."
+        ge=32,
+        le=1024,
+        multiple_of=32,
+        description="Side of the square crop that the net sees, in pixels; the paper's is 224.",
     )
     width: float = Field(
         gt=0, le=2, description="Factor on the channels of every hidden layer of Table 1; 1 is the paper's net."

@@ -6,6 +6,7 @@ import glob
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -68,8 +69,8 @@ def _disk_full(path: Path, needed: int | None) -> StageError:
 def _remove_abandoned(path: Path) -> None:
     """Delete what processes that are no more left beside `path`."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        owner = left.suffixes[-2].removeprefix(".")
-        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+        owner = re.fullmatch(r"\.(\d{1,9})", left.suffixes[-2])
+        if owner and not psutil.pid_exists(int(owner[1])):
             left.unlink(missing_ok=True)
 
 

@@ -41,13 +41,17 @@ def repository_root() -> Path:
     return Path(os.environ.get("DVC_ROOT", Path.cwd()))
 
 
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that results depend on."""
+    return {name: version(name) for name in ("torch", "optuna", "numpy", "scipy", "pillow")}
+
+
 def state_folder(kind: str, determinants: Mapping[str, object]) -> Path:
     """Return (and make) the folder for work of `kind` ("tune", "train") that `determinants` determine.
 
     The determinants must be JSON values; they are written into the folder too, for people who look.
     """
-    versions = {name: version(name) for name in ("torch", "optuna", "numpy", "scipy", "pillow")}
-    text = json.dumps({**determinants, "versions": versions}, indent=2, sort_keys=True)
+    text = json.dumps({**determinants, "versions": library_versions()}, indent=2, sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()[:24]
     folder = repository_root() / ".state" / kind / key
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""Removing resume state that nothing can reach any more."""

@@ -1,0 +1,92 @@
+"""The state that the real stages leave, made once, in a folder of each test's own."""
+
+import os
+import runpy
+import shutil
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from vgg_ablation.data.packed import INDEX_COLUMNS, write_checksums
+from vgg_ablation.pipeline.console import Stage
+from vgg_ablation.pipeline.params import read_params
+from vgg_ablation.search_cost import measure
+from vgg_ablation.search_cost.images import prepare
+
+ROOT = Path(__file__).parents[2]
+
+
+def write_params(studies: dict, study: str = "plain") -> None:
+    Path("params.yaml").write_text(yaml.safe_dump({"arch": "C", "study": study, "studies": studies}))
+
+
+def write_images() -> None:
+    """Write twelve processed images of two categories."""
+    processed = Path("data/processed")
+    processed.mkdir(parents=True)
+    np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8).tofile(processed / "pixels.uint8")
+    rows = [(n, f"{n}.jpg", f"{n % 2 + 1:03d}.x", n % 2, 32, 32, 3072 * n, str(n)) for n in range(12)]
+    pd.DataFrame(rows, columns=INDEX_COLUMNS).to_csv(processed / "index.csv", index=False)
+    parts = [["train", "train", "validation", "test"][n // 2 % 4] for n in range(12)]
+    table = pd.DataFrame({"image": range(12), "path": [row[1] for row in rows], "split_0": parts, "split_1": parts})
+    table.to_csv(processed / "splits.csv", index=False)
+    write_checksums(processed)
+
+
+def run_stage(name: str) -> None:
+    runpy.run_path(str(ROOT / "stages" / f"{name}.py"))
+
+
+@pytest.fixture(scope="session")
+def studies() -> dict:
+    """A study of two runs, and another whose C starts from a trained A."""
+    block = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["studies"]["sample"]
+    block["data"] |= {"splits": 2, "side": 64, "train_per_class": 3, "validation_fraction": 0.4}
+    block["model"] |= {"input_side": 32, "width": 1 / 16}
+    block["train"] |= {"epochs": 1, "batch_size": 4}
+    block["tune"] |= {"trials": 1, "epochs": 1}
+    from_a = deepcopy(block)
+    from_a["model"] |= {"init": "paper"}
+    from_a["train"] |= {"epochs": 3}
+    from_a["tune"] |= {"epochs": 2}
+    return {"plain": block, "from_a": from_a}
+
+
+@pytest.fixture(scope="session")
+def made(studies: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What all stages of net C and the measurement of the search leave under `.state`."""
+    folder = tmp_path_factory.mktemp("made")
+    before = torch.get_deterministic_debug_mode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("DVC_ROOT", str(folder))
+        patch.setenv("CUBLAS_WORKSPACE_CONFIG", os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"))
+        patch.delenv("OPTUNA_STORAGE", raising=False)
+        patch.setattr(sys, "argv", ["stage", "C"])
+        write_images()
+        write_params(studies, "from_a")
+        run_stage("tune")
+        write_params(studies)
+        for name in ("tune", "train", "evaluate"):
+            run_stage(name)
+        patch.setattr(measure, "TRAIN_PER_CLASS", 2)
+        patch.setattr(measure, "VALIDATION_PER_CLASS", 1)
+        plan = measure.Plan.of_study(read_params())
+        measure._trainer(plan, prepare(plan.data, Stage("test")))
+    torch.set_deterministic_debug_mode(before)
+    return folder
+
+
+@pytest.fixture
+def repository(made: Path, studies: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder of one's own with that state and the params.yaml that it was made with."""
+    shutil.copytree(made / ".state", tmp_path / ".state")
+    monkeypatch.chdir(tmp_path)
+    write_params(studies)
+    return tmp_path
