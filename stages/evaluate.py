@@ -66,7 +66,10 @@ with stage(" ".join(["evaluate", *sys.argv[1:]])) as report:
                     "model": model.model_dump(),
                     "weights": digest,
                     "images": images.batches.pixels.digest,
-                    "test": hashlib.sha256(images.test.numpy().tobytes()).hexdigest(),
+                    # The colours that inputs are normalised by are those of the training images.
+                    "split": [
+                        hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in (images.training, images.test)
+                    ],
                     "source": source_digest("data", "evaluate", "model", "pipeline"),
                     **compute.names,
                     "threads": torch.get_num_threads(),

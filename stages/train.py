@@ -1,7 +1,6 @@
 """Train one net with its tuned settings, a run a split: `python stages/train.py C`."""
 
 import math
-import shutil
 import sys
 from dataclasses import asdict
 from importlib.metadata import version
@@ -38,7 +37,6 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
     results = Path("results") / arch
     report.alone()
     verify(PROCESSED)
-    shutil.rmtree(results / "weights", ignore_errors=True)  # of a run by hand; DVC has done so already
     tuned = read_json(results / "best.json")
     recipe = Recipe(tuned["learning_rate"], tuned["weight_decay"], **settings.model_dump())
 
@@ -81,6 +79,9 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
         outcome = {"run": run, "seed": run, "did_not_train": bool(reason), "reason": reason}
         outcomes.append({**outcome, "weights_sha256": file_digest(weights)})
 
+    for path in (results / "weights").iterdir():  # of more runs by hand; DVC has removed them already
+        if path.name not in {f"run-{run}.safetensors" for run in range(runs)}:
+            path.unlink()
     write_table(results / "curves.csv", ["arch", "run", *CURVE_COLUMNS], curves)
     how = {**settings.model_dump(), **model.model_dump(), **compute.names, "torch": version("torch")}
     write_json(results / "training.json", {"training": {**how, "train_images": training_images}, "runs": outcomes})

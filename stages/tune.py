@@ -74,8 +74,8 @@ with stage(" ".join(["tune", *sys.argv[1:]])) as report:
     with locked(folder, report.say), report.task("trial", settings.trials) as task:
         for outcome in search(objective, classes, settings, ledger):
             outcomes.append(outcome)
-            # Not before: until the ledger has the trial, its checkpoint alone knows what it came to.
-            Slots(checkpoint(outcome.trial), report.say).remove()
+            # Not its own: should the ledger's latest state be damaged, the checkpoint knows what this trial came to.
+            Slots(checkpoint(outcome.trial - 1), report.say).remove()
             meter.add(outcome.seconds, outcome.epochs * images_per_epoch, outcome.epochs * gmacs_per_epoch)
             task.advance(
                 f"lr {outcome.learning_rate:.2e}, weight decay {outcome.weight_decay:.2e}: "
@@ -103,6 +103,7 @@ with stage(" ".join(["tune", *sys.argv[1:]])) as report:
         "space": {name: [allowed.low, allowed.high] for name, allowed in space.items()},
     }
     write_json(results / "best.json", tuned)
+    Slots(checkpoint(len(outcomes) - 1), report.say).remove()
     threads = torch.get_num_threads()
     meter.write(results / "cost", "tune", arch=arch, **compute.names, threads=threads, rate=product_rate(compute))
     report.made(

@@ -85,7 +85,7 @@ def test_hostile_files_are_listed_by_name_beside_the_images_that_are_packed(
     ]
 
 
-FAILURES = [struct.error, KeyError, EOFError, OverflowError, zlib.error, MemoryError, RecursionError, AssertionError]
+FAILURES = [struct.error, KeyError, EOFError, OverflowError, zlib.error, RecursionError, AssertionError]
 
 
 @pytest.mark.parametrize("failure", FAILURES)
@@ -96,11 +96,12 @@ def test_whatever_a_decoder_fails_with_makes_the_file_unusable(
     assert reason(encoded(picture(40, 36))) == f"undecodable: {failure.__name__}"
 
 
-def test_an_interruption_is_no_fault_of_the_file(
-    picture: Draw, encoded: Encode, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("reason", [KeyboardInterrupt, MemoryError])
+def test_an_interruption_or_too_little_memory_is_no_fault_of_the_file(
+    picture: Draw, encoded: Encode, monkeypatch: pytest.MonkeyPatch, reason: type[BaseException]
 ) -> None:
-    monkeypatch.setattr(Image.Image, "convert", Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(Image.Image, "convert", Mock(side_effect=reason))
+    with pytest.raises(reason):
         decode(encoded(picture(40, 36)), SIDE)
 
 

@@ -84,9 +84,10 @@ def _signal_stage(attempt: Attempt, number: signal.Signals) -> bool:
     return True
 
 
+_DVC_ALONE = "SIGKILL to dvc"
 KINDS: dict[str, Callable[[Attempt], bool]] = {
     "SIGKILL to the stage": _kill_stage,
-    "SIGKILL to dvc": _kill_dvc,
+    _DVC_ALONE: _kill_dvc,
     "SIGKILL to the group": _kill_group,
     "SIGTERM to the stage": _terminate_stage,
     "SIGTERM to the group": _terminate_group,
@@ -105,6 +106,8 @@ class Record:
     """That one undisturbed run of the study takes."""
     repeated: int = 0
     """Epochs that were begun again."""
+    most_repeated: int = 0
+    """The most that one kill cost."""
     slowest_stop: float = 0.0
     """Seconds from SIGTERM or Ctrl-C to the end of all processes."""
     torn: int = 0
@@ -123,7 +126,7 @@ class Record:
         return "\n".join([
             f"kills: {len(self.kills)} ({', '.join(f'{name} {count}' for name, count in sorted(stages.items()))})",
             f"       {', '.join(f'{name} {count}' for name, count in sorted(kinds.items()))}",
-            f"epochs repeated: {self.repeated}, where an undisturbed study takes {self.epochs}",
+            f"epochs repeated: {self.repeated} of {self.epochs}, at most {self.most_repeated} for a kill",
             f"slowest stop after SIGTERM or Ctrl-C: {self.slowest_stop:.1f} s",
             f"lock files of DVC's own found torn, and deleted: {self.torn}",
             f"differences: {', '.join(self.differences) or 'none'}",
@@ -198,7 +201,10 @@ def plan(takes: Mapping[str, float], kills: int, seed: int) -> dict[str, list[tu
     for number in range(kills):
         if number % len(kinds) == 0:
             draw.shuffle(kinds)
-        planned[order[number % len(order)]].append((kinds[number % len(kinds)], draw.random()))
+        kind, stage = kinds[number % len(kinds)], order[number % len(order)]
+        planned[stage].append((kind, draw.random()))
+        if kind == _DVC_ALONE:
+            planned[stage].append((kind, draw.random() / 4))  # two that are left alive then wait for each other
     return planned
 
 
@@ -207,6 +213,7 @@ def torture(
 ) -> None:
     """Run the study to its end with `dvc repro` again and again, through the planned kills; note them in `record`."""
     for number in range(2 * sum(map(len, planned.values())) + 2):
+        before = Counter(_epochs_begun(repository))
         attempt = _begin(repository, repository.folder.with_suffix(f".{number}.log"))
         hit = ""
         for stage in _stages_of(attempt):
@@ -215,12 +222,14 @@ def torture(
                 if hit := _wait_and_kill(attempt, kind, share * takes[stage], record):
                     record.kills.append((hit, kind))
                     break
-        if not hit:
-            status = attempt.process.wait(_PATIENCE)
-            if status and (torn := _TORN.search(attempt.text)):
-                (repository.folder / torn[1]).unlink()
-                record.torn += 1
-                continue
+        status = 0 if hit else attempt.process.wait(_PATIENCE)
+        again = sum((Counter(_epochs_begun(repository)) - before)[epoch] for epoch in before)
+        record.repeated += again
+        record.most_repeated = max(record.most_repeated, again)
+        if status and (torn := _TORN.search(attempt.text)):
+            (repository.folder / torn[1]).unlink()
+            record.torn += 1
+        elif not hit:
             assert status == 0, attempt.text
             return
     raise AssertionError("the study has not come to its end")
@@ -238,7 +247,7 @@ def _wait_and_kill(attempt: Attempt, kind: str, delay: float, record: Record) ->
         if KINDS[kind](attempt):
             stage = _RUNNING.findall(attempt.text)[-1]
             attempt.process.wait(_PATIENCE)
-            if kind != "SIGKILL to dvc" and process:
+            if kind != _DVC_ALONE and process:
                 psutil.wait_procs([process], _PATIENCE)
             if kind.startswith(("SIGTERM", "Ctrl-C")):
                 record.slowest_stop = max(record.slowest_stop, time.monotonic() - began)
@@ -254,7 +263,6 @@ def compare(disturbed: Repository, alone: Repository, record: Record) -> None:
     expected, found = _epochs_begun(alone), _epochs_begun(disturbed)
     record.epochs = len(expected)
     assert set(found) == set(expected), "other epochs than those of the undisturbed study"
-    record.repeated += len(found) - len(expected)
 
 
 def _outcome(repository: Repository) -> dict[str, object]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,12 @@ def test_an_os_error_without_a_file_is_one_line(capsys: Text, error: OSError) ->
     assert re.fullmatch(r"train C: .*\w.*\n", capsys.readouterr().err)
 
 
+def test_memory_that_runs_out_on_the_cpu_is_one_line(capsys: Text) -> None:
+    with pytest.raises(SystemExit), stage("train C"):
+        torch.empty(10**15)
+    assert re.fullmatch(r"train C: out of memory; free some, .*\n", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
 def test_memory_that_runs_out_is_one_line(capsys: Text, error: BaseException) -> None:
     run_stage(error)
@@ -77,6 +84,90 @@ def test_after_a_stage_signals_mean_what_they_did_before() -> None:
     with stage("train C"):
         assert all(signal.getsignal(number) != old for number, old in zip(numbers, before, strict=True))
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_process_told_to_ignore_a_closed_terminal_ignores_it() -> None:
+    """As with `nohup dvc repro &`, which is how long studies are begun."""
+    code = (
+        "import os, signal; from vgg_ablation.pipeline.console import stage\n"
+        "with stage('train C'): os.kill(os.getpid(), signal.SIGHUP); print('went on')"
+    )
+    done = subprocess.run(["nohup", sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "went on\n"
+
+
+def test_a_second_signal_does_not_disturb_the_first(capsys: Text) -> None:
+    last = ExitStack()
+    last.callback(os.kill, os.getpid(), signal.SIGINT)
+    with pytest.raises(SystemExit) as ended, stage("train C"), last:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM" in capsys.readouterr().err
+
+
+def test_ctrl_c_after_the_body_still_ends_the_process() -> None:
+    """Or DVC, which leaves Ctrl-C to the stage, would take the stage for done and begin the next."""
+    code = (
+        "import atexit, os, signal; from vgg_ablation.pipeline.console import stage\n"
+        "atexit.register(lambda: (os.kill(os.getpid(), signal.SIGINT), print('went on')))\n"
+        "with stage('train C'): pass"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
+
+
+WAITING = (
+    "import os, sys, time; from vgg_ablation.pipeline.console import stage\n"
+    "with stage('train C') as report:\n"
+    "    report.alone(); print('alone', flush=True); time.sleep(float(sys.argv[1]))"
+)
+
+
+def test_of_two_that_wait_the_one_that_came_last_is_next(tmp_path: Path) -> None:
+    """The other's `dvc` may be gone, and what it would write be in use by then."""
+
+    def start(seconds: float) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", WAITING, str(seconds)], cwd=tmp_path, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    with start(60) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "alone\n"
+        with start(0) as second:
+            assert second.stdout is not None
+            assert "waiting for it to end" in second.stdout.readline()
+            with start(0) as third:
+                assert third.stdout is not None
+                assert "waiting for it to end" in third.stdout.readline()
+                first.kill()
+                errors = second.communicate()[1]
+                assert errors == (
+                    f"train C: process {third.pid} came after this one to do the same; this one leaves it to that\n"
+                )
+                assert third.communicate()[0] == "alone\n"
+    assert (second.returncode, third.returncode) == (1, 0)
+
+
+def test_a_stage_whose_dvc_is_gone_stops_at_its_next_step(tmp_path: Path) -> None:
+    code = (
+        "import time; from vgg_ablation.pipeline.console import stage\n"
+        "with stage('train C') as report, report.task('epoch', 10**6) as task:\n"
+        "    while True: task.advance(); time.sleep(0.01)"
+    )
+    start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"
+    environment = {**os.environ, "DVC_STAGE": "train@C"}
+    with subprocess.Popen(
+        [sys.executable, "-c", start], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as dvc:
+        assert dvc.stdout is not None
+        assert dvc.stderr is not None
+        assert dvc.stdout.readline().startswith("train C: epoch 1/")
+        dvc.kill()
+        assert dvc.stderr.readline() == (
+            "train C: the dvc that began this is gone; what was done is kept: run it again (dvc repro) to go on\n"
+        )
 
 
 def test_a_stage_waits_for_another_process_of_its_own_in_the_same_folder(

@@ -87,9 +87,7 @@ def test_where_both_are_damaged_nothing_is_read_and_both_are_named(three: Slots,
     for path in stem.parent.iterdir():
         path.write_bytes(b"x")
     assert three.read() is None
-    assert said == [
-        f"{stem}.0 and {stem}.1: damaged, the checksum does not match; nothing whole is left, so this begins anew"
-    ]
+    assert said == [f"{stem}.0 and {stem}.1: damaged, the checksum does not match; nothing whole is left: begun anew"]
 
 
 def test_work_done_again_replaces_what_was_damaged(three: Slots, stem: Path, said: list[str]) -> None:

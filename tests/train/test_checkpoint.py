@@ -43,7 +43,9 @@ class Run:
         checkpoint.save(slots, self.network, self.optimiser, self.scaler, history)
 
     def load(self, slots: Slots) -> list[Epoch]:
-        return checkpoint.load(slots, self.network, self.optimiser, self.scaler)
+        history, lost = checkpoint.load(slots, self.network, self.optimiser, self.scaler)
+        assert lost is None
+        return history
 
     @property
     def weights(self) -> dict[str, Tensor]:

@@ -299,17 +299,14 @@ def test_a_finished_run_is_read_and_not_repeated(trainer: Trainer, monkeypatch: 
     assert weights(again) == weights(network)
 
 
-def test_every_epoch_leaves_a_checkpoint(trainer: Trainer) -> None:
-    kept = [len(list(trainer.file.parent.glob("checkpoint.*"))) for _ in trainer.epochs(linear(), epochs=3)]
-    assert kept == [1, 2, 2]
-
-
-def test_people_are_told_from_where_a_run_goes_on(trainer: Trainer) -> None:
+@pytest.mark.parametrize("finished", [1, 2, 3, 4])
+def test_a_run_goes_on_after_the_latest_epoch_and_says_so(trainer: Trainer, finished: int) -> None:
     interrupted = trainer.epochs(linear())
-    next(interrupted)
+    for _ in range(finished):
+        next(interrupted)
     interrupted.close()  # pyright: ignore[reportAttributeAccessIssue]
     list(trainer.epochs(linear()))
-    assert trainer.lines == ["going on after epoch 1/5"]
+    assert trainer.lines == [f"going on after epoch {finished}/5"]
 
 
 # Runs that fail.
@@ -394,9 +391,21 @@ def test_a_run_whose_memory_holds_half_a_batch_says_so_and_goes_on(trainer: Trai
     ]
 
 
-def test_an_epoch_that_was_lost_leaves_no_checkpoint(trainer: Trainer) -> None:
-    lost(trainer, linear(), learning_rate=1e38)
-    assert not list(trainer.file.parent.iterdir())
+def test_a_run_that_was_lost_is_lost_again_without_an_epoch(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, again = linear(), linear()
+    epochs = trainer.epochs(network)
+    history = [next(epochs), next(epochs)]
+    with torch.no_grad():
+        network[1].bias[0] = math.nan  # pyright: ignore[reportIndexIssue]
+    with pytest.raises(DivergedError) as first:
+        next(epochs)
+    monkeypatch.setattr(Batches, "training", lambda *_: pytest.fail("it was trained again"))
+    epochs = trainer.epochs(again)
+    assert [next(epochs), next(epochs)] == history
+    with pytest.raises(DivergedError) as second:
+        next(epochs)
+    assert vars(second.value) == vars(first.value)
+    assert weights(again) == weights(network)
 
 
 def test_a_net_to_start_from_that_was_lost_is_named() -> None:

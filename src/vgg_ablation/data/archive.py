@@ -79,13 +79,21 @@ def obtain(source: str, destination: Path, stage: Stage) -> int:
     Raises:
         StageError: nothing is there, the network does not answer, or what is there is no whole tar in that layout.
     """
+    named = without_credentials(source)
+    found: list[Member] = []
+
+    def accept(path: Path) -> None:
+        found.extend(members(path, named=named))
+        if not found:
+            raise StageError(f"{named}: holds no {ROOT_FOLDER}/NNN.category/file as the official archive does")
+
     with replacing(destination) as beside:
         if source == "sample":
             _render(beside, stage)
         elif source == "caltech256":
-            fetch_official(beside, stage)
+            fetch_official(beside, stage, accept)
         elif source.startswith(("http://", "https://")):
-            fetch(source, beside, stage)
+            fetch(source, beside, stage, accept)
         elif (path := repository_root() / source).is_dir():
             _gather(path, beside, stage)
         elif path.is_file():
@@ -97,10 +105,9 @@ def obtain(source: str, destination: Path, stage: Stage) -> int:
                 f"data.source = {source!r}: no such file or folder (relative paths are from {repository_root()}); "
                 "allowed: sample, caltech256, or the path or address of a tar or folder in the official layout"
             )
-        named = without_credentials(source)
-        if not (found := members(beside, named=named)):
-            raise StageError(f"{named}: holds no {ROOT_FOLDER}/NNN.category/file as the official archive does")
-        return len(found)
+        if not found:
+            accept(beside)
+    return len(found)
 
 
 def members(archive: Path, *, named: str | None = None) -> list[Member]:
@@ -274,9 +281,12 @@ def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
     def refuse(error: OSError) -> None:
         raise _unreadable(error) from None
 
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        for path in (Path(parent, name) for name in folders + names):
-            yield path, path.lstat()
+    try:
+        for parent, folders, names in os.walk(folder, onerror=refuse):
+            for path in (Path(parent, name) for name in folders + names):
+                yield path, path.lstat()
+    except RecursionError:
+        raise StageError(f"{printable(str(folder))}: folders lie too deep in one another") from None
 
 
 def _unreadable(error: OSError) -> StageError:

@@ -44,6 +44,9 @@ LONGEST_WAIT = 120.0  # seconds; also where the server asks for more
 CHUNK = 64 * 1024  # bytes; a fault loses what came of one chunk
 QUIET = 10.0  # seconds between two lines on progress
 
+Accept = Callable[[Path], object]
+"""What looks at a file that was fetched, and raises StageError where it is not what it should be."""
+
 _MB = 10**6
 _SAFELY_OLDER = 60  # seconds between Last-Modified and Date that no two clocks' difference explains
 _MAY_PASS = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
@@ -70,27 +73,30 @@ class _AttemptError(Exception):
         """Seconds that the server asks to wait."""
 
 
-def fetch_official(destination: Path, stage: Stage) -> None:
+def fetch_official(destination: Path, stage: Stage, accept: Accept = lambda _: None) -> None:
     """Fetch the official archive, held to its published size and SHA-256, to `destination`.
 
-    The official address is tried first, then the `mirrors`; one goes on where another stopped.
+    The official address is tried first, then the `mirrors`; one goes on where another stopped. `accept` as in `fetch`.
 
     Raises:
         StageError: as `fetch` and `mirrors`, or every address has another file than the published one.
     """
     published = _Published(OFFICIAL_SIZE, OFFICIAL_SHA256)
-    _fetch("caltech256", [OFFICIAL_ADDRESS, *mirrors()], destination, stage, published)
+    _fetch("caltech256", [OFFICIAL_ADDRESS, *mirrors()], destination, stage, published, accept)
 
 
-def fetch(address: str, destination: Path, stage: Stage) -> None:
+def fetch(address: str, destination: Path, stage: Stage, accept: Accept = lambda _: None) -> None:
     """Fetch the file at an http(s) `address` to `destination`, whose folder exists.
+
+    `accept` looks at the whole file before it is moved there: what takes long belongs in it, as until then nothing that
+    came is lost to an interruption.
 
     Raises:
         StageError: the network or the server refuses, or the disk cannot hold what is announced. What came until then
-            is kept, and the next call goes on from it.
+            is kept, and the next call goes on from it. Or `accept` raised it; what came is thrown away then.
         OSError: it cannot be written, as the disk fills up on the way, say; what came is kept too.
     """
-    _fetch(address, [address], destination, stage, None)
+    _fetch(address, [address], destination, stage, None, accept)
 
 
 def mirrors() -> list[str]:
@@ -113,8 +119,8 @@ def mirrors() -> list[str]:
 
 
 def without_credentials(address: str) -> str:
-    """Return `address` as it may be shown: a `user:password@` in it, or in a text that quotes it, is `***@`."""
-    return re.sub(r"(?<=://).*@", "***@", address, flags=re.DOTALL)
+    """Return `address` as it may be shown: without a `user:password@` or query in it, or in a text that quotes it."""
+    return re.sub(r"(\?)[^\s'\")]+", r"\1***", re.sub(r"(?<=://).*@", "***@", address, flags=re.DOTALL))
 
 
 def _is_web_address(address: str) -> bool:
@@ -126,7 +132,7 @@ def _is_web_address(address: str) -> bool:
 
 
 def _fetch(
-    source: str, addresses: Sequence[str], destination: Path, stage: Stage, published: _Published | None
+    source: str, addresses: Sequence[str], destination: Path, stage: Stage, published: _Published | None, accept: Accept
 ) -> None:
     key = hashlib.sha256(source.encode()).hexdigest()[:24]
     folder = repository_root() / ".state" / "download" / key
@@ -141,7 +147,7 @@ def _fetch(
                 if len(reasons) < len(addresses):
                     stage.say(f"{reasons[-1]}: going on with the next address")
             else:
-                download.move_to(destination)
+                download.move_to(destination, accept)
                 return
     raise StageError(
         f"could not be fetched: {'; '.join(reasons)}. Run it again later, which goes on from what came, or fetch it by "
@@ -159,8 +165,15 @@ class _Download:
         self._published = published
         self._partial.touch()
 
-    def move_to(self, destination: Path) -> None:
+    def move_to(self, destination: Path, accept: Accept) -> None:
         """Move the fetched file to `destination`, also on another file system, and forget where it came from."""
+        try:
+            accept(self._partial)
+        except StageError:
+            self._partial.unlink()
+            raise
+        with self._partial.open("rb") as whole:
+            os.fsync(whole.fileno())  # here, as it takes seconds
         shutil.move(self._partial, destination)
         self._origin.unlink(missing_ok=True)
 

@@ -74,9 +74,10 @@ def choose(listing: Listing, categories: str | tuple[str, ...], *, clutter: bool
                 raise StageError(f"data.categories: {meant[category]!r} and {name!r} are one category, {category}")
             meant[category] = name
         chosen = set(meant)
+    listed = chosen | {""}
     return Listing(
         tuple(member for member in listing.members if member.category in chosen),
-        tuple(stray for stray in listing.strays if stray.category in chosen | {""}),
+        tuple(stray for stray in listing.strays if stray.category in listed),
     )
 
 
@@ -107,7 +108,7 @@ def decode(content: bytes, side: int) -> Decoded:
             _require_bounded(image)
             with _larger if image.width * image.height > _ONE_AT_A_TIME else nullcontext():
                 return _decode_open(image, side)
-    except UnusableError:
+    except (UnusableError, MemoryError):  # what is decoded is bounded: too little memory is no fault of the file
         raise
     except Image.UnidentifiedImageError:
         raise UnusableError("not an image") from None

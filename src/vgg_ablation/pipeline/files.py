@@ -16,7 +16,8 @@ import psutil
 
 from vgg_ablation.pipeline.errors import StageError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a disk, or of the share of one that a user has."""
 
 
 @contextmanager
@@ -39,10 +40,10 @@ def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
             os.fsync(written.fileno())
         beside.replace(path)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in DISK_FULL:
             raise
         beside.unlink(missing_ok=True)  # first, to tell what is free without it
-        raise _disk_full(path, needed) from None
+        raise disk_full(path, needed) from None
     finally:
         beside.unlink(missing_ok=True)
 
@@ -55,11 +56,13 @@ def require_space(folder: Path, needed: int) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder).free < needed:
-        raise _disk_full(folder, needed)
+        raise disk_full(folder, needed)
 
 
-def _disk_full(path: Path, needed: int | None) -> StageError:
-    free = shutil.disk_usage(path.parent).free
+def disk_full(path: Path, needed: int | None = None) -> StageError:
+    """Return the error of a disk that cannot hold `path`, a file of `needed` bytes where that is known, or a folder."""
+    existing = next(place for place in (path, *path.absolute().parents) if place.is_dir())
+    free = shutil.disk_usage(existing).free
     missing = f"{size(needed - free)} more" if needed and needed > free else f"more than {size(free)}"
     return StageError(
         f"{path}: the disk is full: {missing} would be needed, {size(free)} are free; make room and run it again"

@@ -1,10 +1,11 @@
 """Work in progress on disk, kept so that a kill, a torn write or a flipped bit costs no more than its latest part."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
-from vgg_ablation.pipeline.files import write_bytes
+from vgg_ablation.pipeline.files import replacing
 
 
 class Slots:
@@ -27,26 +28,27 @@ class Slots:
             StageError: the disk is full; both states that were kept still are.
             OSError: the file cannot be written for another reason.
         """
-        write_bytes(self._paths[number % 2], _digest(number, content) + b" %d\n" % number + content)
+        head = _head(number, content) + b"\n"
+        path = self._paths[number % 2]
+        with replacing(path, needed=len(head) + len(content)) as beside, beside.open("wb") as file:
+            file.write(head)
+            file.write(content)
 
     def read(self) -> bytes | None:
         """Return the latest whole state, or None where there is none; a damaged file is named."""
-        found: dict[int, bytes] = {}
+        numbers = {path: _read_number(path) for path in self._paths if path.exists()}
         damaged = []
-        for path in self._paths:
-            try:
-                head, _, content = path.read_bytes().partition(b"\n")
-            except FileNotFoundError:
-                continue
-            digest, _, number = head.partition(b" ")
-            if number.isdigit() and digest == _digest(int(number), content):
-                found[int(number)] = content
-            else:
-                damaged.append(path)
+        for path in sorted(numbers, key=lambda path: -numbers[path]):
+            head, _, content = path.read_bytes().partition(b"\n")
+            if head == _head(numbers[path], content):
+                break
+            damaged.append(path)
+        else:
+            content = None
         if damaged:
-            instead = "going on from the one before" if found else "nothing whole is left, so this begins anew"
+            instead = "going on from the one before" if content is not None else "nothing whole is left: begun anew"
             self._say(f"{' and '.join(map(str, damaged))}: damaged, the checksum does not match; {instead}")
-        return found[max(found)] if found else None
+        return content
 
     def remove(self) -> None:
         """Delete both files."""
@@ -54,7 +56,14 @@ class Slots:
             path.unlink(missing_ok=True)
 
 
-def _digest(number: int, content: bytes) -> bytes:
+def _head(number: int, content: bytes) -> bytes:
     digest = hashlib.sha256(b"%d\n" % number)
     digest.update(content)
-    return digest.hexdigest().encode()
+    return b"%s %d" % (digest.hexdigest().encode(), number)
+
+
+def _read_number(path: Path) -> int:
+    """Return the number that a file says it has; where its head is damaged, one above all, for it to be looked at."""
+    with path.open("rb") as file:
+        head = re.fullmatch(rb"[0-9a-f]{64} (\d{1,18})\n", file.readline(100))
+    return int(head[1]) if head else 10**18

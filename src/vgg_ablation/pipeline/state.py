@@ -8,15 +8,17 @@ therefore always the same work begun earlier, and may be deleted at any time at 
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-import psutil
 from filelock import FileLock, Timeout
 
 from vgg_ablation.pipeline.files import write_text
+
+_LONGEST_COMMAND = 80  # characters of it that others are told
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -75,8 +77,8 @@ def locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         say(f"{_read_holder(holder)} is at this very work ({folder}); waiting for it to end")
         lock.acquire()
     try:
-        process = psutil.Process()
-        write_text(holder, f"process {process.pid} ({' '.join(process.cmdline()[1:])})\n")
+        command = " ".join(" ".join(sys.argv).split())[:_LONGEST_COMMAND]
+        write_text(holder, f"process {os.getpid()} ({command})\n")
         yield
     finally:
         lock.release()

@@ -128,7 +128,7 @@ _TRAINING = ("data", "model", "pipeline", "train")
 KINDS = {
     "tune": _Kind(_EXPERIMENT | {"train", "tune"}, _TRAINING, _agrees_tune),
     "train": _Kind(_EXPERIMENT | {"recipe"}, _TRAINING, _agrees_train),
-    "evaluate": _Kind(_NET | {"weights", "test"}, ("data", "evaluate", "model", "pipeline"), _has_model),
+    "evaluate": _Kind(_NET | {"weights", "split"}, ("data", "evaluate", "model", "pipeline"), _has_model),
     "search-cost/images": _Kind({"data", "source", "versions"}, ("data",), _agrees_images),
     "search-cost/curves": _Kind(_EXPERIMENT | {"train", "epochs"}, _TRAINING, _agrees_curves),
 }

@@ -4,7 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -106,10 +106,12 @@ def train(
         network, compute, learning_rate=recipe.learning_rate, momentum=recipe.momentum,
         weight_decay=recipe.weight_decay, largest=largest, say=say,
     )  # fmt: skip
-    history = checkpoint.load(checkpoints, network, take_step.optimiser, take_step.scaler)
+    history, lost = checkpoint.load(checkpoints, network, take_step.optimiser, take_step.scaler)
     if history:
         say(f"going on after epoch {len(history)}/{recipe.epochs}")
     yield from history
+    if lost:
+        raise DivergedError(**asdict(lost))
 
     batch_size = min(recipe.batch_size, len(training))
     steps = len(training) // batch_size
@@ -129,12 +131,15 @@ def train(
             total += take_step(images, labels)  # stays on the device: an epoch waits for it once, at its end
         train_loss = total.item() / steps
         norm = get_total_norm(network.parameters()).item()
-        if found := _lost(train_loss, norm, len(batches.pixels.categories)):
-            raise DivergedError(number, time.perf_counter() - began, *found)
-        validation_loss, accuracy = validate(network, batches, validation, compute)
-        seconds = time.perf_counter() - began
+        how = _lost(train_loss, norm, len(batches.pixels.categories))
+        validation_loss, accuracy = (0.0, 0.0) if how else validate(network, batches, validation, compute)
         if not math.isfinite(validation_loss):
-            raise DivergedError(number, seconds, "exploded", f"the validation loss is {validation_loss}")
+            how = "exploded", f"the validation loss is {validation_loss}"
+        seconds = time.perf_counter() - began
+        if how:
+            lost = checkpoint.Lost(number, seconds, *how)
+            checkpoint.save(checkpoints, network, take_step.optimiser, take_step.scaler, history, lost)
+            raise DivergedError(**asdict(lost))
         history.append(Epoch(number, first_rate, train_loss, validation_loss, accuracy, seconds))
         checkpoint.save(checkpoints, network, take_step.optimiser, take_step.scaler, history)
         yield history[-1]

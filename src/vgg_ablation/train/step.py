@@ -44,8 +44,7 @@ class TrainingStep:
         self._compute = compute
         self._largest = largest
         self._say = say
-        norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-        self._running_statistics = [buffer for norm in norms for buffer in norm.buffers()]
+        self._whole_batch = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
     @property
     def learning_rate(self) -> float:
@@ -64,18 +63,14 @@ class TrainingStep:
         that so many at once take.
 
         Raises:
-            StageError: the memory does not hold one image, or not the whole batch that batch normalisation needs;
-                the network is then as before the step.
+            StageError: the memory does not hold one image, or not the whole batch that batch normalisation needs.
         """
         count = len(labels)
-        running_statistics = [value.clone() for value in self._running_statistics]
         with batch_in_parts(self.network, count) as select:
             while (loss := self._gradients(images, labels, select)) is None:
                 self.optimiser.zero_grad(set_to_none=True)
                 if self._compute.device.type == "cuda":
                     torch.cuda.empty_cache()
-                for value, before in zip(self._running_statistics, running_statistics, strict=True):
-                    value.copy_(before)
                 self._halve(count, images.shape[-1])
         self.scaler.step(self.optimiser)
         self.scaler.update()
@@ -110,7 +105,7 @@ class TrainingStep:
         at_once = -(-count // self._parts(count))
         images = f"{at_once} images" if at_once > 1 else "one image"
         too_much = f"{net}: the memory of {self._compute.names['device']} does not hold {images} of side {side}"
-        if self._running_statistics:
+        if self._whole_batch:
             raise StageError(
                 f"{too_much}, and batch normalisation needs the whole batch; lower train.batch_size, model.width or "
                 "model.input_side, or run it with more memory"
