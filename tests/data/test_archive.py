@@ -113,6 +113,13 @@ def test_a_tar_cut_short_is_refused(tmp_path_factory: pytest.TempPathFactory, cu
         members(path)
 
 
+@pytest.mark.parametrize("tenth", range(10))
+def test_a_tar_cut_at_every_tenth_is_refused(tmp_path: Path, tenth: int) -> None:
+    (tmp_path / "cut.tar").write_bytes(WHOLE[: END * tenth // 10])
+    with pytest.raises(StageError):
+        members(tmp_path / "cut.tar")
+
+
 def test_a_tar_without_the_padding_after_its_end_is_whole(tmp_path: Path) -> None:
     (tmp_path / "whole.tar").write_bytes(WHOLE[: END + 2 * BLOCK])
     assert [member.path for member in members(tmp_path / "whole.tar")] == PATHS

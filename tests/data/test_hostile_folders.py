@@ -217,6 +217,14 @@ def test_a_file_that_cannot_be_read_is_named(
     assert said == f"{secret}: cannot be read (Permission denied); make it readable or take it away"
 
 
+def test_folders_too_deep_to_walk_are_refused(
+    source: Path, destination: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until Python 3.12 a thousand in one another are."""
+    monkeypatch.setattr(os, "walk", Mock(side_effect=RecursionError))
+    assert refusal(source, destination, stage) == f"{source}: folders lie too deep in one another"
+
+
 def test_a_folder_that_cannot_be_read_is_named(
     source: Path, destination: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,8 +17,8 @@ import yaml
 from repository import Repository
 
 _RUNNING = re.compile(r"^Running stage '(?:stages/dvc\.yaml:)?([^']+)'", re.MULTILINE)
-_TORN = re.compile(r"Unable to read RWLock-file '([^']+)'")
-"""DVC writes this file in place: a kill at that moment leaves it empty, and DVC says no more than that."""
+_TORN = re.compile(r"Unable to read RWLock-file '([^']+)'|'([^']*dvc\.lock)' (?:validation failed|is invalid)")
+"""DVC writes these files in place: a kill at that moment leaves half of one, which the next `dvc repro` refuses."""
 _EPOCHS = "EPOCHS_BEGUN"
 _LINE_OF_AN_EPOCH = "    for number in range(len(history) + 1, recipe.epochs + 1):\n"
 _PATIENCE = 120.0  # seconds in which `dvc repro` must get on or end
@@ -227,7 +227,7 @@ def torture(
         record.repeated += again
         record.most_repeated = max(record.most_repeated, again)
         if status and (torn := _TORN.search(attempt.text)):
-            (repository.folder / torn[1]).unlink()
+            (repository.folder / (torn[1] or torn[2])).unlink()
             record.torn += 1
         elif not hit:
             assert status == 0, attempt.text

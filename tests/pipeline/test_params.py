@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from vgg_ablation.data.settings import DataSettings
-from vgg_ablation.pipeline.params import Params, SettingsError, one_of, read_params
+from vgg_ablation.pipeline.params import Params, SettingsError, one_of, read_params, validate
 from vgg_ablation.settings import StudySettings
 from vgg_ablation.train.settings import TrainSettings
 
@@ -398,3 +398,14 @@ def test_an_unknown_net_is_told_which_are_known(value: object) -> None:
 
 def test_a_known_net_passes() -> None:
     one_of("arch", "C", ["A", "C"])
+
+
+@pytest.mark.parametrize("source", ["data/raw/images.tar", "./data/../data/processed", "{root}/results/C"])
+def test_a_source_that_dvc_would_delete_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = yaml.safe_load(PARAMS.read_text())["studies"]["sample"]["data"]
+    with pytest.raises(SettingsError, match=r"k\.source = .*; allowed: a file or folder outside of data/raw, "):
+        validate({**data, "source": source.format(root=tmp_path)}, DataSettings, "k")
+    validate({**data, "source": "mine/data/raw/images.tar"}, DataSettings, "k")

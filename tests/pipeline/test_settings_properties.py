@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, MultipleOf
+from dvc.utils.serialize import dumps_yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject, SearchStrategy
@@ -186,7 +187,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write(folder: Path, block: object) -> Path:
     path = folder / "params.yaml"
-    path.write_text(yaml.safe_dump({"arch": "all", "study": "tiny", "studies": {"tiny": block}}), encoding="utf-8")
+    path.write_text(dumps_yaml({"arch": "all", "study": "tiny", "studies": {"tiny": block}}), encoding="utf-8")
     return path
 
 

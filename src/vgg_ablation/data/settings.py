@@ -1,10 +1,15 @@
 """Settings of the data: where the images come from, how they are stored, and how they are split."""
 
+import os
 from collections import Counter
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from vgg_ablation.pipeline.state import repository_root
+
+_WRITTEN = ("data/raw", "data/processed", "data/cost", "results", "reports")
 _MANY = 10**9  # more than any study needs, few enough to count with
 
 
@@ -22,12 +27,20 @@ def _all_or_names(value: object) -> object:
     return tuple(value)
 
 
+def _not_among_outputs(source: str) -> str:
+    place = Path(os.path.normpath(repository_root() / source))
+    if any(place.is_relative_to(repository_root() / name) for name in _WRITTEN):
+        # DVC deletes its outputs before it runs the stage that would read it.
+        raise ValueError(f"a file or folder outside of {', '.join(_WRITTEN)}, whose content is deleted and made anew")
+    return source
+
+
 class DataSettings(BaseModel):
     """Section `data` of a study."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
-    source: Annotated[str, Field(min_length=1, max_length=4096)]
+    source: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_not_among_outputs)]
     """`sample`, `caltech256`, or the path or address of a tar or folder in the official layout."""
     categories: Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_all_or_names)]
     """`all`, or names with or without their number: `backpack` or `003.backpack`."""
