@@ -1,17 +1,28 @@
 """What the tests of several folders share: made-up images as the pipeline packs them, and a stage that can speak."""
 
+import signal
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
 
+from vgg_ablation.data.packed import INDEX_COLUMNS, INDEX_FILE, PIXELS_FILE, SPLITS_FILE, write_checksums
 from vgg_ablation.data.pixels import Pixels
 from vgg_ablation.pipeline.console import Stage
 
 settings.register_profile("any machine", deadline=None)  # a busy one may pause within an example
 settings.load_profile("any machine")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def heeded_signals() -> None:
+    """Have this process, and those that it starts, heed what a shell's background job or nohup is told to ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +56,20 @@ def packed() -> Callable[..., Pixels]:
         )
 
     return hold
+
+
+@pytest.fixture(scope="session")
+def write_processed() -> Callable[[Path], None]:
+    """Return what writes twelve images of two categories and two like splits into a folder, as `preprocess` does."""
+
+    def write(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8).tofile(folder / PIXELS_FILE)
+        rows = [(n, f"{n}.jpg", f"{n % 2 + 1:03d}.x", n % 2, 32, 32, 3072 * n, str(n)) for n in range(12)]
+        pd.DataFrame(rows, columns=INDEX_COLUMNS).to_csv(folder / INDEX_FILE, index=False)
+        parts = [["train", "train", "validation", "test"][n // 2 % 4] for n in range(12)]
+        table = pd.DataFrame({"image": range(12), "path": [row[1] for row in rows], "split_0": parts, "split_1": parts})
+        table.to_csv(folder / SPLITS_FILE, index=False)
+        write_checksums(folder)
+
+    return write

@@ -4,16 +4,14 @@ import os
 import runpy
 import shutil
 import sys
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 import yaml
 
-from vgg_ablation.data.packed import INDEX_COLUMNS, write_checksums
 from vgg_ablation.pipeline.console import Stage
 from vgg_ablation.pipeline.params import read_params
 from vgg_ablation.search_cost import measure
@@ -24,19 +22,6 @@ ROOT = Path(__file__).parents[2]
 
 def write_params(studies: dict, study: str = "plain") -> None:
     Path("params.yaml").write_text(yaml.safe_dump({"arch": "C", "study": study, "studies": studies}))
-
-
-def write_images() -> None:
-    """Write twelve processed images of two categories."""
-    processed = Path("data/processed")
-    processed.mkdir(parents=True)
-    np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8).tofile(processed / "pixels.uint8")
-    rows = [(n, f"{n}.jpg", f"{n % 2 + 1:03d}.x", n % 2, 32, 32, 3072 * n, str(n)) for n in range(12)]
-    pd.DataFrame(rows, columns=INDEX_COLUMNS).to_csv(processed / "index.csv", index=False)
-    parts = [["train", "train", "validation", "test"][n // 2 % 4] for n in range(12)]
-    table = pd.DataFrame({"image": range(12), "path": [row[1] for row in rows], "split_0": parts, "split_1": parts})
-    table.to_csv(processed / "splits.csv", index=False)
-    write_checksums(processed)
 
 
 def run_stage(name: str) -> None:
@@ -59,7 +44,7 @@ def studies() -> dict:
 
 
 @pytest.fixture(scope="session")
-def made(studies: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(studies: dict, tmp_path_factory: pytest.TempPathFactory, write_processed: Callable[[Path], None]) -> Path:
     """What all stages of net C and the measurement of the search leave under `.state`."""
     folder = tmp_path_factory.mktemp("made")
     before = torch.get_deterministic_debug_mode()
@@ -69,7 +54,7 @@ def made(studies: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("CUBLAS_WORKSPACE_CONFIG", os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"))
         patch.delenv("OPTUNA_STORAGE", raising=False)
         patch.setattr(sys, "argv", ["stage", "C"])
-        write_images()
+        write_processed(Path("data/processed"))
         write_params(studies, "from_a")
         run_stage("tune")
         write_params(studies)

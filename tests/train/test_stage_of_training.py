@@ -4,17 +4,15 @@ import json
 import os
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
-from vgg_ablation.data.packed import INDEX_COLUMNS, write_checksums
 from vgg_ablation.train import experiment as experiment_module
 
 SCRIPT = Path(__file__).parents[2] / "stages" / "train.py"
@@ -22,23 +20,14 @@ STUDIES = yaml.safe_load((SCRIPT.parents[1] / "params.yaml").read_text(encoding=
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict]:
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Callable[[Path], None]) -> Iterator[dict]:
     """Work in a folder with twelve processed images of two categories, and the tuned settings of C."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"))
     monkeypatch.setattr(sys, "argv", ["train.py", "C"])
     before = torch.get_deterministic_debug_mode()
-
-    processed = tmp_path / "data" / "processed"
-    processed.mkdir(parents=True)
-    np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8).tofile(processed / "pixels.uint8")
-    rows = [(n, f"{n}.jpg", f"{n % 2 + 1:03d}.x", n % 2, 32, 32, 3072 * n, str(n)) for n in range(12)]
-    pd.DataFrame(rows, columns=INDEX_COLUMNS).to_csv(processed / "index.csv", index=False)
-    parts = [["train", "train", "validation", "test"][n // 2 % 4] for n in range(12)]
-    table = pd.DataFrame({"image": range(12), "path": [row[1] for row in rows], "split_0": parts})
-    table.to_csv(processed / "splits.csv", index=False)
-    write_checksums(processed)
+    write_processed(tmp_path / "data" / "processed")
 
     block = json.loads(json.dumps(STUDIES["sample"]))
     block["data"]["splits"] = 1

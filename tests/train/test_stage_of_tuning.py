@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import optuna
 import pandas as pd
 import pytest
 import torch
 import yaml
 
-from vgg_ablation.data.packed import INDEX_COLUMNS, write_checksums
 from vgg_ablation.train import ledger as ledger_module
 from vgg_ablation.train import run as run_module
 from vgg_ablation.train import tune as tune_module
@@ -43,7 +41,7 @@ def epochs(monkeypatch: pytest.MonkeyPatch) -> list[Event]:
 
 
 @pytest.fixture(autouse=True)
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Callable[[Path], None]) -> Iterator[None]:
     """Work in a folder with twelve processed images of two categories."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
@@ -51,16 +49,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("OPTUNA_STORAGE", raising=False)
     monkeypatch.setattr(sys, "argv", ["tune.py", "A"])
     before = torch.get_deterministic_debug_mode()
-
-    processed = tmp_path / "data" / "processed"
-    processed.mkdir(parents=True)
-    np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8).tofile(processed / "pixels.uint8")
-    rows = [(n, f"{n}.jpg", f"{n % 2 + 1:03d}.x", n % 2, 32, 32, 3072 * n, str(n)) for n in range(12)]
-    pd.DataFrame(rows, columns=INDEX_COLUMNS).to_csv(processed / "index.csv", index=False)
-    parts = [["train", "train", "validation", "test"][n // 2 % 4] for n in range(12)]
-    table = pd.DataFrame({"image": range(12), "path": [row[1] for row in rows], "split_0": parts})
-    table.to_csv(processed / "splits.csv", index=False)
-    write_checksums(processed)
+    write_processed(tmp_path / "data" / "processed")
 
     block = json.loads(json.dumps(STUDIES["sample"]))
     block["model"] |= {"input_side": 32, "width": 1 / 16}
