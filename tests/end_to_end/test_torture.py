@@ -41,7 +41,9 @@ def tortured(origin: Repository, folder: Path, arch: str, kills: int, stages: se
         missing = {name: takes[name] for name in takes if name.split("@")[0] in stages - record.stages}
         left = max(kills - len(record.kills), len(missing))
         disturbed = prepared(origin, folder / f"disturbed-{number}" / "repository", arch)
-        torture(disturbed, takes, plan(missing or takes, left, SEED + number), record)
+        # A stage that was missed had ended before: what DVC does after it counts as its time, too.
+        hurry = {stage: seconds / 4 if number else seconds for stage, seconds in takes.items()}
+        torture(disturbed, hurry, plan(missing or takes, left, SEED + number), record)
         compare(disturbed, alone, record)
         shutil.rmtree(disturbed.folder)
         if len(record.kills) >= kills and stages <= record.stages:
