@@ -1,6 +1,7 @@
 """Files that are no sound photograph: each is packed as a viewer would show it, or listed with the reason."""
 
 import io
+import itertools
 import os
 import struct
 import threading
@@ -268,12 +269,12 @@ def test_the_official_photograph_taken_on_end_is_packed_upright(photographs: Pat
 def test_an_interrupted_packing_does_not_wait_for_what_is_not_begun(
     packing: Packing, sound: dict[str, bytes], stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupted, decoded = threading.Event(), []
+    interrupted, numbers, decoded = threading.Event(), itertools.count(), []
 
     def slow(content: bytes, side: int) -> pack_module.Decoded:
         decoded.append(content)
-        if len(decoded) > 1:
-            interrupted.wait()
+        if next(numbers):  # the first alone comes at once, however the threads meet
+            interrupted.wait(20)
             time.sleep(0.01)
         return decode(content, side)
 
