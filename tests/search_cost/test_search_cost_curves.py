@@ -22,7 +22,7 @@ class Training:
         self.computed = 0
         self.diverges_in = diverges_in
 
-    def __call__(self, learning_rate: float, weight_decay: float, checkpoint_file: Path) -> Iterator[Epoch]:
+    def __call__(self, learning_rate: float, weight_decay: float, checkpoint: Path) -> Iterator[Epoch]:
         for number in range(1, LENGTH + 1):
             self.computed += 1
             if number == self.diverges_in:
