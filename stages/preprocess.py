@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vgg_ablation.data.preprocess import preprocess
-from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.data.settings import DataSettings, ScalesSettings
 from vgg_ablation.pipeline.console import stage
 from vgg_ablation.pipeline.cost import Meter
 from vgg_ablation.pipeline.params import read_params
@@ -13,11 +13,12 @@ PROCESSED = Path("data/processed")
 COST = Path("data/cost")
 
 with stage("preprocess") as report:
-    settings = read_params().section("data", DataSettings)
+    params = read_params()
+    settings, scales = params.section("data", DataSettings), params.section("scales", ScalesSettings)
     report.alone()
     meter = Meter()
     with meter.work():
-        summary = preprocess(ARCHIVE, settings, PROCESSED, report)
+        summary = preprocess(ARCHIVE, settings, scales, PROCESSED, report)
     meter.count(summary["images"])
     meter.write(COST, "preprocess")
     report.made(

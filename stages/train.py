@@ -1,4 +1,8 @@
-"""Train one net with its tuned settings, a run a split: `python stages/train.py C`."""
+"""Train one net with its tuned settings, a run a split: `python stages/train.py C fixed`.
+
+At the large scale the runs start from the weights of the fixed one, at the jittered scale from those of the large one
+(section 3.1): `python stages/train.py C large`, `python stages/train.py C jitter`.
+"""
 
 import math
 import sys
@@ -9,36 +13,54 @@ from pathlib import Path
 import torch
 
 from vgg_ablation.data.batches import RunImages
-from vgg_ablation.data.packed import TRAIN, images_in, read_splits, verify
-from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.data.packed import LARGE_FOLDER, PACKED, TRAIN, images_in, read_splits, verify
+from vgg_ablation.data.settings import SCALES, DataSettings, ScalesSettings
 from vgg_ablation.model.configurations import ARCHITECTURES
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.model.weights import write_weights
 from vgg_ablation.pipeline.compute import choose_compute
 from vgg_ablation.pipeline.console import stage
 from vgg_ablation.pipeline.cost import Meter
+from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.pipeline.files import read_json, write_json, write_table
 from vgg_ablation.pipeline.limit import product_rate
-from vgg_ablation.pipeline.params import one_of, read_params
+from vgg_ablation.pipeline.params import read_arguments, read_params
 from vgg_ablation.pipeline.state import file_digest, locked
 from vgg_ablation.train.epoch import CURVE_COLUMNS, Epoch
-from vgg_ablation.train.experiment import CHECKPOINT, Experiment
+from vgg_ablation.train.experiment import CHECKPOINT, Experiment, Start
 from vgg_ablation.train.run import DivergedError, Recipe, at_chance
-from vgg_ablation.train.settings import TrainSettings
+from vgg_ablation.train.settings import FINE_TUNING, FineTuneSettings, TrainSettings
 
 PROCESSED = Path("data/processed")
 
 with stage(" ".join(["train", *sys.argv[1:]])) as report:
-    one_of("arch", arch := "".join(sys.argv[1:]), ARCHITECTURES)
+    arch, scale = read_arguments(arch=ARCHITECTURES, scale=SCALES)
     params = read_params()
     runs = params.section("data", DataSettings).splits
+    scales = params.section("scales", ScalesSettings)
     model = params.section("model", ModelSettings)
     settings = params.section("train", TrainSettings)
-    results = Path("results") / arch
+    net = Path("results") / arch
+    results = net / scale
     report.alone()
     verify(PROCESSED)
-    tuned = read_json(results / "best.json")
-    recipe = Recipe(tuned["learning_rate"], tuned["weight_decay"], **settings.model_dump())
+    tuned = read_json(net / "best.json")
+    before = net / SCALES[SCALES.index(scale) - 1]
+    starts: dict[int, Start] = {}
+    if scale == "fixed":
+        recipe = Recipe(tuned["learning_rate"], tuned["weight_decay"], **settings.model_dump())
+    else:
+        verify(PROCESSED / LARGE_FOLDER, PACKED)
+        epochs = params.section("fine_tune", FineTuneSettings).epochs
+        rate = FINE_TUNING * tuned["learning_rate"]
+        settings = settings.model_copy(update={"epochs": epochs})
+        recipe = Recipe(rate, tuned["weight_decay"], **settings.model_dump())
+        for outcome in read_json(before / "training.json")["runs"]:
+            path = before / "weights" / f"run-{outcome['run']}.safetensors"
+            starts[outcome["run"]] = Start(path, outcome["weights_sha256"])
+            starts[outcome["run"]].verify()
+        if len(starts) < runs:
+            raise StageError(f"{before / 'training.json'} is of {len(starts)} runs, data.splits of {runs}; train again")
 
     compute = choose_compute()
     curves: list[dict[str, object]] = []
@@ -48,9 +70,13 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
     images_in(read_splits(PROCESSED), runs - 1, TRAIN)  # all splits are there, before the long work
     for run in range(runs):
         images = RunImages.open(PROCESSED, run, model.input_side, compute.device)
+        if scale != "fixed":
+            images = images.rescaled(PROCESSED, scales.of(scale).train, scales.of(scale).single)
         training_images = len(images.training)
         classes = len(images.batches.pixels.categories)
-        experiment = Experiment(arch, run, images, model, compute, report.say, meter)
+        experiment = Experiment(
+            arch, run, images, model, compute, report.say, meter, scale=scale, start=starts.get(run)
+        )
         folder = experiment.folder("train", recipe.batch_size, recipe=asdict(recipe))
         epoch_work = experiment.epoch_work(recipe.batch_size)
         reason = ""
@@ -64,7 +90,7 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
                         f"loss {last.train_loss:.3f}, validation {last.validation_accuracy:.1f} %, "
                         f"lr {last.learning_rate:.1e}, {training_images / last.seconds:,.0f} images/s"
                     )
-                    curves.append({"arch": arch, "run": run, **last.curve})
+                    curves.append({"arch": arch, "scale": scale, "run": run, **last.curve})
             except DivergedError as error:
                 meter.add(error.seconds, *epoch_work)
                 reason = str(error)
@@ -82,9 +108,11 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
     for path in (results / "weights").iterdir():  # of more runs by hand; DVC has removed them already
         if path.name not in {f"run-{run}.safetensors" for run in range(runs)}:
             path.unlink()
-    write_table(results / "curves.csv", ["arch", "run", *CURVE_COLUMNS], curves)
+    write_table(results / "curves.csv", ["arch", "scale", "run", *CURVE_COLUMNS], curves)
     how = {**settings.model_dump(), **model.model_dump(), **compute.names, "torch": version("torch")}
+    how |= {"scale": scale, "learning_rate": recipe.learning_rate}
     write_json(results / "training.json", {"training": {**how, "train_images": training_images}, "runs": outcomes})
     threads = torch.get_num_threads()
-    meter.write(results / "cost", "train", arch=arch, **compute.names, threads=threads, rate=product_rate(compute))
+    rate = product_rate(compute)
+    meter.write(results / "cost", "train", arch=arch, scale=scale, **compute.names, threads=threads, rate=rate)
     report.made(f"{results / 'weights'}: {runs} runs of {recipe.epochs} epochs")

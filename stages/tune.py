@@ -22,7 +22,7 @@ from vgg_ablation.pipeline.console import stage
 from vgg_ablation.pipeline.cost import Meter
 from vgg_ablation.pipeline.files import write_json, write_table
 from vgg_ablation.pipeline.limit import product_rate
-from vgg_ablation.pipeline.params import one_of, read_params
+from vgg_ablation.pipeline.params import read_arguments, read_params
 from vgg_ablation.pipeline.slots import Slots
 from vgg_ablation.pipeline.state import locked
 from vgg_ablation.train.epoch import Epoch
@@ -35,7 +35,7 @@ from vgg_ablation.train.tune import Outcome, at_edge, best, search
 PROCESSED = Path("data/processed")
 
 with stage(" ".join(["tune", *sys.argv[1:]])) as report:
-    one_of("arch", arch := "".join(sys.argv[1:]), ARCHITECTURES)
+    (arch,) = read_arguments(arch=ARCHITECTURES)
     params = read_params()
     model = params.section("model", ModelSettings)
     shared = params.section("train", TrainSettings)

@@ -2,10 +2,15 @@
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.data.settings import SCALES, DataSettings, ScalesSettings
 from vgg_ablation.evaluate.settings import EvaluateSettings
 from vgg_ablation.model.settings import ModelSettings
-from vgg_ablation.train.settings import TrainSettings, TuneSettings
+from vgg_ablation.train.settings import FineTuneSettings, TrainSettings, TuneSettings
+
+SELECTIONS = (*SCALES, "all")
+"""What `scale` at the top of `params.yaml` may be."""
+
+_MARGIN = 4  # pixels: an image that is rescaled while it is cropped is read a little beyond the crop
 
 
 class StudySettings(BaseModel):
@@ -14,16 +19,28 @@ class StudySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: DataSettings
+    scales: ScalesSettings
     model: ModelSettings
     train: TrainSettings
+    fine_tune: FineTuneSettings
     tune: TuneSettings
     evaluate: EvaluateSettings
 
     @model_validator(mode="after")
     def _crop_fits(self) -> "StudySettings":
-        if self.model.input_side > self.data.side:
-            raise ValueError(
-                f"model.input_side ({self.model.input_side}) at most data.side ({self.data.side}), "
-                "as crops are cut from the stored images"
-            )
+        side = self.model.input_side
+        large, jitter = self.scales.large, self.scales.jitter
+        least = {
+            "fixed.train": (side, self.scales.fixed.train),
+            "large.train": (side + _MARGIN, large.train),
+            "jitter.train": (side + _MARGIN, jitter.train[0]),
+            **{f"{name}.test": (side, self.scales.of(name).test[0]) for name in SCALES},
+        }
+        for name, (needed, found) in least.items():
+            if found < needed:
+                beyond = f" plus {needed - side}" if needed > side else ""
+                raise ValueError(
+                    f"scales.{name} ({found}) at least model.input_side{beyond} ({needed}), "
+                    "as crops are cut from the rescaled images"
+                )
         return self

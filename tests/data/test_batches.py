@@ -320,7 +320,6 @@ def processed(tmp_path: Path, tar: Callable[..., Path], encoded: Callable[..., b
         source="x",
         categories="all",
         clutter=False,
-        side=32,
         train_per_class=6,
         validation_fraction=0.4,
         splits=2,

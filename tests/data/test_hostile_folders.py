@@ -17,13 +17,20 @@ from vgg_ablation.data import archive
 from vgg_ablation.data.archive import Listing, list_archive, obtain
 from vgg_ablation.data.packed import EXCLUDED_FILE
 from vgg_ablation.data.preprocess import preprocess
-from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.data.settings import DataSettings, ScalesSettings
 from vgg_ablation.pipeline.console import Stage
 from vgg_ablation.pipeline.errors import StageError
 
 Draw = Callable[..., Image.Image]
 Encode = Callable[..., bytes]
 
+SCALES = ScalesSettings.model_validate(
+    {
+        "fixed": {"train": 32, "test": [32, 33, 34]},
+        "large": {"train": 40, "test": [40, 41, 42]},
+        "jitter": {"train": [36, 48], "test": [36, 40, 48]},
+    }
+)
 ROOT = "256_ObjectCategories"
 PLACES = [f"{category}/{number}.png" for category in ("003.backpack", "004.bat") for number in range(3)]
 FILES = {f"{ROOT}/003.backpack/1.jpg": b"first", f"{ROOT}/004.bat/1.jpg": b"second"}
@@ -134,10 +141,10 @@ def test_the_summary_counts_what_the_table_of_excluded_files_lists(
     (source / ROOT / "005.empty").mkdir()
     obtain(str(source), destination, stage)
     settings = DataSettings(
-        source=str(source), categories="all", clutter=False, side=32, train_per_class=2, validation_fraction=0.5,
+        source=str(source), categories="all", clutter=False, train_per_class=2, validation_fraction=0.5,
         splits=1, seed=0,
     )  # fmt: skip
-    summary = preprocess(destination, settings, tmp_path / "processed", stage)
+    summary = preprocess(destination, settings, SCALES, tmp_path / "processed", stage)
     with (tmp_path / "processed" / EXCLUDED_FILE).open(encoding="utf-8", newline="") as file:
         reasons = Counter(row["reason"] for row in csv.DictReader(file))
     assert summary["excluded_reasons"] == reasons

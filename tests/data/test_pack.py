@@ -425,7 +425,7 @@ def test_fewer_than_two_categories_are_refused(
 
 
 def settings_for(**changes: int) -> DataSettings:
-    numbers = {"side": SIDE, "train_per_class": 2, "splits": 3, "seed": 0} | changes
+    numbers = {"train_per_class": 2, "splits": 3, "seed": 0} | changes
     return DataSettings(source="x", categories="all", clutter=False, validation_fraction=0.5, **numbers)  # pyright: ignore[reportArgumentType]
 
 

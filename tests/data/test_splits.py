@@ -35,7 +35,7 @@ def named(sizes: list[int]) -> dict[str, int]:
 
 def settings(train_per_class: int = 5, fraction: float = 0.2, splits: int = 3, seed: int = 0) -> DataSettings:
     return DataSettings(
-        source="sample", categories="all", clutter=False, side=72, train_per_class=train_per_class,
+        source="sample", categories="all", clutter=False, train_per_class=train_per_class,
         validation_fraction=fraction, splits=splits, seed=seed,
     )  # fmt: skip
 

@@ -25,7 +25,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Call
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"))
-    monkeypatch.setattr(sys, "argv", ["train.py", "C"])
+    monkeypatch.setattr(sys, "argv", ["train.py", "C", "fixed"])
     before = torch.get_deterministic_debug_mode()
     write_processed(tmp_path / "data" / "processed")
 
@@ -45,9 +45,9 @@ def tune(learning_rate: float) -> None:
 
 def outcome(study: dict) -> dict:
     """Run the stage, and return what it records of its only run."""
-    Path("params.yaml").write_text(yaml.safe_dump({"arch": "C", "study": "tiny", "studies": {"tiny": study}}))
+    Path("params.yaml").write_text(yaml.safe_dump({"arch": "C", "scale": "fixed", "study": "tiny", "studies": {"tiny": study}}))
     runpy.run_path(str(SCRIPT))
-    (found,) = json.loads(Path("results/C/training.json").read_text())["runs"]
+    (found,) = json.loads(Path("results/C/fixed/training.json").read_text())["runs"]
     return found
 
 
@@ -70,7 +70,7 @@ def test_a_net_whose_start_diverges_is_recorded_and_does_not_end_the_stage(
 
 def test_a_run_leaves_a_curve_of_its_epochs(study: dict) -> None:
     outcome(study)
-    curves = pd.read_csv("results/C/curves.csv")
+    curves = pd.read_csv("results/C/fixed/curves.csv")
     assert curves[["arch", "run", "epoch"]].to_numpy().tolist() == [["C", 0, 1], ["C", 0, 2]]
 
 
@@ -87,7 +87,7 @@ def test_a_stage_run_again_costs_what_it_took_the_first_time(study: dict) -> Non
     costs = []
     for _ in range(2):
         outcome(study)
-        costs.append(pd.read_csv("results/C/cost/train.csv").loc[0])
+        costs.append(pd.read_csv("results/C/fixed/cost/train.csv").loc[0])
     first, again = costs
     assert (first["stage"], first["arch"], first["images"]) == ("train", "C", 2 * 8)
     assert again["work_seconds"] == first["work_seconds"] > 0
@@ -99,5 +99,5 @@ def test_a_run_trained_anew_has_the_same_weights(study: dict) -> None:
     for attempt in ("one", "two"):
         os.environ["DVC_ROOT"] = attempt  # where no checkpoint lies yet; the fixture's patch puts it back
         outcome(study)
-        found.append(load_file("results/C/weights/run-0.safetensors"))
+        found.append(load_file("results/C/fixed/weights/run-0.safetensors"))
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])

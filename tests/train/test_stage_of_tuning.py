@@ -55,7 +55,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Call
     block["model"] |= {"input_side": 32, "width": 1 / 16}
     block["train"] |= {"batch_size": 4}
     block["tune"] |= {"trials": TRIALS, "epochs": EPOCHS, "random_trials": TRIALS, "pruner": "none"}
-    Path("params.yaml").write_text(yaml.safe_dump({"arch": "A", "study": "tiny", "studies": {"tiny": block}}))
+    Path("params.yaml").write_text(yaml.safe_dump({"arch": "A", "scale": "fixed", "study": "tiny", "studies": {"tiny": block}}))
     yield
     torch.set_deterministic_debug_mode(before)
 

@@ -1,14 +1,17 @@
 """Batches of network inputs: random crop, horizontal flip, colour shift, normalisation, on the device (section 3.1)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from vgg_ablation.data.packed import TEST, TRAIN, VALIDATION, images_in, read_splits
+from vgg_ablation.data.packed import LARGE_FOLDER, TEST, TRAIN, VALIDATION, images_in, read_splits
 from vgg_ablation.data.pixels import Pixels
+from vgg_ablation.data.rescale import rescaled_crops, rescaled_sizes
+from vgg_ablation.pipeline.errors import StageError
 
 _CHUNK = 4 * 2**20  # pixels summed at once: bounds the memory
 
@@ -57,6 +60,10 @@ class Batches:
     colour: Colour
     side: int
     device: torch.device
+    training_scale: int | tuple[int, int] | None = None
+    """S of section 3.1 in pixels, or the smallest and the largest, for each image drawn anew; None: as stored."""
+    test_scale: int | None = None
+    """Q of section 3.2 that centre crops are cut at, in pixels; None: as stored."""
 
     def training(
         self, images: Tensor, batch_size: int, colour_shift: float, generator: torch.Generator
@@ -64,8 +71,9 @@ class Batches:
         """Yield one epoch of `images` in random order: (B, 3, side, side) float32 channels-last, labels (B,) int64.
 
         Each image gives one random crop, flipped with probability 1/2, its colour shifted by the principal components
-        of RGB with strengths alpha ~ N(0, `colour_shift`), once. All random numbers come from `generator` (a CPU one)
-        before the first batch. The images left over by the last whole batch sit this epoch out: all batches are of one
+        of RGB with strengths alpha ~ N(0, `colour_shift`), once. The image has the training scale; between two of them,
+        each whole number of pixels is as likely. All random numbers come from `generator` (a CPU one) before the first
+        batch. The images left over by the last whole batch sit this epoch out: all batches are of one
         size, `batch_size` or the number of images if that is smaller.
         """
         count = len(images)
@@ -73,43 +81,63 @@ class Batches:
         place = torch.rand(2, count, generator=generator)
         flip = torch.rand(count, generator=generator) < 0.5
         alpha = torch.randn(count, 3, generator=generator) * colour_shift
+        scale = self._draw_scales(count, generator)
         batch_size = min(batch_size, count)
         for start in range(0, count - batch_size + 1, batch_size):
             batch = slice(start, start + batch_size)
             numbers = order[batch]
-            top = (place[0, batch] * (self.pixels.heights[numbers] - self.side + 1)).long()
-            left = (place[1, batch] * (self.pixels.widths[numbers] - self.side + 1)).long()
-            crops = self._to_device(self.pixels.crop(numbers, top, left, self.side))
-            flipped = crops.flip(2).flatten(1)
-            crops = torch.where(self._to_device(flip[batch])[:, None], flipped, crops.flatten(1)).view_as(crops)
+            if scale is None:
+                top = (place[0, batch] * (self.pixels.heights[numbers] - self.side + 1)).long()
+                left = (place[1, batch] * (self.pixels.widths[numbers] - self.side + 1)).long()
+                crops = self._to_device(self.pixels.crop(numbers, top, left, self.side))
+                flipped = crops.flip(2).flatten(1)
+                crops = torch.where(self._to_device(flip[batch])[:, None], flipped, crops.flatten(1)).view_as(crops)
+            else:
+                sizes = rescaled_sizes(self.pixels, numbers, scale[batch])
+                corners = (place[:, batch] * (sizes - self.side + 1)).long()
+                crops = rescaled_crops(self.pixels, numbers, sizes, corners, self.side, self.device, flip[batch])
             yield self.normalise(crops, alpha[batch] @ self.colour.shift.T), self.labels(numbers)
 
     def centre(self, images: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the centre crops of `images` in order, normalised, and their labels; shapes as in `training`."""
         for numbers in images.split(batch_size):
-            top = (self.pixels.heights[numbers] - self.side) // 2
-            left = (self.pixels.widths[numbers] - self.side) // 2
-            crops = self._to_device(self.pixels.crop(numbers, top, left, self.side))
-            yield self.normalise(crops), self.labels(numbers)
+            if self.test_scale is None:
+                top = (self.pixels.heights[numbers] - self.side) // 2
+                left = (self.pixels.widths[numbers] - self.side) // 2
+                crops = self.pixels.crop(numbers, top, left, self.side)
+            else:
+                sizes = rescaled_sizes(self.pixels, numbers, self.test_scale)
+                crops = rescaled_crops(self.pixels, numbers, sizes, (sizes - self.side) // 2, self.side, self.device)
+            yield self.normalise(self._to_device(crops)), self.labels(numbers)
 
-    def whole(self, images: Tensor, largest: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def whole(self, images: Tensor, largest: int, scale: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield `images` uncropped, normalised: numbers (B,) and inputs (B, 3, H, W), images of one size together.
 
-        A batch has at most `largest` pixels, or one image; the order is by size, then by number.
+        A batch has at most `largest` pixels, or one image; the order is by size, then by number. With `scale`, the
+        images are rescaled to that smallest side in pixels first; the size is that which they have then.
         """
-        sizes = torch.stack([self.pixels.heights[images], self.pixels.widths[images]], dim=1)
-        shapes, group = sizes.unique(dim=0, return_inverse=True)
-        for label, (height, width) in enumerate(shapes.tolist()):
+        pixels = self.pixels
+        stored = torch.stack([pixels.heights[images], pixels.widths[images]])
+        sizes = stored if scale is None else rescaled_sizes(pixels, images, scale)
+        shapes, group = sizes.unique(dim=1, return_inverse=True)
+        for label, (height, width) in enumerate(shapes.T.tolist()):
             for numbers in images[group == label].split(max(1, largest // (height * width))):
-                stack = torch.stack([self.pixels.image(number) for number in numbers.tolist()])
-                yield numbers, self.normalise(self._to_device(stack))
+                whole = [self._to_device(pixels.image(number)) for number in numbers.tolist()]
+                yield numbers, self.normalise(torch.stack([_rescaled(image, height, width) for image in whole]))
+
+    def _draw_scales(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """Return the training scale of each of `count` images, (N,) int64; None where it is that of the stored ones."""
+        if isinstance(self.training_scale, tuple):
+            smallest, largest = self.training_scale
+            return torch.randint(smallest, largest + 1, (count,), generator=generator)
+        return None if self.training_scale is None else torch.full((count,), self.training_scale)
 
     def labels(self, images: Tensor) -> Tensor:
         """Return the labels of `images` on the device, (B,) int64."""
         return self._to_device(self.pixels.labels[images])
 
     def normalise(self, values: Tensor, shift: Tensor | None = None) -> Tensor:
-        """Turn (B, H, W, 3) uint8 into (B, 3, H, W) float32 channels-last of zero mean and unit deviation a channel.
+        """Turn (B, H, W, 3), 0..255, into (B, 3, H, W) float32 channels-last of zero mean and unit deviation a channel.
 
         `shift` is (B, 3), added to the colours in units of 0..1 before.
         """
@@ -126,6 +154,14 @@ class Batches:
         return tensor
 
 
+def _rescaled(image: Tensor, height: int, width: int) -> Tensor:
+    """Return an image (h, w, 3) as (`height`, `width`, 3), the very same where it has that size, else float32."""
+    if image.shape[:2] == (height, width):
+        return image
+    planes = image.permute(2, 0, 1)[None].float()
+    return interpolate(planes, (height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+
+
 @dataclass(frozen=True)
 class RunImages:
     """The images of one split: the batches to take them from, and the numbers of each part's images, int64."""
@@ -140,10 +176,27 @@ class RunImages:
     def open(cls, folder: Path, split: int, side: int, device: torch.device) -> "RunImages":
         """Open split number `split` of what `preprocess` wrote to `folder`, for network inputs of `side` pixels.
 
-        The colour statistics are those of the split's training images.
+        The images have the fixed scale. The colour statistics are those of the split's training images.
         """
         pixels = Pixels.open(folder)
         table = read_splits(folder, images=len(pixels.labels))
         training, validation, test = (torch.tensor(images_in(table, split, part)) for part in (TRAIN, VALIDATION, TEST))
         batches = Batches(pixels.resident(device), Colour.measure(pixels, training), side, device)
         return cls(batches, training, validation, test)
+
+    def rescaled(self, folder: Path, training_scale: int | tuple[int, int] | None, test_scale: int) -> "RunImages":
+        """Return the same images at other scales, made from the larger ones that `preprocess` wrote to `folder`.
+
+        The colour statistics stay: nets go on from weights that they were trained with.
+
+        Raises:
+            StageError: the larger images are not the same ones.
+        """
+        larger = Pixels.open(folder / LARGE_FOLDER)
+        if not torch.equal(larger.labels, self.batches.pixels.labels):
+            raise StageError(f"{folder / LARGE_FOLDER} has other images than {folder}; run preprocess again")
+        device = self.batches.device
+        batches = replace(
+            self.batches, pixels=larger.resident(device), training_scale=training_scale, test_scale=test_scale
+        )
+        return replace(self, batches=batches)

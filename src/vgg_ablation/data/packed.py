@@ -22,11 +22,17 @@ INDEX_FILE = "index.csv"
 EXCLUDED_FILE = "excluded.csv"
 SPLITS_FILE = "splits.csv"
 CHECKSUMS_FILE = "SHA256SUMS"
+LARGE_FOLDER = "large"
+"""In the folder of the images at the fixed scale: the same images again, large enough for all other scales."""
+
+PACKED = (PIXELS_FILE, INDEX_FILE)
+"""The files of the folder of the larger images."""
+PREPROCESSED = (*PACKED, SPLITS_FILE)
+"""The files that other stages read of the folder of the images at the fixed scale."""
 
 INDEX_COLUMNS = ["image", "path", "category", "label", "height", "width", "offset", "sha256"]
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
 
-_CHECKED = (PIXELS_FILE, INDEX_FILE, SPLITS_FILE)
 _FIRST_LINE = 2  # of a table's rows: its header is line 1
 _MAKE = "dvc repro (without DVC: python stages/preprocess.py)"
 _WHOLE_NUMBER = re.compile("0|[1-9][0-9]{0,17}")  # int64 holds all of these
@@ -126,18 +132,18 @@ def images_in(splits: Mapping[str, Sequence[str]], split: int, part: str) -> np.
     return np.flatnonzero(np.asarray(splits[f"split_{split}"]) == part)
 
 
-def write_checksums(folder: Path) -> None:
-    """Write the SHA-256 of what `preprocess` wrote to `folder` for other stages there, in the format of `sha256sum`.
+def write_checksums(folder: Path, names: Sequence[str] = PREPROCESSED) -> None:
+    """Write the SHA-256 of the files `names` in `folder` there, in the format of `sha256sum`.
 
     Raises:
         OSError: a file cannot be read, or the checksums not written.
         StageError: the disk is full.
     """
-    write_text(folder / CHECKSUMS_FILE, "".join(f"{file_digest(folder / name)}  {name}\n" for name in _CHECKED))
+    write_text(folder / CHECKSUMS_FILE, "".join(f"{file_digest(folder / name)}  {name}\n" for name in names))
 
 
-def verify(folder: Path) -> None:
-    """Check that the files in `folder` are, to the bit, those that `preprocess` wrote: a disk may lose some unnoticed.
+def verify(folder: Path, names: Sequence[str] = PREPROCESSED) -> None:
+    """Check that files in `folder` are, to the bit, those that `preprocess` wrote: a disk may lose some unnoticed.
 
     It takes the time to read them once.
 
@@ -145,12 +151,12 @@ def verify(folder: Path) -> None:
         OSError: a file is there, and cannot be read.
         StageError: a file is missing or damaged.
     """
-    for name in (CHECKSUMS_FILE, *_CHECKED):
+    for name in (CHECKSUMS_FILE, *names):
         if not (folder / name).exists():
             raise StageError(f"{folder / name} is missing; make it again: {_MAKE}")
     listed = re.findall(rb"^([0-9a-f]{64})  (.+)$", (folder / CHECKSUMS_FILE).read_bytes(), re.MULTILINE)
     digests = {name: digest.decode() for digest, name in listed}
-    for name in _CHECKED:
+    for name in names:
         if name.encode() not in digests:
             raise _not_as_written(folder / CHECKSUMS_FILE, f"it has no SHA-256 of {name}")
         if file_digest(folder / name) != digests[name.encode()]:

@@ -1,4 +1,4 @@
-"""Settings of the data: where the images come from, how they are stored, and how they are split."""
+"""Settings of the data: where the images come from, at what scales they are seen, and how they are split."""
 
 import os
 from collections import Counter
@@ -11,6 +11,12 @@ from vgg_ablation.pipeline.state import repository_root
 
 _WRITTEN = ("data/raw", "data/processed", "data/cost", "results", "reports")
 _MANY = 10**9  # more than any study needs, few enough to count with
+
+SCALES = ("fixed", "large", "jitter")
+"""The training scales, each trained from the weights of the one before (section 3.1)."""
+
+Side = Annotated[int, Field(ge=32, le=1024)]
+"""Smallest side in pixels of an image that is rescaled isotropically."""
 
 
 def _all_or_names(value: object) -> object:
@@ -35,6 +41,60 @@ def _not_among_outputs(source: str) -> str:
     return source
 
 
+def _ascending(value: object) -> object:
+    if not isinstance(value, list | tuple) or not all(type(side) is int for side in value):
+        raise ValueError("a list of whole numbers")
+    if list(value) != sorted(set(value)):
+        raise ValueError("an ascending list")
+    return tuple(value)
+
+
+Sides = Annotated[tuple[Side, Side, Side], BeforeValidator(_ascending)]
+
+
+class FixedScale(BaseModel):
+    """Training images all of one size, and the sizes of test images."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    train: Side
+    """S of section 3.1."""
+    test: Sides
+    """The three Q of Table 4; the middle one is the single Q of Table 3."""
+
+    @property
+    def single(self) -> int:
+        """The one Q of tests at a single scale."""
+        return self.test[1]
+
+
+class JitteredScale(FixedScale):
+    """Training images each of a random size."""
+
+    train: Annotated[tuple[Side, Side], BeforeValidator(_ascending)]  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Smallest and largest S of section 3.1, drawn for each image in each epoch."""
+
+
+class ScalesSettings(BaseModel):
+    """Section `scales` of a study: the three training scales of Tables 3 and 4, each with its test scales."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    fixed: FixedScale
+    large: FixedScale
+    jitter: JitteredScale
+
+    @property
+    def largest(self) -> int:
+        """The largest S or Q."""
+        every = (self.fixed.train, self.large.train, *self.jitter.train)
+        return max(*every, *self.fixed.test, *self.large.test, *self.jitter.test)
+
+    def of(self, name: str) -> FixedScale | JitteredScale:
+        """Return the training scale called `name`, one of `SCALES`."""
+        return {"fixed": self.fixed, "large": self.large, "jitter": self.jitter}[name]
+
+
 class DataSettings(BaseModel):
     """Section `data` of a study."""
 
@@ -46,8 +106,6 @@ class DataSettings(BaseModel):
     """`all`, or names with or without their number: `backpack` or `003.backpack`."""
     clutter: bool
     """Whether 257.clutter, which shows no object, is a class."""
-    side: Annotated[int, Field(ge=32, le=1024)]
-    """Smallest side of a stored image in pixels: S of section 3.1, and Q of section 3.2."""
     train_per_class: Annotated[int, Field(ge=2, le=_MANY)]
     """Images a category that are not test images (appendix B: 60)."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)]

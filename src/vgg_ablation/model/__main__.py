@@ -1,4 +1,4 @@
-"""Print the depth and the size of the six nets: `python -m vgg_ablation.model --classes 257`."""
+"""Print the depth and the size of the nets: `python -m vgg_ablation.model --classes 257`."""
 
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 
@@ -34,7 +34,7 @@ def size_table(classes: int, input_side: int, width: float) -> Table:
             str(weight_layers(arch)),
             f"{count_parameters(arch, classes, input_side, width):,}",
             f"{count_gmacs(arch, classes, input_side, width):.2f}",
-            str(PUBLISHED_MILLIONS[arch]),
+            str(PUBLISHED_MILLIONS.get(arch, "–")),
         )
     return table
 

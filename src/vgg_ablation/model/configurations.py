@@ -9,14 +9,19 @@ KERNELS: dict[str, tuple[tuple[int, ...], ...]] = {
     "C": ((3, 3), (3, 3), (3, 3, 1), (3, 3, 1), (3, 3, 1)),
     "D": ((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
     "E": ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
+    "B_5x5": ((5,), (5,), (5,), (5,), (5,)),
 }
-"""Kernel side of each convolution (stride 1, same padding) in the five groups of Table 1.
+"""Kernel side of each convolution (stride 1, same padding) in the five groups of Table 1, and of the shallow net that
+section 4.1 compares B with: one 5x5 convolution in place of each pair of 3x3.
 
 A 2x2 max-pool with stride 2 follows every group.
 """
 
 ARCHITECTURES: tuple[str, ...] = tuple(KERNELS)
-"""The nets in the order of Table 1; `A_LRN` is the paper's A-LRN."""
+"""All nets."""
+
+ABLATION: tuple[str, ...] = ("A", "A_LRN", "B", "C", "D", "E")
+"""The nets of Table 1 in its order, which `arch: all` means; `A_LRN` is the paper's A-LRN."""
 
 NORMALISED_LAYER = {"A_LRN": "conv1_1"}
 """The convolution whose rectified output goes through local response normalisation."""

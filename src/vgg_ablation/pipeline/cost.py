@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from platform import python_version
 
 import psutil
 
 from vgg_ablation.pipeline.files import write_table
+from vgg_ablation.pipeline.provenance import describe_commit, describe_machine
+from vgg_ablation.pipeline.state import library_versions
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,8 @@ class Cost:
     stage: str
     arch: str
     """Empty for a stage that all nets share."""
+    scale: str
+    """The training scale; empty for a stage that all of them share."""
     images: int
     """Images fetched, packed, trained on or classified; one that is seen twice counts twice."""
     seconds: float
@@ -32,6 +37,12 @@ class Cost:
     threads: int
     share_of_limit: float | None
     """Operations of the nets in a second of work, over those of a plain matrix product here; None without nets."""
+    machine: str
+    """Its processor, cores and memory."""
+    commit: str
+    """Of the repository, with `+changes` where files differ from it; empty without git."""
+    versions: str
+    """Of Python and the libraries that results depend on."""
 
 
 class Meter:
@@ -72,6 +83,7 @@ class Meter:
         stage: str,
         *,
         arch: str = "",
+        scale: str = "",
         device: str = "cpu",
         precision: str = "",
         threads: int | None = None,
@@ -83,6 +95,7 @@ class Meter:
             folder: of the cost files of this net, or of the data.
             stage: its name in stages/dvc.yaml.
             arch: the net, if it is about one.
+            scale: the training scale, if it is about one.
             device: its name.
             precision: of the nets' products, if there are nets.
             threads: of the work; by default one a core.
@@ -91,6 +104,7 @@ class Meter:
         cost = Cost(
             stage=stage,
             arch=arch,
+            scale=scale,
             images=self.images,
             seconds=round(_age() + self.taken_over, 3),
             work_seconds=round(self.seconds, 3),
@@ -98,6 +112,9 @@ class Meter:
             precision=precision,
             threads=threads or os.cpu_count() or 1,
             share_of_limit=round(self.operations / self.seconds / rate, 4) if rate and self.seconds else None,
+            machine=describe_machine(),
+            commit=describe_commit(),
+            versions=", ".join([f"Python {python_version()}", *map(" ".join, library_versions().items())]),
         )
         write_table(folder / f"{stage}.csv", [field.name for field in fields(Cost)], [asdict(cost)])
 

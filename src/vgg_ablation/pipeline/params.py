@@ -3,9 +3,11 @@
 import difflib
 import re
 import reprlib
+import sys
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from vgg_ablation.pipeline.errors import StageError
 
 PARAMS_FILE = Path("params.yaml")
+_TOP = ("arch", "scale", "study", "studies")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # what a terminal obeys, and halves of characters
 _LONGEST_NAME = 60  # characters of a name or value that a message repeats
 _LONGEST_TEXT = 400
@@ -28,9 +31,10 @@ class SettingsError(StageError):
 
 @dataclass(frozen=True)
 class Params:
-    """What `params.yaml` says: the selection (`arch`, `study`) and the selected study's block, not yet validated."""
+    """What `params.yaml` says: the selection (`arch`, `scale`, `study`) and the study's block, not yet validated."""
 
     arch: str
+    scale: str
     study: str
     block: dict[str, Any]
 
@@ -63,7 +67,9 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
         raise SettingsError(f"{path}: studies.{_name(study)} = {_shown(block)}; allowed: a mapping of settings")
     if not isinstance(arch := values.get("arch"), str):
         raise SettingsError(f"{path}: arch = {_shown(arch)}; allowed: all, or the name of a net")
-    return Params(arch, study if isinstance(study, str) else _name(study), block)
+    if not isinstance(scale := values.get("scale"), str):
+        raise SettingsError(f"{path}: scale = {_shown(scale)}; allowed: all, or the name of a training scale")
+    return Params(arch, scale, study if isinstance(study, str) else _name(study), block)
 
 
 def read_studies(settings: type[Settings], path: Path = PARAMS_FILE) -> list[Settings]:
@@ -76,6 +82,20 @@ def one_of(key: str, value: object, allowed: Iterable[str]) -> None:
     """Raise SettingsError unless `value` is one of `allowed`; `key` says where it was given."""
     if value not in (names := list(allowed)):
         raise SettingsError(f"{key} = {_shown(value)}; {_allowed(value, names)}")
+
+
+def read_arguments(**allowed: Iterable[str]) -> list[str]:
+    """Return the command line's arguments, one for each of `allowed` in its order.
+
+    Raises:
+        SettingsError: one is missing or not among those allowed, or there are more.
+    """
+    given = sys.argv[1:]
+    for (name, values), value in zip(allowed.items(), chain(given, repeat("")), strict=False):
+        one_of(name, value, values)
+    if beyond := given[len(allowed) :]:
+        raise SettingsError(f"{beyond[0]!r} is one argument too many; give {' and '.join(allowed)}")
+    return given
 
 
 def validate(values: object, settings: type[Settings], key: str) -> Settings:
@@ -121,8 +141,8 @@ def _read(path: Path) -> dict[Any, Any]:
     values = _load(path)
     if not isinstance(values, dict) or not isinstance(values.get("studies"), dict):
         raise SettingsError(f"{path}: studies = missing; allowed: a mapping from study names to settings")
-    if unknown := [name for name in values if name not in ("arch", "study", "studies")]:
-        allowed = _allowed(unknown[0], ["arch", "study", "studies"])
+    if unknown := [name for name in values if name not in _TOP]:
+        allowed = _allowed(unknown[0], _TOP)
         raise SettingsError(f"{path}: {_name(unknown[0])} is not a setting; {allowed}")
     return values
 

@@ -13,19 +13,39 @@ from vgg_ablation.data.batches import RunImages
 from vgg_ablation.model.configurations import count_gmacs
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.model.vgg import VGG, copy_from_shallow
+from vgg_ablation.model.weights import read_weights
 from vgg_ablation.pipeline.compute import Compute
 from vgg_ablation.pipeline.cost import Meter
 from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.pipeline.slots import Slots
-from vgg_ablation.pipeline.state import locked, source_digest, state_folder
+from vgg_ablation.pipeline.state import file_digest, locked, source_digest, state_folder
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.memory import images_at_once
 from vgg_ablation.train.run import DivergedError, Recipe, derive_seed, train
 from vgg_ablation.train.settings import PAPER_LEARNING_RATE, PAPER_WEIGHT_DECAY
 
 CHECKPOINT = "checkpoint"
-_SHALLOW = ("A", "A_LRN")
+_SHALLOW = ("A", "A_LRN", "B_5x5")
 _STARTS_FROM_A = "paper"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Trained weights that a run goes on from, at another scale."""
+
+    path: Path
+    sha256: str
+    """Of the file, as the stage that wrote it has recorded it."""
+
+    def verify(self) -> None:
+        """Check the file.
+
+        Raises:
+            OSError: it cannot be read.
+            StageError: it is damaged.
+        """
+        if file_digest(self.path) != self.sha256:
+            raise StageError(f"{self.path}: damaged, its SHA-256 is not that in training.json; run train again")
 
 
 @dataclass(frozen=True)
@@ -41,6 +61,10 @@ class Experiment:
     """Tells people why nothing seems to happen."""
     meter: Meter
     """Counts the work on the A that a deeper net starts from; that on the net itself is for the caller to count."""
+    scale: str = "fixed"
+    """The training scale, one of `data.settings.SCALES`, at which `images` are."""
+    start: Start | None = None
+    """The weights that the run goes on from; None for its initialisation."""
 
     @cached_property
     def images_at_once(self) -> int:
@@ -68,6 +92,7 @@ class Experiment:
         Raises:
             StageError: as `parts`.
         """
+        batches = self.images.batches
         split = [part.numpy().tobytes() for part in (self.images.training, self.images.validation)]
         return state_folder(
             kind,
@@ -75,8 +100,11 @@ class Experiment:
                 "arch": self.arch,
                 "run": self.run,
                 "model": self.model.model_dump(),
-                "images": self.images.batches.pixels.digest,
+                "images": batches.pixels.digest,
                 "split": hashlib.sha256(b"/".join(split)).hexdigest(),
+                "scale": self.scale,
+                "sides": [batches.training_scale, batches.test_scale],
+                "start": self.start.sha256 if self.start else "",
                 "source": source_digest("data", "model", "pipeline", "train"),
                 **self.compute.names,
                 # These two decide how sums are grouped, and so the last digits.
@@ -102,13 +130,16 @@ class Experiment:
 
         `checkpoint` is the stem of the files that they are kept in; see `pipeline.slots`.
 
-        With `init: paper`, B to E start from a trained A (section 3.1); see `_trained_shallow`.
+        With `init: paper`, B to E start from a trained A (section 3.1); see `_trained_shallow`. With `start`, every net
+        starts from those weights.
         """
         network = self._random_network()
         return network, self._from_start(network, recipe, checkpoint)
 
     def _from_start(self, network: VGG, recipe: Recipe, checkpoint: Path) -> Iterator[Epoch]:
-        if self.model.init == _STARTS_FROM_A and self.arch not in _SHALLOW:
+        if self.start:
+            read_weights(self.start.path, network)
+        elif self.model.init == _STARTS_FROM_A and self.arch not in _SHALLOW:
             copy_from_shallow(network, self._trained_shallow(recipe))
         yield from self._epochs(network, recipe, checkpoint)
 
@@ -120,8 +151,13 @@ class Experiment:
     def _epochs(self, network: VGG, recipe: Recipe, checkpoint: Path) -> Iterator[Epoch]:
         return train(
             network, self.images.batches, self.images.training, self.images.validation, recipe, self.compute,
-            seed=self.run, largest=self.images_at_once, checkpoints=Slots(checkpoint, self.say), say=self.say,
+            seed=self._seed, largest=self.images_at_once, checkpoints=Slots(checkpoint, self.say), say=self.say,
         )  # fmt: skip
+
+    @property
+    def _seed(self) -> int:
+        """That of order, crops and dropout: another at each scale, so that no net meets the same crops again."""
+        return self.run if self.scale == "fixed" else derive_seed(self.run, self.scale)
 
     def _trained_shallow(self, recipe: Recipe) -> VGG:
         """Return net A trained on the same images and seed at the paper's point, as A's own is not known here.

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PAPER_LEARNING_RATE = 1e-2
 PAPER_WEIGHT_DECAY = 5e-4
+FINE_TUNING = 0.1
+"""Learning rate at the other scales over that at the fixed one: the paper's 1e-3 over its 1e-2 (section 3.1)."""
 _MANY = 10**9  # more than any study needs, few enough to count with
 _MOST_TRIALS = 10**6
 
@@ -28,6 +30,15 @@ class TrainSettings(BaseModel):
     """Epochs without a better validation accuracy that count as stalled; `plateau` alone reads it."""
     colour_shift: Annotated[float, Field(ge=0)]
     """Standard deviation of the strengths of the RGB colour shift (section 3.1: 0.1)."""
+
+
+class FineTuneSettings(BaseModel):
+    """Section `fine_tune` of a study: training at the large and the jittered scale, from trained weights on."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    epochs: Annotated[int, Field(ge=1, le=_MANY)]
+    """Passes over the training images at each of the two scales; the paper does not say."""
 
 
 class SearchRange(BaseModel):
