@@ -1,18 +1,29 @@
-"""Join the six nets' results: `python stages/aggregate.py`."""
+"""Join results into those of `all`: `python stages/aggregate.py nets fixed`, `... search`, `... scales C`."""
 
+import sys
 from pathlib import Path
 
+from vgg_ablation.data.settings import SCALES
+from vgg_ablation.evaluate.joined import join_nets, join_scales, join_search
 from vgg_ablation.model.configurations import ARCHITECTURES
 from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.files import read_json, write_json, write_text
+from vgg_ablation.pipeline.params import read_arguments
 
 RESULTS = Path("results")
 
-with stage("aggregate") as report:
-    report.alone()
-    nets = [net for arch in ARCHITECTURES for net in read_json(RESULTS / arch / "metrics.json")["nets"]]
-    write_json(RESULTS / "all" / "metrics.json", {"nets": nets})
-    for name in ("curves.csv", "trials.csv", "cost/tune.csv", "cost/train.csv", "cost/evaluate.csv"):
-        tables = [(RESULTS / arch / name).read_text(encoding="utf-8").splitlines(True) for arch in ARCHITECTURES]
-        write_text(RESULTS / "all" / name, "".join([tables[0][0], *(row for table in tables for row in table[1:])]))
-    report.made(f"{RESULTS / 'all'}: {len(nets)} nets")
+with stage(" ".join(["aggregate", *sys.argv[1:]])) as report:
+    if sys.argv[1:2] == ["nets"]:
+        _, scale = read_arguments(action=["nets"], scale=SCALES)
+        report.alone()
+        join_nets(RESULTS, scale)
+        report.made(f"{RESULTS / 'all' / scale}: the nets of Table 1 and their fusions")
+    elif sys.argv[1:2] == ["scales"]:
+        _, arch = read_arguments(action=["scales"], arch=["all", *ARCHITECTURES])
+        report.alone()
+        join_scales(RESULTS, arch)
+        report.made(f"{RESULTS / arch / 'all'}: {', '.join(SCALES)}")
+    else:
+        read_arguments(action=["nets", "search", "scales"])
+        report.alone()
+        join_search(RESULTS)
+        report.made(f"{RESULTS / 'all'}: the search of the nets of Table 1")

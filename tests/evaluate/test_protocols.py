@@ -1,47 +1,86 @@
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.transforms.functional import crop, hflip, resize
 
 from vgg_ablation.data.batches import Batches, Colour
 from vgg_ablation.data.pixels import Pixels
 from vgg_ablation.evaluate import protocols
-from vgg_ablation.evaluate.protocols import posteriors
-from vgg_ablation.evaluate.settings import EvaluateSettings, Protocol
+from vgg_ablation.evaluate.protocols import Stored, View, average, count_view_gmacs, posteriors, views
+from vgg_ablation.evaluate.settings import Protocol
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.pipeline.compute import Compute
 
 CLASSES = 7
+CROP = 32
+FIXED, OTHER = 40, 57
+"""Scales: that of the stored images, and one that images are rescaled to."""
 COMPUTE = Compute(torch.device("cpu"), torch.float32)
-SIZES = [(32, 32), (70, 40), (32, 70), (32, 32), (40, 70), (70, 40), (33, 37), (32, 70)]
+SIZES = [(64, 64), (140, 80), (64, 140), (64, 64), (80, 140), (140, 80), (66, 74), (64, 140)]
+"""Of the larger images; the smaller ones are theirs with smallest side 40."""
 IMAGES = torch.tensor([5, 0, 7, 2, 6, 4, 3])
 """In no order, of five sizes, and not all that there are."""
-EACH = pytest.mark.parametrize("protocol", get_args(Protocol))
+EACH = pytest.mark.parametrize(
+    "view", [View(method, scale) for method in ("centre", "dense", "multi_crop") for scale in (FIXED, OTHER)]
+)
+
+
+def noise(height: int, width: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (rng.integers(0, 256, (height, width, 3)) * rng.random(3)).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
-def batches(packed: Callable[..., Pixels]) -> Batches:
-    rng = np.random.default_rng(0)
-    arrays = [(rng.integers(0, 256, (*size, 3)) * rng.random(3)).astype(np.uint8) for size in SIZES]
-    pixels = packed(arrays, [number % CLASSES for number in range(len(SIZES))])
-    return Batches(pixels, Colour.measure(pixels, torch.arange(len(SIZES))), 32, COMPUTE.device)
+def stored(packed: Callable[..., Pixels]) -> Stored:
+    larger = [noise(*size, seed) for seed, size in enumerate(SIZES)]
+    ratios = [FIXED / min(size) for size in SIZES]
+    fixed = [
+        noise(round(height * ratio), round(width * ratio), seed)
+        for seed, ((height, width), ratio) in enumerate(zip(SIZES, ratios, strict=True))
+    ]
+    labels = [number % CLASSES for number in range(len(SIZES))]
+    batches = batches_of(packed(fixed, labels))
+    return Stored(batches, replace(batches, pixels=packed(larger, labels)))
+
+
+def batches_of(pixels: Pixels) -> Batches:
+    return Batches(pixels, Colour.measure(pixels, torch.arange(len(pixels.labels))), CROP, COMPUTE.device)
+
+
+@pytest.fixture(scope="module")
+def square(packed: Callable[..., Pixels]) -> Stored:
+    """Return an image of the crop's size, and its mirror image."""
+    array = noise(CROP, CROP, 1)
+    batches = batches_of(packed([array, array[:, ::-1]], [0, CLASSES - 1]))
+    return Stored(batches, batches)
 
 
 @pytest.fixture(scope="module")
 def network() -> VGG:
     """Return a net of random weights, whose outputs differ between images."""
     torch.manual_seed(0)
-    return VGG("A", CLASSES, input_side=32, width=1 / 16).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return VGG("A", CLASSES, input_side=CROP, width=1 / 16).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def inputs(batches: Batches, number: int) -> Tensor:
-    """Return one whole image, normalised: (1, 3, H, W)."""
-    image = batches.pixels.image(number).double() / 255
-    normalised = (image - batches.colour.mean) / batches.colour.deviation
-    return normalised.permute(2, 0, 1)[None].float()
+def at(stored: Stored, number: int, scale: int) -> Tensor:
+    """Return one whole image at a scale, normalised, by torchvision: (1, 3, H, W)."""
+    pixels = (stored.fixed if scale == FIXED else stored.larger).pixels
+    image = pixels.image(number).permute(2, 0, 1)[None].float()
+    if scale != FIXED:
+        shorter = min(image.shape[2:])
+        image = resize(image, [round(length * scale / shorter) for length in image.shape[2:]], antialias=True)
+    colour = stored.fixed.colour
+    return (image / 255 - colour.mean[:, None, None]) / colour.deviation[:, None, None]
 
 
 @torch.no_grad()
@@ -51,98 +90,165 @@ def scores(network: VGG, image: Tensor) -> Tensor:
     return network.classifier(cells).mean(0)
 
 
-def test_the_nets_posteriors_differ_between_images(network: VGG, batches: Batches) -> None:
+def soft_max_of_both(network: VGG, image: Tensor) -> Tensor:
+    return torch.stack([scores(network, view).softmax(0) for view in (image, hflip(image))]).mean(0)
+
+
+def literal_centre(network: VGG, image: Tensor) -> Tensor:
+    top, left = ((length - CROP) // 2 for length in image.shape[2:])
+    return scores(network, crop(image, top, left, CROP, CROP)).softmax(0)
+
+
+def literal_multi_crop(network: VGG, image: Tensor) -> Tensor:
+    tops, lefts = (np.linspace(0, length - CROP, 5).round().astype(int).tolist() for length in image.shape[2:])
+    found = [
+        soft_max_of_both(network, crop(image, top, left, CROP, CROP)) for top in tops for left in lefts
+    ]  # 25 places, two crops each
+    return torch.stack(found).mean(0)
+
+
+LITERAL = {"centre": literal_centre, "dense": soft_max_of_both, "multi_crop": literal_multi_crop}
+
+
+@contextmanager
+def passes(network: VGG) -> Iterator[list[int]]:
+    """Collect how many inputs go through the net at a time while the body runs."""
+    sizes: list[int] = []
+    hook = network.features.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    yield sizes
+    hook.remove()
+
+
+def test_the_nets_posteriors_differ_between_images_and_scales(network: VGG, stored: Stored) -> None:
     """Else the tests below would show little."""
-    assert posteriors(network, batches, IMAGES, "centre", COMPUTE).std(0).max() > 0.01
-
-
-def test_centre_is_the_soft_max_of_the_centre_crops_scores(network: VGG, batches: Batches) -> None:
-    expected = []
-    for number in IMAGES.tolist():
-        image = inputs(batches, number)
-        top, left = ((length - 32) // 2 for length in image.shape[2:])
-        expected.append(scores(network, image[:, :, top : top + 32, left : left + 32]).softmax(0))
-    found = posteriors(network, batches, IMAGES, "centre", COMPUTE)
-    torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=1e-4)
-
-
-def test_dense_averages_scores_over_space_and_posteriors_over_the_mirror_image(network: VGG, batches: Batches) -> None:
-    expected = []
-    for number in IMAGES.tolist():
-        image = inputs(batches, number)
-        both = [scores(network, view).softmax(0) for view in (image, image.flip(3))]
-        expected.append((both[0] + both[1]) / 2)
-    found = posteriors(network, batches, IMAGES, "dense", COMPUTE)
-    torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=1e-4)
-
-
-def test_dense_on_an_image_of_the_nets_side_is_centre_averaged_with_the_mirror_image(
-    network: VGG, packed: Callable[..., Pixels]
-) -> None:
-    array = np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    pixels = packed([array, array[:, ::-1]], [0, CLASSES - 1])
-    batches = Batches(pixels, Colour.measure(pixels, torch.arange(2)), 32, COMPUTE.device)
-    centre = posteriors(network, batches, torch.arange(2), "centre", COMPUTE)
-    dense = posteriors(network, batches, torch.arange(2), "dense", COMPUTE)
-    assert (centre[0] - centre[1]).abs().max() > 1e-3
-    torch.testing.assert_close(dense, centre.mean(0).expand(2, CLASSES), atol=1e-6, rtol=1e-5)
+    found = [posteriors(network, stored, IMAGES, View("dense", scale), COMPUTE) for scale in (FIXED, OTHER)]
+    assert found[0].std(0).max() > 0.01
+    assert (found[0] - found[1]).abs().max() > 0.01
 
 
 @EACH
-def test_rows_are_in_the_order_of_the_images(network: VGG, batches: Batches, protocol: Protocol) -> None:
-    together = posteriors(network, batches, IMAGES, protocol, COMPUTE)
-    alone = [posteriors(network, batches, IMAGES[[row]], protocol, COMPUTE)[0] for row in range(len(IMAGES))]
+def test_posteriors_are_those_of_a_literal_loop_with_torchvision(network: VGG, stored: Stored, view: View) -> None:
+    expected = [LITERAL[view.method](network, at(stored, number, view.scale)) for number in IMAGES.tolist()]
+    found = posteriors(network, stored, IMAGES, view, COMPUTE)
+    torch.testing.assert_close(found, torch.stack(expected), atol=2e-5, rtol=1e-4)
+
+
+def test_an_image_rescaled_to_the_crops_side_has_five_places_counted_five_times(network: VGG, stored: Stored) -> None:
+    """But for the square ones, which have one."""
+    expected = [literal_multi_crop(network, at(stored, number, CROP)) for number in IMAGES.tolist()]
+    with passes(network) as sizes:
+        found = posteriors(network, stored, IMAGES, View("multi_crop", CROP), COMPUTE)
+    torch.testing.assert_close(found, torch.stack(expected), atol=2e-5, rtol=1e-4)
+    squares = sum(SIZES[number] == (64, 64) for number in IMAGES.tolist())
+    assert sum(sizes) == 2 * (squares + 5 * (len(IMAGES) - squares))
+
+
+def test_on_an_image_of_the_crops_size_dense_and_multi_crop_are_the_centre_crop_and_its_mirror_image(
+    network: VGG, square: Stored
+) -> None:
+    both = torch.arange(2)
+    centre = posteriors(network, square, both, View("centre", CROP), COMPUTE)
+    assert (centre[0] - centre[1]).abs().max() > 1e-3
+    for method in ("dense", "multi_crop"):
+        found = posteriors(network, square, both, View(method, CROP), COMPUTE)
+        torch.testing.assert_close(found, centre.mean(0).expand(2, CLASSES), atol=1e-6, rtol=1e-5)
+
+
+@given(st.tuples(st.integers(CROP, 300), st.integers(CROP, 300)))
+def test_the_grid_is_regular_from_corner_to_corner(size: tuple[int, int]) -> None:
+    rows, columns = (np.linspace(0, length - CROP, 5).round().astype(int).tolist() for length in size)
+    grid = protocols._grid(*size, CROP)
+    assert grid == Counter((row, column) for row in rows for column in columns)
+    assert {(0, 0), (size[0] - CROP, size[1] - CROP)} <= set(grid)
+
+
+@EACH
+def test_rows_are_in_the_order_of_the_images(network: VGG, stored: Stored, view: View) -> None:
+    together = posteriors(network, stored, IMAGES, view, COMPUTE)
+    alone = [posteriors(network, stored, IMAGES[[row]], view, COMPUTE)[0] for row in range(len(IMAGES))]
     torch.testing.assert_close(together, torch.stack(alone), atol=1e-6, rtol=1e-5)
 
 
 @EACH
 def test_the_size_of_a_batch_does_not_matter(
-    network: VGG, batches: Batches, monkeypatch: pytest.MonkeyPatch, protocol: Protocol
+    network: VGG, stored: Stored, monkeypatch: pytest.MonkeyPatch, view: View
 ) -> None:
-    whole = posteriors(network, batches, IMAGES, protocol, COMPUTE)
+    whole = posteriors(network, stored, IMAGES, view, COMPUTE)
     monkeypatch.setattr(protocols, "_CROPS", 2)
     monkeypatch.setattr(protocols, "_PIXELS", 40 * 70)
-    torch.testing.assert_close(posteriors(network, batches, IMAGES, protocol, COMPUTE), whole, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(posteriors(network, stored, IMAGES, view, COMPUTE), whole, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["centre", "multi_crop"])
+def test_crops_go_through_the_net_in_bounded_batches(
+    network: VGG, stored: Stored, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(protocols, "_CROPS", 4)
+    with passes(network) as sizes:
+        posteriors(network, stored, IMAGES, View(method, OTHER), COMPUTE)  # pyright: ignore[reportArgumentType]
+    assert max(sizes) == 4
 
 
 @EACH
-def test_rows_sum_to_one(network: VGG, batches: Batches, protocol: Protocol) -> None:
-    found = posteriors(network, batches, IMAGES, protocol, COMPUTE)
+def test_rows_sum_to_one(network: VGG, stored: Stored, view: View) -> None:
+    found = posteriors(network, stored, IMAGES, view, COMPUTE)
     assert (found >= 0).all()
     torch.testing.assert_close(found.sum(1), torch.ones(len(IMAGES)))
 
 
 @EACH
-def test_posteriors_are_float32_on_the_cpu_also_of_a_bfloat16_net(
-    network: VGG, batches: Batches, protocol: Protocol
-) -> None:
-    found = posteriors(network, batches, IMAGES, protocol, Compute(COMPUTE.device, torch.bfloat16))
+def test_posteriors_are_float32_on_the_cpu_also_of_a_bfloat16_net(network: VGG, stored: Stored, view: View) -> None:
+    found = posteriors(network, stored, IMAGES, view, Compute(COMPUTE.device, torch.bfloat16))
     assert (found.shape, found.dtype, found.device.type) == ((len(IMAGES), CLASSES), torch.float32, "cpu")
     torch.testing.assert_close(found.sum(1), torch.ones(len(IMAGES)))
 
 
 @EACH
-def test_dropout_is_off(network: VGG, batches: Batches, protocol: Protocol) -> None:
-    one, other = (posteriors(network.train(), batches, IMAGES, protocol, COMPUTE) for _ in range(2))
+def test_dropout_is_off(network: VGG, stored: Stored, view: View) -> None:
+    one, other = (posteriors(network.train(), stored, IMAGES, view, COMPUTE) for _ in range(2))
     assert torch.equal(one, other)
 
 
 @EACH
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_net_that_is_not_finite_knows_nothing(batches: Batches, protocol: Protocol, value: float) -> None:
+def test_a_net_that_is_not_finite_knows_nothing(stored: Stored, view: View, value: float) -> None:
     torch.manual_seed(0)
-    broken = VGG("A", CLASSES, input_side=32, width=1 / 16)
+    broken = VGG("A", CLASSES, input_side=CROP, width=1 / 16)
     with torch.no_grad():
         broken.named_layers()["conv3_1"].weight.fill_(value)
-    found = posteriors(broken, batches, IMAGES, protocol, COMPUTE)
+    found = posteriors(broken, stored, IMAGES, view, COMPUTE)
     torch.testing.assert_close(found, torch.full((len(IMAGES), CLASSES), 1 / CLASSES))
 
 
-def test_a_protocol_is_evaluated_at_least() -> None:
-    with pytest.raises(ValueError, match="at least 1 item"):
-        EvaluateSettings(protocols=())
+@EACH
+def test_the_count_of_multiply_accumulates_is_that_of_torch(network: VGG, stored: Stored, view: View) -> None:
+    with FlopCounterMode(display=False) as counted:
+        posteriors(network, stored, IMAGES, view, COMPUTE)
+    products = counted.get_flop_counts()["Global"]  # those that images are rescaled by are `bmm`
+    of_net = sum(count for operation, count in products.items() if str(operation) in ("aten.convolution", "aten.addmm"))
+    assert count_view_gmacs(network, stored, IMAGES, view) == pytest.approx(of_net / 2e9, rel=1e-12)
 
 
-def test_an_unknown_protocol_is_refused() -> None:
-    with pytest.raises(ValueError, match="'centre' or 'dense'"):
-        EvaluateSettings.model_validate({"protocols": ["center"]})
+SCALES = (32, 40, 57)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "expected"),
+    [
+        ("centre", ["centre 40"]),
+        ("dense", ["dense 40"]),
+        ("dense_scales", ["dense 32", "dense 40", "dense 57"]),
+        ("multi_crop", ["multi_crop 32", "multi_crop 40", "multi_crop 57"]),
+    ],
+)
+def test_a_protocol_averages_its_method_at_one_scale_or_at_three(protocol: Protocol, expected: list[str]) -> None:
+    assert [f"{method} {scale}" for method, scale in views(protocol, SCALES)] == expected
+
+
+def test_combined_is_the_mean_of_dense_at_three_scales_and_of_the_crops(network: VGG, stored: Stored) -> None:
+    found = {
+        protocol: average(posteriors(network, stored, IMAGES, view, COMPUTE) for view in views(protocol, SCALES))
+        for protocol in get_args(Protocol)
+    }
+    assert (found["dense_scales"] - found["multi_crop"]).abs().max() > 1e-3
+    torch.testing.assert_close(found["combined"], (found["dense_scales"] + found["multi_crop"]) / 2)
