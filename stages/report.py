@@ -1,16 +1,31 @@
-"""Write the report on the selected nets: `python stages/report.py`."""
+"""Write the report on the selected nets: `python stages/report.py`, or with `--partial` on those that are there."""
 
+import sys
 from pathlib import Path
 
+from vgg_ablation.data.settings import SCALES
 from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.params import read_params
-from vgg_ablation.report import read_study, write_report
+from vgg_ablation.pipeline.errors import StageError
+from vgg_ablation.pipeline.params import one_of, read_params
+from vgg_ablation.report.inputs import read_partial, read_study
+from vgg_ablation.report.outputs import write_report
+from vgg_ablation.settings import SELECTIONS, StudySettings
 
 DATA = Path("data")
 REPORTS = Path("reports")
+RESULTS = Path("results")
 
 with stage("report") as report:
+    if (given := sys.argv[1:]) not in ([], ["--partial"]):
+        raise StageError(f"{' '.join(given)} is not understood; allowed: nothing, or --partial")
     params = read_params()
+    one_of("scale", params.scale, SELECTIONS)
     report.alone()
-    study = read_study(Path("results") / params.arch, DATA, params.study)
-    report.made(", ".join(str(path) for path in write_report(study, REPORTS)))
+    if given:
+        scales = SCALES if params.scale == "all" else (params.scale,)
+        study = read_partial(RESULTS, DATA, params.study, scales, params.whole(StudySettings))
+    else:
+        search = RESULTS / params.arch
+        study = read_study(search / params.scale, search, DATA, params.study)
+    first, *others = write_report(study, REPORTS)
+    report.made(f"{first} and {len(others)} more files in {REPORTS}")

@@ -29,13 +29,17 @@ class StudySettings(BaseModel):
     @model_validator(mode="after")
     def _crop_fits(self) -> "StudySettings":
         side = self.model.input_side
-        large, jitter = self.scales.large, self.scales.jitter
+        fixed, large, jitter = self.scales.fixed, self.scales.large, self.scales.jitter
         least = {
-            "fixed.train": (side, self.scales.fixed.train),
+            "fixed.train": (side, fixed.train),
             "large.train": (side + _MARGIN, large.train),
             "jitter.train": (side + _MARGIN, jitter.train[0]),
             **{f"{name}.test": (side, self.scales.of(name).test[0]) for name in SCALES},
         }
+        # Centre crops are cut at the single test scale; whole images are rescaled before anything is cut from them.
+        for name in SCALES:
+            if (single := self.scales.of(name).single) != fixed.train:
+                least[f"{name}.test[1]"] = (side + _MARGIN, single)
         for name, (needed, found) in least.items():
             if found < needed:
                 beyond = f" plus {needed - side}" if needed > side else ""

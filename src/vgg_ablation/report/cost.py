@@ -3,32 +3,16 @@
 import pandas as pd
 
 from vgg_ablation.pipeline.console import duration
-from vgg_ablation.report.inputs import NET_STAGES, Study
+from vgg_ablation.report.inputs import Study
 from vgg_ablation.report.sections import Section
-from vgg_ablation.report.tables import Table, agreed
+from vgg_ablation.report.tables import NONE, Number, Table, agreed, whole
 
-
-def cost_lead(study: Study) -> str:
-    """Return the study's whole cost in a sentence or two."""
-    costs = study.costs
-    nets = costs[costs["arch"] != ""]
-    whole, steps = costs["seconds"].sum(), nets["work_seconds"].sum()
-    device = agreed(
-        {
-            f"{row['stage']} {row['arch']}": f"{row['device']} ({row['threads']} threads, {row['precision']})"
-            for row in nets.to_dict("records")
-        }
-    )
-    return (
-        f"{duration(whole)} of stages' time on {device}; {steps / whole:.0%} of it in steps that train, validate or "
-        "classify. A stage's time runs from the start of its process, imports included, and counts the work kept "
-        "from attempts that were cut off; what DVC itself takes between stages, and the writing of this report, are "
-        "not in it. Stages that DVC took from its cache have the cost of the run that filled it."
-    )
+ORIGINS = {"machine": "machine", "device": "device", "versions": "versions", "commit": "commit"}
+"""Columns of the cost table that say where and with what a stage ran, in words."""
 
 
 def cost_sections(study: Study) -> list[Section]:
-    """Return the cost by net and by stage."""
+    """Return the cost by net and by stage, and where it was paid."""
     share = (
         "The share of the limit is the rate of the nets' operations in steps (two a multiply-accumulate of a "
         "convolution or a fully-connected layer, three times as many with the backward pass), over the rate of a plain "
@@ -36,36 +20,85 @@ def cost_sections(study: Study) -> list[Section]:
         "reach little of it."
     )
     return [
-        Section("nets", "By net", (), (_by_net(study),), (share,)),
-        Section("stages", "By stage", (), (_by_stage(study.costs),)),
+        Section("cost", "Cost", (_lead(study),), (_by_net(study), _by_stage(study.costs)), (share,)),
+        Section("machine", "Machine, commit and versions", (), (_origin(study.costs),)),
     ]
 
 
+def _lead(study: Study) -> str:
+    """Return the study's whole cost in a sentence or two."""
+    costs = study.costs
+    nets = costs[costs["arch"] != ""]
+    total, steps = costs["seconds"].sum(), nets["work_seconds"].sum()
+    device = agreed(
+        {
+            f"{row['stage']} {row['arch']}": f"{row['device']} ({row['threads']} threads, {row['precision']})"
+            for row in nets.to_dict("records")
+        }
+    )
+    return (
+        f"{duration(total)} of stages' time on {device}; {steps / total:.0%} of it in steps that train, validate or "
+        "classify. A stage's time runs from the start of its process, imports included, and counts the work kept "
+        "from attempts that were cut off; what DVC itself takes between stages, and the writing of this report, are "
+        "not in it. Stages that DVC took from its cache have the cost of the run that filled it."
+    )
+
+
 def _by_net(study: Study) -> Table:
+    of_nets = study.costs[study.costs["arch"] != ""]
+    stages = list(of_nets["stage"].unique())
     body = []
-    for net in study.nets:
-        of_net = study.costs[study.costs["arch"] == net.arch]
-        rows = of_net.set_index("stage").loc[list(NET_STAGES)]
-        trained_on = rows.loc[["tune", "train"]]
+    for arch in study.archs:
+        rows = of_nets[of_nets["arch"] == arch]
+        trained = rows[rows["stage"] != "evaluate"]
+        images, work = int(trained["images"].sum()), trained["work_seconds"].sum()
         body.append(
             (
-                net.arch,
-                *(duration(seconds) for seconds in rows["seconds"]),
-                duration(rows["seconds"].sum()),
-                f"{trained_on['images'].sum():,}",
-                f"{trained_on['images'].sum() / trained_on['work_seconds'].sum():,.0f}",
-                *(f"{rows.loc[stage, 'share_of_limit']:.1%}" for stage in ("train", "evaluate")),
+                arch,
+                *(_time(rows[rows["stage"] == stage]["seconds"]) for stage in stages),
+                _time(rows["seconds"]),
+                whole(images),
+                whole(round(images / work)) if work else Number(NONE, None),
+                *(
+                    _share(rows[of_stage])
+                    for of_stage in (rows["stage"].str.startswith("train"), rows["stage"] == "evaluate")
+                ),
             )
         )
-    header = ("net", *NET_STAGES, "all", "images trained on", "images/s", "share of the limit, train", "evaluate")
-    return Table("Cost of each net", header, body)
+    header = ("net", *stages, "all", "images trained on", "images/s", "share of the limit, training", "evaluation")
+    return Table("cost", "Cost of each net", header, body)
+
+
+def _share(rows: pd.DataFrame) -> Number:
+    """Return the share of the limit over several stages, each counting by its work."""
+    known = rows.dropna(subset="share_of_limit")
+    if not (work := known["work_seconds"].sum()):
+        return Number(NONE, None)
+    share = float((known["share_of_limit"] * known["work_seconds"]).sum() / work)
+    return Number(f"{share:.1%}", share)
 
 
 def _by_stage(costs: pd.DataFrame) -> Table:
     body = []
     for stage in [*costs["stage"].unique(), "all"]:
         of_stage = costs if stage == "all" else costs[costs["stage"] == stage]
-        seconds, work = of_stage["seconds"].sum(), of_stage["work_seconds"].sum()
-        images = "" if stage == "all" else f"{of_stage['images'].sum():,}"
-        body.append((stage, duration(seconds), duration(work), duration(seconds - work), images))
-    return Table("Cost of each stage", ("stage", "time", "work", "start, reading and writing", "images"), body)
+        seconds, work = of_stage["seconds"], of_stage["work_seconds"]
+        images = Number("", None) if stage == "all" else whole(int(of_stage["images"].sum()))
+        body.append((stage, _time(seconds), _time(work), _time(seconds - work), images))
+    header = ("stage", "time", "work", "start, reading and writing", "images")
+    return Table("cost-stages", "Cost of each stage", header, body)
+
+
+def _time(seconds: pd.Series) -> Number:
+    total = float(seconds.sum())
+    return Number(duration(total), total) if len(seconds) else Number(NONE, None)
+
+
+def _origin(costs: pd.DataFrame) -> Table:
+    columns = costs[["stage", "arch", "scale"]].itertuples(index=False)
+    steps = [" ".join(part for part in columns_of if part) for columns_of in columns]
+    body = [
+        (words, agreed(dict(zip(steps, costs[column].replace("", NONE), strict=True))))
+        for column, words in ORIGINS.items()
+    ]
+    return Table("machine", "Where and with what the stages ran", ("what", "value"), body, frozenset({0, 1}))

@@ -5,22 +5,41 @@ from collections.abc import Sequence
 from vgg_ablation.report.sections import Section
 from vgg_ablation.report.tables import Table
 
+LONGEST = 25
+"""Lines of a table; of a longer one the file is named instead."""
+WIDEST = 110
+"""Characters of a cell; a table with a longer one becomes a list."""
 
-def document(title: str, lead: str, sections: Sequence[Section], links: str) -> str:
-    """Return the whole file: title, lead, links, sections."""
-    blocks = [f"# {title}", lead, links]
-    for section in sections:
-        blocks += [f"## {section.title}", *section.text]
+
+def document(title: str, sections: Sequence[Section], links: str) -> str:
+    """Return the whole file: title, the first section with the links, the other sections under their own titles."""
+    blocks = [f"# {title}"]
+    for number, section in enumerate(sections):
+        blocks += [f"## {section.title}", *section.paragraphs] if number else [*section.paragraphs, links]
         for table in section.tables:
             blocks += [f"**{table.caption}**"] if len(section.tables) > 1 else []
-            blocks += [aligned(table)]
+            blocks += [laid_out(table)]
         blocks += section.notes
     return "\n\n".join(blocks) + "\n"
 
 
+def laid_out(table: Table) -> str:
+    """Return a table as such, as a list where its cells are paragraphs, or the name of its file where it is long."""
+    if len(table.rows) > LONGEST:
+        return f"{len(table.rows)} lines: [tables/{table.name}.csv](tables/{table.name}.csv)."
+    if max(len(cell) for row in table.rows for cell in row) > WIDEST:
+        return "\n".join(_item(table.header, row) for row in table.rows)
+    return aligned(table)
+
+
+def _item(header: Sequence[str], row: Sequence[str]) -> str:
+    named = [f"  *{name.capitalize()}*: {_cell(cell)}" for name, cell in zip(header[1:], row[1:], strict=True)]
+    return "\n".join([f"* **{_cell(row[0])}**", *named])
+
+
 def aligned(table: Table) -> str:
     """Return a table, its columns padded to one width."""
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (table.header, *table.rows)]
+    lines = [[_cell(cell) for cell in line] for line in (table.header, *table.rows)]
     # GitHub wants three dashes; with the colon of a right-hand column that makes four.
     widths = [max(4, *map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * width if index in table.words else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
@@ -28,6 +47,10 @@ def aligned(table: Table) -> str:
         "| " + " | ".join(_pad(cell, widths[index], index in table.words) for index, cell in enumerate(line)) + " |"
         for line in (lines[0], rule, *lines[1:])
     )
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _pad(cell: str, width: int, left: bool) -> str:

@@ -1,42 +1,164 @@
-"""The report as one HTML file that needs nothing else: style and figures are inside it."""
+"""The report as one HTML file that needs nothing else: style, script and figures are inside it."""
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from vgg_ablation.report import figures
-from vgg_ablation.report.inputs import Net, Study
-from vgg_ablation.report.published import SINGLE_SCALE
-from vgg_ablation.report.sections import Section, caption_of
-from vgg_ablation.report.tables import Row, interval
+from vgg_ablation.data.settings import SCALES
+from vgg_ablation.report.drawing import Drawing
+from vgg_ablation.report.inputs import Study
+from vgg_ablation.report.sections import Section, title
+from vgg_ablation.report.tables import NONE, Number, Table
+
+VERDICTS = ("reproduced", "contradicted", "undecided", "not asked")
+"""Cells that say this and nothing else are shown as badges."""
+
+COMMAND = "dvc repro report"
+COMMAND_PARTIAL = "python stages/report.py --partial"
+_LONGEST = 240  # rows of a table beneath a figure; with more of them the page would be mostly numbers that nobody reads
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One drawing and what it says in words, for those who do not see it."""
+class Plate:
+    """Where drawings stand in the page, side by side under one caption."""
 
-    svg: Markup
-    words: str
-
-
-@dataclass(frozen=True)
-class Illustration:
-    """Panels side by side under one caption; `key` explains their marks."""
-
-    panels: list[Panel]
+    section: str
+    """The key of their section."""
+    drawings: str
+    """A pattern that their names match."""
+    title: str
     caption: str
-    wide: bool = False
-    key: Panel | None = None
+    """What follows the title."""
+    layout: str = "many"
+    """How several stand: `pair`, or `many`, as many beside each other as there is room for."""
+    key: str = ""
+    """The name of the drawing that explains their marks, if there is one."""
 
 
-def document(
-    title: str, lead: str, finding: str, sections: Sequence[Section], study: Study, rows: Sequence[Row]
-) -> str:
-    """Return the whole page; `rows` are those of the protocol that nets compare under."""
-    environment = Environment(
+PLATES = (
+    Plate(
+        "result",
+        "error-by-depth(-paper)?",
+        "Top-1 error against depth",
+        "Large marks: means over runs; whiskers: 95 % intervals; dots: single runs; crosses: runs that did not train. "
+        "The axes of error differ: compare the order with the paper's, not the values.",
+        layout="pair",
+    ),
+    Plate(
+        "claims",
+        "claims",
+        "The differences behind the claims",
+        "Each with its 95 % interval. On the right the verdicts on the claims; an open mark settles nothing.",
+    ),
+    Plate(
+        "table-5",
+        "error-by-protocol",
+        "Top-1 error by test protocol",
+        "Means over runs. A bar spans what the protocols make of one net.",
+    ),
+    Plate(
+        "pairs",
+        "pairs",
+        "All pairs of nets",
+        "Top-1 error of a row's net less that of a column's, points: blue where the row has the lower error, orange "
+        "where it has the higher one. Framed and bold: decided, after Holm's correction for all pairs.",
+    ),
+    Plate(
+        "search",
+        "search-[A-Z].*",
+        "The search",
+        "Each mark is a trial at its learning rate and weight decay, coloured by validation accuracy where it ran to "
+        "its end, on one scale for all nets.",
+        key="search-key",
+    ),
+    Plate(
+        "search",
+        "importances",
+        "What mattered in the search",
+        "How far learning rate and weight decay set the better half of a net's trials apart from all of them "
+        "(PED-ANOVA, Watanabe et al. 2023). With few trials this is rough.",
+    ),
+    *(
+        Plate(
+            "curves",
+            f"learning-{scale}-.*",
+            f"Learning curves, training scale {scale}",
+            "Training loss and validation accuracy by epoch, a line a run. Dotted: a net that guesses. Dashed: a run "
+            "that did not train. All nets have the same axes.",
+        )
+        for scale in SCALES
+    ),
+    Plate(
+        "classes",
+        "class-errors",
+        "Error by class",
+        "Top-1 error by class and net, the test images of all runs together; the hardest class comes first.",
+    ),
+    Plate(
+        "classes",
+        "classes-by-depth|confusions",
+        "What depth mends",
+        "Left: classes by how their error changes from the shallowest net to the deepest. Right: the confusions, true "
+        "class → predicted class, that become rarer. Classes have few test images each, so single ones move by chance.",
+        layout="pair",
+    ),
+    Plate(
+        "calibration",
+        "reliability-.*",
+        "Reliability",
+        "Accuracy against confidence, the largest posterior, in bins of equal width, the test images of all runs "
+        "together. On the dotted line a net is as often right as it says; below it is too sure. Beneath: how many of "
+        "the images lie in each bin.",
+    ),
+    Plate(
+        "cost",
+        "compute",
+        "Error against compute",
+        "Operations of the search and the training, two a multiply-accumulate, three times as many with the backward "
+        "pass. A net at a later training scale has the earlier ones in its count.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plate with its drawings, and their numbers where those are few enough for a table."""
+
+    plate: Plate
+    drawings: list[Drawing]
+    key: Drawing | None
+    numbers: Table | None
+
+    @property
+    def layout(self) -> str:
+        """The class of the element around the drawings."""
+        if any(drawing.wide for drawing in self.drawings):
+            return "one"
+        return self.plate.layout if len(self.drawings) > 1 else "few"
+
+
+def document(study: Study, sections: Sequence[Section], drawings: Mapping[str, Drawing]) -> str:
+    """Return the whole page: the sections in this order, each with those of the drawings that belong to it."""
+    return (
+        environment()
+        .get_template("index.html.jinja")
+        .render(
+            title=title(study),
+            sections=sections,
+            figures={section.key: figures(section.key, drawings) for section in sections},
+            command=COMMAND_PARTIAL if study.missing else COMMAND,
+        )
+    )
+
+
+def environment() -> Environment:
+    """Return what renders the package's pages."""
+    made = Environment(
         loader=PackageLoader("vgg_ablation", "report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -44,11 +166,43 @@ def document(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["code"] = code
-    illustrations = {"result": depth(study, rows), "tuning": search(study), "training": learning(study)}
-    return environment.get_template("index.html.jinja").render(
-        title=title, lead=lead, finding=finding, sections=sections, illustrations=illustrations
+    made.filters |= {"code": code, "value": value, "svg": svg}
+    made.globals["verdicts"] = VERDICTS
+    return made
+
+
+def figures(section: str, drawings: Mapping[str, Drawing]) -> list[Figure]:
+    """Return the figures of a section, as far as their drawings are there."""
+    found = []
+    for plate in PLATES:
+        shown = [drawing for name, drawing in drawings.items() if re.fullmatch(plate.drawings, name)]
+        if plate.section == section and shown:
+            found.append(Figure(plate, shown, drawings.get(plate.key), _numbers(shown)))
+    return found
+
+
+def _numbers(drawings: Iterable[Drawing]) -> Table | None:
+    """Return the data of drawings as one table; None where it would be long, or is of several kinds."""
+    data = [drawing.data for drawing in drawings]
+    if len({tuple(frame.columns) for frame in data}) > 1 or sum(map(len, data)) > _LONGEST:
+        return None
+    frame = pd.concat(data)
+    words = frozenset(
+        {0, *(index for index, kind in enumerate(frame.dtypes) if not pd.api.types.is_numeric_dtype(kind))}
     )
+    rows = [tuple(map(_cell, row)) for row in frame.itertuples(index=False)]
+    return Table("", "", tuple(str(name).replace("_", " ") for name in frame.columns), rows, words)
+
+
+def _cell(content: object) -> str:
+    if isinstance(content, float):
+        return Number(NONE, None) if math.isnan(content) else Number(f"{content:.4g}", content)
+    return Number(str(content), content) if isinstance(content, int) else str(content)
+
+
+def svg(drawing: Drawing) -> Markup:
+    """Return a drawing as an element of the page."""
+    return Markup(drawing.inline)  # noqa: S704 (drawn by us; matplotlib escapes the text in it)
 
 
 def code(text: str) -> Markup:
@@ -56,62 +210,6 @@ def code(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 (escaped just here)
 
 
-def depth(study: Study, rows: Sequence[Row]) -> Illustration:
-    """Return error against depth, this study's beside the paper's."""
-    protocol = _lower(caption_of(study.protocols[0], study.nets))
-    ours = "; ".join(f"{row.arch} {interval(row.top1_error, row.top1_error_low, row.top1_error_high)}" for row in rows)
-    paper = "; ".join(f"{arch} {errors.top1:.1f}" for arch, errors in SINGLE_SCALE.items())
-    return Illustration(
-        [
-            _panel(figures.ours_by_depth(rows, study), f"Top-1 error in percent with 95 % interval by net: {ours}."),
-            _panel(figures.paper_by_depth(), f"The paper's top-1 error in percent by net: {paper}."),
-        ],
-        f"Top-1 error against depth. Left: this study ({protocol}); large dots are means, whiskers 95 % intervals, "
-        "small dots single runs, crosses runs that did not train. Right: the paper's errors on ImageNet. The axes of "
-        "error differ. Nets of one depth (A and A_LRN, C and D) stand side by side.",
-        wide=True,
-    )
-
-
-def learning(study: Study) -> Illustration:
-    """Return the learning curves of all nets."""
-    return Illustration(
-        [_panel(figures.learning_curves(net, study), _learning_words(net, study)) for net in study.nets],
-        "Training loss and validation accuracy by epoch, a line a run. Dotted: a net that guesses. Dashed: a run that "
-        "did not train. All nets have the same axes.",
-    )
-
-
-def _learning_words(net: Net, study: Study) -> str:
-    curves = study.curves[study.curves["arch"] == net.arch]
-    last = curves[curves["epoch"] == curves["epoch"].max()]["validation_accuracy"].dropna()
-    end = f"validation accuracy ends between {last.min():.1f} and {last.max():.1f} %" if len(last) else "no accuracy"
-    return f"Learning curves of net {net.arch}: {len(net.runs)} runs, {net.did_not_train} did not train; {end}."
-
-
-def search(study: Study) -> Illustration:
-    """Return the trials of every net's search."""
-    key = "Colours run from low (dark) to high (bright) validation accuracy; marks tell how a trial ended."
-    return Illustration(
-        [_panel(figures.search(net, study), _search_words(net)) for net in study.nets],
-        "The search: each mark is a trial at its learning rate and weight decay, coloured by validation accuracy where "
-        "it ran to its end, on one scale for all nets.",
-        key=_panel(figures.search_key(study), key),
-    )
-
-
-def _search_words(net: Net) -> str:
-    tuned = net.tuned
-    return (
-        f"Trials of net {net.arch}: {tuned.complete} complete, {tuned.pruned} pruned, {tuned.diverged} diverged, "
-        f"{tuned.at_chance} at chance; chosen learning rate {tuned.learning_rate:.3g}, weight decay "
-        f"{tuned.weight_decay:.3g}."
-    )
-
-
-def _panel(svg: str, words: str) -> Panel:
-    return Panel(Markup(svg), words)  # noqa: S704 (drawn by us; matplotlib escapes the text in it)
-
-
-def _lower(text: str) -> str:
-    return text[0].lower() + text[1:]
+def value(cell: str) -> str:
+    """Return what a cell of numbers sorts by, as JavaScript reads it; empty for a cell without a number."""
+    return repr(cell.value) if isinstance(cell, Number) and cell.value is not None else ""

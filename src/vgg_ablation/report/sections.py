@@ -1,32 +1,77 @@
 """The report's text, made from the data: the same sections for the Markdown file and for the page."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
-from vgg_ablation.report import tables
+from vgg_ablation.data.settings import SCALES
+from vgg_ablation.report import classes, fairness, paper_tables, tables
+from vgg_ablation.report.agreement import Agreement, agreement
+from vgg_ablation.report.claims import Judgement, judge
+from vgg_ablation.report.comparisons import Comparison, compare_all
 from vgg_ablation.report.inputs import Data, Net, Study
-from vgg_ablation.report.order import LEVEL, Comparison, agreement, compare_neighbours
-from vgg_ablation.report.published import PAPER_POINT
-from vgg_ablation.report.tables import SETTINGS, Row, Table, agreed
+from vgg_ablation.report.published import PAPER_POINT, SINGLE_SCALE, TORCHVISION
+from vgg_ablation.report.statistics import LEVEL, POWER
+from vgg_ablation.report.tables import NONE, PROTOCOL_WORDS, SETTINGS, Number, Row, Table, agreed
 
 CALTECH_256_CATEGORIES = 256
 CLUTTER = "257.clutter"
+DETECTABLE = f"detectable with power {100 * POWER:.0f} %, points"
+VERDICTS = ("reproduced", "contradicted", "undecided")
+"""On claims that the study bears on."""
 
 
 @dataclass(frozen=True)
 class Section:
     """A heading with what stands under it, in this order. Text may hold `code`."""
 
-    name: str
+    key: str
     title: str
-    text: tuple[str, ...]
+    paragraphs: tuple[str, ...]
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What follows from a study, each part computed once."""
+
+    study: Study
+    rows: list[Row]
+    """All lines of `ablation.csv`."""
+    comparisons: list[Comparison]
+    """All pairs of nets at the lead training scale and protocol."""
+    elsewhere: dict[tuple[str, str], list[Comparison]]
+    """All pairs of nets at the other training scales and protocols."""
+    judgements: list[Judgement]
+    agreements: dict[str, Agreement]
+    """By whose order ours is held against."""
+
+    @property
+    def lead_rows(self) -> list[Row]:
+        """The nets, without fusions, at the lead training scale and protocol."""
+        lead = self.study.lead
+        return [row for row in self.rows if (row.scale, row.protocol) == lead and row.params is not None]
+
+
+def find(study: Study) -> Findings:
+    """Compute what the report says of a study."""
+    orders = {"the paper's Table 3": SINGLE_SCALE, "torchvision's, one crop": TORCHVISION}
+    agreements = {
+        name: found
+        for name, errors in orders.items()
+        if (found := agreement(study, *study.lead, {arch: error.top1 for arch, error in errors.items()}))
+    }
+    tests = [(scale, protocol) for scale in study.scales for protocol in study.protocols(scale)]
+    compared = {test: compare_all(study, *test) for test in tests}
+    return Findings(study, tables.ablation(study), compared.pop(study.lead), compared, judge(study), agreements)
+
+
 def title(study: Study) -> str:
     """Return the report's first line: it names the data, so that nobody takes rendered images for Caltech-256."""
-    return f"VGG depth ablation on {describe(study.data)} (study `{study.name}`)"
+    partial = "Partial report: " if study.missing else ""
+    return f"{partial}VGG depth ablation on {describe(study.data)} (study `{study.name}`)"
 
 
 def describe(data: Data) -> str:
@@ -41,16 +86,102 @@ def describe(data: Data) -> str:
     return f"{count(number, 'category', 'categories')} of `{data.origin}`"
 
 
+def partial(study: Study) -> list[str]:
+    """Return a paragraph that says what is missing; none of a whole study."""
+    if not study.missing:
+        return []
+    there = count(len(study.nets), "net and training scale", "nets and training scales")
+    text = (
+        f"This study is not finished: {there} in this report, still missing {', '.join(study.missing)}. What follows "
+        "is about what is there; fusions of nets wait for all of them."
+    )
+    return [text]
+
+
+def answer(found: Findings) -> str:
+    """Return the answer in two sentences: what was measured, and what the data say about the order of the nets."""
+    return f"{_measured(found)} {_decided(found)}"
+
+
+def _measured(found: Findings) -> str:
+    study, rows = found.study, found.lead_rows
+    best, worst = (pick(rows, key=lambda row: row.top1_error) for pick in (min, max))
+    runs = " or ".join(str(number) for number in sorted({row.runs for row in rows}))
+    trained = (
+        f"trained in {runs} {'run' if runs == '1' else 'runs'} on {describe(study.data)} "
+        f"({study.data.train:,} training images a run)"
+    )
+    how = f"{PROTOCOL_WORDS[best.protocol]}, training scale S = {best.train_scale}"
+    if len(rows) == 1:
+        return (
+            f"Net {best.arch} with {best.weight_layers} weight layers, its learning rate and weight decay tuned, "
+            f"{trained}, has a top-1 error of {_percent(best)} ({how})."
+        )
+    depths = sorted({row.weight_layers for row in rows if row.weight_layers is not None})
+    spread = f"{depths[0]} to {depths[-1]}" if len(depths) > 1 else f"{depths[0]}"
+    return (
+        f"{len(rows)} nets of {spread} weight layers, each with its own tuned learning rate and weight decay, "
+        f"{trained}, have top-1 errors from {_percent(best)} ({best.arch}) to {_percent(worst)} ({worst.arch}) ({how})."
+    )
+
+
+def _percent(row: Row) -> str:
+    return f"{row.top1_error:.1f} % [{row.top1_error_low:.1f}, {row.top1_error_high:.1f}]"
+
+
+def _decided(found: Findings) -> str:
+    if len(found.lead_rows) == 1:
+        return "With one net there is nothing to compare it with."
+    decided = [one for one in found.comparisons if one.better]
+    neighbours = [one for one in found.comparisons if one.neighbours]
+    if decided:
+        most = max(decided, key=lambda one: abs(one.difference.mean))
+        worse = most.first if most.better == most.second else most.second
+        low, high = sorted((abs(most.difference.low), abs(most.difference.high)))
+        told = (
+            f"{len(decided)} of {count(len(found.comparisons), 'pair')} of nets "
+            f"{'is' if len(decided) == 1 else 'are'} told apart, "
+            f"{sum(map(_has_better, neighbours))} of the {len(neighbours)} neighbours in depth among them, and the "
+            f"largest decided difference is that of {most.better}, {abs(most.difference.mean):.1f} points "
+            f"[{low:.1f}, {high:.1f}] below {worse}"
+        )
+    else:
+        told = f"no pair of nets is told apart, {_could(found.comparisons)}"
+    tally = Counter(one.verdict for one in found.judgements)
+    asked = sum(tally[verdict] for verdict in VERDICTS)
+    if not asked:
+        return f"{told[0].upper()}{told[1:]}; none of the paper's claims can be judged."
+    verdicts = ", ".join(f"{tally[verdict]} {verdict}" for verdict in VERDICTS)
+    return f"{told[0].upper()}{told[1:]}; of the paper's {count(asked, 'claim')} judged here: {verdicts}."
+
+
+def _has_better(one: Comparison) -> bool:
+    return one.better is not None
+
+
+def _could(comparisons: Sequence[Comparison]) -> str:
+    """Return what could have been detected, over all pairs."""
+    sizes = [one.difference.detectable for one in comparisons if one.difference.detectable is not None]
+    if not sizes:
+        return "as one run cannot tell a net from its split and its seed"
+    size = f"{min(sizes):.1f} to {max(sizes):.1f}" if len(sizes) > 1 else f"{sizes[0]:.1f}"
+    return (
+        f"where a true difference of {size} points (half of the pairs: up to {median(sizes):.1f}) would have been "
+        f"found with power {100 * POWER:.0f} %"
+    )
+
+
 def lead(study: Study) -> str:
     """Return what was run on what, in a few sentences."""
-    data, nets = study.data, study.nets
-    several = len(nets) > 1
-    runs = agreed({net.arch: count(len(net.runs), "run") for net in nets})
+    data = study.data
+    several = len(study.archs) > 1
+    runs = tables.in_common(study.nets, [count(len(net.runs), "run") for net in study.nets])
+    at_scales = ", ".join(f"{scale} (S = {tables.side(study.at(scale)[0].train_scale)})" for scale in study.scales)
     text = (
-        f"{'Nets' if several else 'Net'} {', '.join(net.arch for net in nets)}; {runs}{' each' if several else ''}, at "
-        "the learning rate and weight decay tuned for the net; run r has split r and seed r in every net. "
-        f"{count(data.images, 'image')}, in each split {data.train:,} to train on, {data.validation:,} to validate on "
-        f"and {data.test:,} to test on; {data.greyscale:,} greyscale; {data.excluded:,} excluded"
+        f"{'Nets' if several else 'Net'} {', '.join(study.archs)}; {runs}{' each' if several else ''}, at the learning "
+        f"rate and weight decay tuned for the net; training scale {at_scales}; run r has split r and seed r in every "
+        f"net. {count(data.images, 'image')}, in each split {data.train:,} to train on, {data.validation:,} to "
+        f"validate on and {data.test:,} to test on; {data.greyscale:,} greyscale; {data.excluded:,} excluded"
         f"{tables.reasons(data)}."
     )
     if data.source == "sample":
@@ -58,43 +189,56 @@ def lead(study: Study) -> str:
     return text
 
 
-def sections(study: Study, rows: Sequence[Row]) -> list[Section]:
-    """Return the report's sections; `rows` are those of `tables.ablation`."""
-    comparisons = compare_neighbours(study.nets, study.protocols[0])
+def sections(found: Findings) -> list[Section]:
+    """Return the report's sections, the answer first."""
+    study = found.study
     return [
-        result(study, rows),
-        order(study, rows, comparisons),
-        tuning(study),
-        untrained(study.nets),
-        training(study.nets),
-        images(study.data),
+        Section("answer", "The answer", (*partial(study), answer(found), lead(study))),
+        result(found),
+        claims(found.judgements),
+        *published(found),
+        pairs(found),
+        agreements(found),
+        fair(study),
+        search(study),
+        curves(study),
+        of_classes(study),
+        calibration(found),
+        images(study),
+        provenance(study),
     ]
 
 
-def result(study: Study, rows: Sequence[Row]) -> Section:
-    """Return the errors beside the paper's, a table a protocol."""
-    nets = study.nets
+def result(found: Findings) -> Section:
+    """Return the main table: the nets at the lead training scale and protocol, beside the paper's figures."""
+    study, rows = found.study, found.lead_rows
+    nets = study.at(rows[0].scale)
     chance = {net.arch: f"{100 * (1 - 1 / net.classes):.1f} %" for net in nets}
-    shown = [
-        tables.result_table([row for row in rows if row.protocol == protocol], caption_of(protocol, nets))
-        for protocol in study.protocols
-    ]
     compared = (
         f"Guessing has a top-1 error of {agreed(chance)}. The paper's errors are those of ImageNet's 1000 classes "
-        "(Table 3, S = 256), with nets of full width on 224-pixel crops: compare the order, not the values."
+        "(Table 3), dense, with nets of full width on 224-pixel crops: compare the order, not the values."
     )
-    notes = ["Means over runs. " + _interval_note(nets), compared]
+    notes = ["Means over runs. " + _interval_note(nets), compared, MEASURES]
     if any(net.did_not_train for net in nets):
         notes.append("Runs that did not train stay in the means and in the intervals.")
-    return Section("result", "Error by net", (), tuple(shown), tuple(notes))
+    table = tables.result_table(rows, "result", caption_of(rows[0].protocol, nets[0]))
+    return Section("result", "Error by net", (f"{table.caption}.",), (table,), tuple(notes))
+
+
+MEASURES = (
+    "Top-1 error: the share of test images whose most likely class is not the true one; top-5: whose five most likely "
+    "classes lack it. Class recall: the share of a class's images that are found, mean over classes (appendix B). NLL: "
+    "negative log-likelihood of the true class. ECE: expected calibration error, how far the confidence in the most "
+    "likely class is from the share of times that it is right, over 15 bins of equal width."
+)
 
 
 def _interval_note(nets: Sequence[Net]) -> str:
     single = [net.arch for net in nets if len(net.runs) == 1]
     several = (
-        "Brackets hold the 95 % interval of the expected error over splits and seeds: Student's t over the runs, never "
-        "narrower than Wilson's interval from the test images of one run. Splits draw from the same images, so runs "
-        "are not quite independent and the intervals are rather too narrow than too wide."
+        "Brackets hold the 95 % interval of the expected error over splits, seeds and test images: Student's t with a "
+        "variance clustered by run and by image, never narrower than Student's t over the runs alone, or than Wilson's "
+        "interval from the images."
     )
     one = (
         "With one run, brackets hold Wilson's 95 % interval from its test images alone: it leaves out how the error "
@@ -105,81 +249,185 @@ def _interval_note(nets: Sequence[Net]) -> str:
     return one if len(single) == len(nets) else f"{several} {one} (So for {', '.join(single)}.)"
 
 
-def caption_of(protocol: str, nets: Sequence[Net]) -> str:
-    """Return what a protocol does to a test image."""
-    side = agreed({net.arch: str(net.input_side) for net in nets})
-    scale = agreed({net.arch: str(net.test_scale) for net in nets})
-    if protocol == "dense":
-        return f"Dense: the whole image with smallest side {scale}, averaged over positions and over its mirror image"
-    if protocol == "centre":
-        return f"Centre: one crop of {side} pixels out of the image with smallest side {scale}"
-    return protocol.capitalize()
+def caption_of(protocol: str, net: Net) -> str:
+    """Return what a protocol does to a test image of a training scale, of which `net` is one."""
+    single, every = net.test_scales[1], ", ".join(map(str, net.test_scales))
+    whole = f"the whole image with smallest side {single} and its mirror image, averaged over positions"
+    what = {
+        "centre": f"Centre: one crop of {net.input_side} pixels out of the image with smallest side {single}",
+        "dense": f"Dense: {whole}",
+        "dense_scales": f"Dense at three scales: as dense, averaged over smallest sides {every}",
+        "multi_crop": f"Multi-crop: a 5 x 5 grid of crops and their mirror images at smallest sides {every}",
+        "combined": f"Dense at three scales and multi-crop, averaged, smallest sides {every}",
+    }
+    return f"{what[protocol]}; training scale {net.scale}, S = {tables.side(net.train_scale)}"
 
 
-def order(study: Study, rows: Sequence[Row], comparisons: Sequence[Comparison]) -> Section:
-    """Return what the data allow to say about the nets' order."""
-    text = (summary(study, comparisons), *_ranking(rows, study.protocols[0]))
-    if not comparisons:
-        return Section("order", "What the data say about the order", text)
+def claims(judgements: Sequence[Judgement]) -> Section:
+    """Return what the study says of each of the paper's claims, and the rules by which."""
+    body = []
+    for one in judgements:
+        said = (one.claim.text, one.claim.section, one.verdict)
+        body += [
+            (
+                *said,
+                label,
+                tables.difference(difference),
+                tables.probability(p_adjusted),
+                tables.decimal(difference.detectable),
+            )
+            for label, difference, p_adjusted in one.differences
+        ] or [(*said, NONE, *[Number(NONE, None)] * 3)]
+    header = ("claim", "section", "verdict", "compared", "difference, points", "p (Holm)", DETECTABLE)
+    verdicts = Table("claims", "The paper's claims", header, body, frozenset({0, 1, 2, 3}))
+    rules = Table(
+        "claims-rules",
+        "Why, and by which rule, written down before the data",
+        ("claim", "why", "rule"),
+        [(one.claim.text, one.why, one.claim.rule) for one in judgements],
+        frozenset({0, 1, 2}),
+    )
+    tally = Counter(one.verdict for one in judgements)
+    text = ", ".join(f"{tally[verdict]} {verdict}" for verdict in (*VERDICTS, "not asked") if tally[verdict])
     note = (
-        "A difference is the second net's top-1 error less the first's, over runs of the same split and seed; its "
-        "standard error is never taken below what the test images of one run allow. Its 95 % interval is for that "
-        "pair alone, its p-value is corrected for all pairs. An undecided pair is not an equal pair: the interval "
-        "shows what may hide in it. The paper's differences are those at S = 256."
+        "A difference below zero is an error that falls. p-values are Holm-corrected over all differences of all "
+        "claims. Undecided is not refuted: the last column has the true difference that such a test finds."
     )
-    return Section("order", "What the data say about the order", text, (tables.order_table(comparisons),), (note,))
+    return Section(
+        "claims", "The paper's claims", (f"Of {len(judgements)} claims: {text}.",), (verdicts, rules), (note,)
+    )
 
 
-def summary(study: Study, comparisons: Sequence[Comparison]) -> str:
-    """Return the finding in a sentence or two."""
-    if len(study.nets) == 1:
-        return f"Only net {study.nets[0].arch} was run, so no comparison between nets is possible."
-    if not comparisons:
-        return (
-            "No comparison is possible: it takes neighbouring nets with two runs or more of the same splits and seeds. "
-            "With fewer, a difference between nets cannot be told from one between seeds."
-        )
-    resolved = [one for one in comparisons if one.better]
-    undecided = [one for one in comparisons if not one.better]
-    runs = " or ".join(str(number) for number in sorted({one.difference.runs for one in comparisons}))
-    method = f"{study.protocols[0]}; paired t over {runs} runs, Holm-corrected, level {100 * LEVEL:.0f} %"
-    told = f": {', '.join(map(_resolved, resolved))}." if resolved else "."
-    if len(comparisons) == 1:
-        can = "can" if resolved else "cannot"
-        verdict = f"The paper's claim on it is {comparisons[0].verdict}."
-        return f"The only neighbouring pair {can} be told apart ({method}){told} {verdict}"
-    sentences = [
-        f"{len(resolved) or 'None'} of the {len(comparisons)} neighbouring pairs can be told apart ({method}){told}"
+def published(found: Findings) -> list[Section]:
+    """Return Tables 1 to 6 of the paper with this study's numbers beside the published ones."""
+    study, rows = found.study, found.rows
+    laid_out: Mapping[str, tuple[str, Table]] = {
+        "table-1": ("Table 1: configurations", paper_tables.table_1(study)),
+        "table-2": ("Table 2: parameters", paper_tables.table_2(study)),
+        "table-3": ("Table 3: one test scale", paper_tables.table_3(rows)),
+        "table-4": ("Table 4: three test scales", paper_tables.table_4(rows)),
+        "table-5": ("Table 5: dense and multi-crop", paper_tables.table_5(rows)),
+        "table-6": ("Table 6: fusion of nets", paper_tables.table_6(rows)),
+    }
+    texts = {
+        "table-1": "A number is the output channels of a 3x3 convolution, with /1 of a 1x1 and with /5 of a 5x5 one; "
+        "every group ends in a 2x2 max-pool. LRN: local response normalisation.",
+        "table-2": "Weights and biases.",
+        "table-3": "S is the smallest side of a training image, Q that of a test image, in pixels.",
+        "table-4": "Posteriors are averaged over three test scales Q.",
+        "table-5": "Posteriors are averaged over three test scales; the last method averages those of the first two.",
+        "table-6": "The nets' posteriors are averaged, run by run.",
+    }
+    lines = paper_tables.missing_cells(study)
+    return [
+        Section(name, heading, (texts[name],), (table,), (lines[name],) if name in lines else ())
+        for name, (heading, table) in laid_out.items()
     ]
-    if undecided:
-        named = ", ".join(f"{one.claim.first}/{one.claim.second}" for one in undecided)
-        sentences.append(f"Undecided: {named}.")
-    verdicts = [one.verdict for one in comparisons]
-    tally = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("supported", "contradicted", "undecided"))
-    sentences.append(f"Of the paper's {len(verdicts)} claims on these pairs: {tally}.")
-    return " ".join(sentences)
 
 
-def _resolved(one: Comparison) -> str:
-    worse = one.claim.first if one.better == one.claim.second else one.claim.second
-    return f"{one.better} below {worse} by {abs(one.difference.mean):.1f} points"
-
-
-def _ranking(rows: Sequence[Row], protocol: str) -> tuple[str, ...]:
-    means = {row.arch: row.top1_error for row in rows if row.protocol == protocol}
-    if len(means) < 2:
-        return ()
-    ranked = ", ".join(f"{arch} {means[arch]:.1f}" for arch in sorted(means, key=lambda arch: means[arch]))
-    tau = agreement(means)
-    kendall = "" if tau is None else f"; Kendall's tau-b with the paper's order at S = 256 is {tau:.2f}"
-    return (
-        f"Mean errors, lowest first: {ranked}{kendall}. These are point estimates and settle nothing by themselves.",
+def pairs(found: Findings) -> Section:
+    """Return what the data allow to say about every pair of nets."""
+    scale, protocol = found.study.lead
+    heading = "Which net has the lower error"
+    if not found.comparisons:
+        text = "It takes two nets to compare them."
+        return Section("pairs", heading, (text,))
+    body = [
+        (
+            f"{one.first} → {one.second}",
+            "yes" if one.neighbours else "no",
+            tables.difference(one.difference),
+            tables.probability(one.p_adjusted),
+            tables.decimal(one.difference.effect_size, 2, signed=True),
+            Number(
+                f"{one.difference.superiority:.2f} [{one.difference.superiority_low:.2f}, "
+                f"{one.difference.superiority_high:.2f}]",
+                one.difference.superiority,
+                one.difference.superiority_low,
+                one.difference.superiority_high,
+            ),
+            tables.decimal(one.difference.detectable),
+            tables.decimal(one.published, signed=True),
+            one.verdict,
+        )
+        for one in found.comparisons
+    ]
+    header = ("pair", "neighbours", "difference, points", "p (Holm)", "effect size g", "P(second better)")
+    header = (*header, DETECTABLE, "paper, points", "this study")
+    table = Table("pairs", "All pairs of nets", header, body, frozenset({0, 1, 8}))
+    note = (
+        "A difference is the second net's top-1 error less the first's, paired by run and by test image; its 95 % "
+        "interval is for that pair alone, its p-value is Holm-corrected for all pairs, decided at level "
+        f"{100 * LEVEL:.0f} %. The effect size is Hedges' g of the runs' differences. P(second better) is the chance "
+        "that a run of the second net has a lower error than the first's with the same split and seed. An undecided "
+        "pair is not an equal pair: the detectable difference says what a test of that pair alone would have found."
     )
+    others = [
+        (
+            scale,
+            PROTOCOL_WORDS[protocol],
+            f"{one.first} → {one.second}",
+            tables.difference(one.difference),
+            tables.probability(one.p_adjusted),
+            tables.decimal(one.published, signed=True),
+            one.verdict,
+        )
+        for (scale, protocol), comparisons in found.elsewhere.items()
+        for one in comparisons
+    ]
+    header = ("training scale", "test", "pair", "difference, points", "p (Holm)", "paper, points", "this study")
+    elsewhere = Table("pairs-elsewhere", "At other training scales and tests", header, others, frozenset({0, 1, 2, 6}))
+    sentences = tuple(one.sentence for one in found.comparisons if one.neighbours)
+    shown = (table, elsewhere) if others else (table,)
+    text = f"Neighbours in Table 3, {PROTOCOL_WORDS[protocol]}, training scale {scale}:"
+    return Section("pairs", heading, (text, *sentences) if sentences else (), shown, (note,))
 
 
-def tuning(study: Study) -> Section:
+def agreements(found: Findings) -> Section:
+    """Return how far the order of the nets agrees with published ones."""
+    means = {row.arch: row.top1_error for row in found.lead_rows}
+    ranked = ", ".join(f"{arch} {means[arch]:.1f}" for arch in sorted(means, key=lambda arch: means[arch]))
+    text = (f"Mean errors, lowest first: {ranked}. These are point estimates and settle nothing by themselves.",)
+    heading = "Agreement with published orders"
+    if not found.agreements:
+        return Section("agreement", heading, (*text, "An order takes three nets that were published too."))
+    body = [
+        (
+            name,
+            ", ".join(one.nets),
+            Number(f"{one.tau:.2f} [{one.low:.2f}, {one.high:.2f}]", one.tau, one.low, one.high),
+            tables.whole(one.runs),
+        )
+        for name, one in found.agreements.items()
+    ]
+    table = Table("agreement", "Kendall's tau-b", ("order", "nets", "tau-b", "runs"), body, frozenset({0, 1}))
+    note = (
+        "Kendall's tau-b is 1 for the same order, 0 for unrelated ones, -1 for the opposite. Its 95 % interval is a "
+        "bootstrap over runs and test images."
+    )
+    return Section("agreement", heading, text, (table,), (note,))
+
+
+def fair(study: Study) -> Section:
+    """Return what could make the comparison unfair: budgets, failures, gaps, near-duplicates."""
+    found = fairness.leaks(study)
+    text = (
+        fairness.budget_words(study.nets),
+        fairness.untrained_words(study),
+        fairness.edge_words(study),
+        fairness.leak_words(study, found),
+    )
+    untrained = fairness.untrained_table(study.nets)
+    shown = [fairness.budget_table(study.nets), *([untrained] if untrained else []), fairness.gap_table(study)]
+    if found:
+        shown += fairness.leak_tables(study, found)
+    note = "The gap is the test error less the training error: what a net learnt of its training images alone."
+    return Section("fairness", "Was it fair?", text, tuple(shown), (note,))
+
+
+def search(study: Study) -> Section:
     """Return what the search chose, and where it may have been cut short by the space's edge."""
-    nets = study.nets
+    nets = fairness.searched(study)
     trials = count(sum(net.tuned.trials for net in nets), "trial")
     epochs = agreed({net.arch: count(net.tuned.epochs, "epoch") for net in nets})
     seen = count(sum(net.tuned.images for net in nets), "training image")
@@ -192,51 +440,91 @@ def tuning(study: Study) -> Section:
         f"{trials} of {epochs}, or fewer where one ended early, and {seen} in all."
     )
     if _paper_was_tried(study):
-        text += " The paper's learning rate 0.01 and weight decay 0.0005 are among every net's trials."
-    notes = [
-        f"The {SETTINGS.get(setting, setting)} chosen for {net.arch} sits at the edge of its space: "
-        "a better one may lie outside."
-        for net in nets
-        for setting in net.tuned.at_edge
-    ]
+        learning_rate, weight_decay = PAPER_POINT
+        point = f"learning rate {learning_rate:g} and weight decay {weight_decay:g}"
+        text += f" The paper's {point} are among every net's trials."
+    notes = []
     if any(net.tuned.diverged or net.tuned.at_chance for net in nets):
         notes.append("Trials that diverged or ended at chance are counted among the complete and pruned ones too.")
-    return Section("tuning", "Tuning", (text,), (tables.tuning_table(nets),), tuple(notes))
+    return Section("search", "The search", (text,), (tables.tuning_table(nets),), tuple(notes))
 
 
 def _paper_was_tried(study: Study) -> bool:
     learning_rate, weight_decay = PAPER_POINT
     trials = study.trials
     tried = trials[(trials["learning_rate"] == learning_rate) & (trials["weight_decay"] == weight_decay)]
-    return {net.arch for net in study.nets} <= set(tried["arch"])
+    return set(study.archs) <= set(tried["arch"])
 
 
-def untrained(nets: Sequence[Net]) -> Section:
-    """Return what did not train: runs one by one, trials by number."""
-    runs = sum(len(net.runs) for net in nets)
-    failed = sum(net.did_not_train for net in nets)
-    if failed:
-        text = f"{failed} of {count(runs, 'run')} did not train."
-    else:
-        text = "Every run trained." if runs > 1 else "The run trained."
-    trials = sum(net.tuned.trials for net in nets)
-    diverged, at_chance = sum(net.tuned.diverged for net in nets), sum(net.tuned.at_chance for net in nets)
-    of_trials = (
-        f"Of the search's {count(trials, 'trial')}, {diverged} diverged and {at_chance} were at chance when they ended."
-    )
-    table = tables.untrained_table(nets)
-    return Section("untrained", "What did not train", (f"{text} {of_trials}",), (table,) if table else ())
-
-
-def training(nets: Sequence[Net]) -> Section:
+def curves(study: Study) -> Section:
     """Return how the nets were trained."""
-    return Section("training", "How the nets were trained", (), (tables.training_table(nets),))
+    fine_tuned = [net for net in study.nets if net.scale != SCALES[0]]
+    text = (
+        f"At the training scale {SCALES[0]} every run starts at the learning rate and weight decay tuned for its net."
+    )
+    if fine_tuned:
+        factors = [f"{net.training.learning_rate / net.tuned.learning_rate:.3g}" for net in fine_tuned]
+        text += (
+            f" Training at another scale goes on from the weights of the one before it ({', '.join(SCALES)}), with "
+            f"{tables.in_common(fine_tuned, factors)} of the tuned learning rate."
+        )
+    return Section("curves", "Training", (text,), (tables.training_table(study.nets),))
 
 
-def images(data: Data) -> Section:
+def of_classes(study: Study) -> Section:
+    """Return errors by class, and the confusions that depth mends."""
+    confusions = classes.confusions_table(study, *study.lead)
+    shown = (classes.classes_table(study, *study.lead), *([confusions] if confusions else []))
+    scale, protocol = study.lead
+    text = (
+        f"{PROTOCOL_WORDS[protocol].capitalize()}, training scale {scale}. {classes.classes_words(study, *study.lead)}"
+    )
+    return Section("classes", "Errors by class", (text,), shown)
+
+
+def calibration(found: Findings) -> Section:
+    """Return how far the nets' confidence can be trusted."""
+    rows = found.lead_rows
+    low, high = (pick(rows, key=lambda row: row.ece) for pick in (min, max))
+    values = f"{low.ece:.1f} %" if len(rows) == 1 else f"{low.ece:.1f} % ({low.arch}) to {high.ece:.1f} % ({high.arch})"
+    text = (
+        f"Expected calibration error: {values}, {PROTOCOL_WORDS[low.protocol]}, training scale {low.scale}. A "
+        "calibrated net is right in as many percent of cases as its confidence says."
+    )
+    body = [
+        (row.arch, row.scale, PROTOCOL_WORDS[row.protocol], tables.decimal(row.ece), tables.decimal(row.nll, 3))
+        for row in found.rows
+    ]
+    header = ("net", "training scale", "test", "ECE, %", "NLL, nats")
+    return Section(
+        "calibration",
+        "Calibration",
+        (text,),
+        (Table("calibration", "Calibration by net and test", header, body, frozenset({0, 1, 2})),),
+    )
+
+
+def images(study: Study) -> Section:
     """Return what the images are and how they were split."""
-    text = f"The images are {describe(data)}. Every net sees the same splits; test images serve for testing alone."
-    return Section("images", "Images", (text,), (tables.data_table(data),))
+    data = study.data
+    text = (
+        f"The images are {describe(data)}. Every net sees the same splits; test images serve for testing alone. What "
+        "was left out stands by name and reason in `data/processed/excluded.csv`."
+    )
+    return Section("data", "Data", (text,), (tables.data_table(data),))
+
+
+def provenance(study: Study) -> Section:
+    """Return the command that makes such a report, and what its weights are."""
+    arch = study.archs[0] if len(study.archs) == 1 else "all"
+    scale = "all" if len(study.scales) > 1 else study.scales[0]
+    command = f"dvc exp run -S study={study.name} -S arch={arch} -S scale={scale}"
+    partial = " and then `python stages/report.py --partial`" if study.missing or "B_5x5" in study.archs else ""
+    text = (
+        f"Made by `{command}`{partial}. All settings stand in `params.yaml`, the versions of all libraries in "
+        "`requirements.lock`. Run r of a net has split r and seed r; its weights are in `results/NET/SCALE/weights`."
+    )
+    return Section("provenance", "Provenance", (text,), (tables.weights_table(study.nets),))
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

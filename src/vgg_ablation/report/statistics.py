@@ -1,17 +1,56 @@
-"""Intervals and tests for errors measured in a few runs on a few hundred to a few thousand test images.
+"""Intervals and tests for errors measured in a few runs on a few hundred to many thousand test images.
 
-All errors are in percent. Runs differ in split and seed; run r of every net has the same ones, so nets compare in
-pairs.
+A run differs from the next in its split and its seed; run r of every net has the same ones, and splits draw their test
+images from one pool. So a measurement, was image i wrong in run r, belongs to a run and to an image, and both recur:
+y_ri = mu + a_r + b_i + e_ri. All that is estimated here is a mean of such measurements, its runs weighing alike, or the
+mean of a sum of them over nets, paired by run and image.
+
+Its variance is clustered both ways: V = V_run + V_image - V_measurement, never below either of the first two
+(A. C. Cameron, J. B. Gelbach and D. L. Miller, Journal of Business & Economic Statistics 29 (2011) 238-249). V_run is
+the variance that the paired t-test over runs has; the images add what all runs have in common. Degrees of freedom are
+(R - 1) (V / V_run)^2, those of readers and cases in radiology, which are crossed in the same way (S. L. Hillis,
+Statistics in Medicine 26 (2007) 596-619), at most one fewer than the images.
+
+An interval is the wider of Student's by V with those degrees of freedom and Student's by V_run alone with R - 1, and a
+p-value the larger of the two tests': a difference is decided only if it stands out from run to run as well as over runs
+and images. One run has image sampling alone, and says nothing of how an error varies between splits and seeds.
+
+Errors are in percent, differences in percentage points.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
-from scipy.special import ndtri, stdtr, stdtrit  # scipy.stats would take longer to import than the report to make
+from scipy import special
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
+LEVEL = 0.05
+"""Of a test; over all tests together where p-values are adjusted."""
+POWER = 0.8
+"""With which a difference called detectable is found."""
+RESAMPLES = 2000
+"""Of a bootstrap."""
+SEED = 20140904
+"""Of a bootstrap; the same inputs give the same interval."""
+TIE = 1e-9
+"""Percentage points below which two errors are equal but for rounding."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Whether each image was wrong in each run: one net, or fusion of nets, under one protocol. Arrays of (M,)."""
+
+    runs: np.ndarray
+    """Integer: the run of each measurement."""
+    images: np.ndarray
+    """Integer: the number of its image. A run measures an image once."""
+    wrong: np.ndarray
+    """float64: 1 where the prediction was wrong, else 0. Sums over nets hold other values."""
 
 
 @dataclass(frozen=True)
@@ -21,108 +60,255 @@ class Estimate:
     mean: float
     low: float
     high: float
+    standard_error: float
+    by_run: dict[int, float]
+    """The error of each run."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The second net's error less the first's, percentage points, paired over `runs` runs."""
+    """What a sum of errors comes to, percentage points; of two nets, the second's error less the first's."""
 
     runs: int
+    """Those that all nets have in common."""
     mean: float
     low: float
     high: float
+    standard_error: float
     p_value: float
-    """Two-sided, of no difference in expectation."""
+    """Two-sided, of zero in expectation. With one run: over the images alone."""
+    effect_size: float | None
+    """Hedges' g of the runs' differences: their mean over their standard deviation, corrected for few runs.
+
+    None with fewer than three runs, where no correction exists, or without any spread.
+    """
+    superiority: float
+    """P(A > B): the share of runs in which the second net has the lower error than the first, ties half.
+
+    Source: X. Bouthillier et al., Accounting for variance in machine learning benchmarks, MLSys 2021.
+    """
+    superiority_low: float
+    superiority_high: float
+    detectable: float | None
+    """The smallest true difference that this test finds with power 80 % at level 5 %; None with one run."""
 
 
-def wilson(error: float, images: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the Wilson score interval of an error measured on `images` test images, as (low, high) in percent.
+@dataclass(frozen=True)
+class _Crossed:
+    """The mean over measurements that are crossed, and how it varies."""
 
-    Source: E. B. Wilson, JASA 22 (1927) 209-212. `error` may be a mean over runs, so the count need not be whole.
+    runs: np.ndarray
+    """(R,) numbers of the runs."""
+    run_means: np.ndarray
+    """(R,) the mean of each."""
+    run_covariance: np.ndarray
+    """(R, R) of the run means, as far as it comes from the sampling of images."""
+    run_variance: float
+    """Of the mean, clustered by run alone; 0 with one run."""
+    variance: float
+    """Of the mean, clustered by run and by image."""
+    degrees: float
+    """Degrees of freedom of `variance`."""
+    images: float
+    """What the images are worth: as many as there are if every run has the same, their sum if no two runs share one."""
+
+    @property
+    def mean(self) -> float:
+        return float(self.run_means.mean())
+
+    def margin(self, standard_error: float, confidence: float) -> float:
+        """Return half the width of the interval of the mean, given its standard error over runs and images."""
+        share = (1 + confidence) / 2
+        margin = float(special.stdtrit(self.degrees, share)) * standard_error
+        if len(self.runs) == 1:
+            return margin
+        return max(margin, float(special.stdtrit(len(self.runs) - 1, share)) * math.sqrt(self.run_variance))
+
+    def p_value(self, standard_error: float) -> float:
+        """Return that of a mean of zero, two-sided."""
+        p_value = 2 * float(special.stdtr(self.degrees, -abs(self.mean) / standard_error))
+        if not self.run_variance:
+            return p_value
+        over_runs = -abs(self.mean) / math.sqrt(self.run_variance)
+        return max(p_value, 2 * float(special.stdtr(len(self.runs) - 1, over_runs)))
+
+    def detectable(self, standard_error: float) -> float | None:
+        """Return the true mean that is told from zero at `LEVEL` with `POWER`."""
+        if len(self.runs) == 1:
+            return None
+        over_both = _noncentrality(self.degrees) * standard_error
+        return max(over_both, _noncentrality(len(self.runs) - 1) * math.sqrt(self.run_variance))
+
+
+def expected_error(errors: Errors, confidence: float = CONFIDENCE) -> Estimate:
+    """Estimate the expected error over splits, seeds and images: the mean of the runs' errors.
+
+    The interval is never narrower than Wilson's from the images, as if every run judged an image alike, and stays
+    within 0..100. With one run it is Wilson's alone.
 
     Raises:
-        ValueError: no image, or an error outside 0..100.
+        ValueError: fewer than two images, or a run that measured an image twice.
     """
-    if images < 1 or not 0 <= error <= 100:
-        raise ValueError(f"an error of {error} % on {images} images is not a proportion")
-    share = error / 100
-    z = float(ndtri((1 + confidence) / 2))
-    scale = 1 + z * z / images
-    centre = (share + z * z / (2 * images)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / images + z * z / (4 * images * images))
-    # Rounding may leave the closed end of an error of 0 or 100 a hair away from the error itself.
-    return min(max(100 * (centre - half), 0.0), error), max(min(100 * (centre + half), 100.0), error)
+    crossed = _crossed(errors)
+    mean = min(max(crossed.mean, 0.0), 100.0)
+    standard_error = max(math.sqrt(crossed.variance), 100 / crossed.images)
+    low, high = (100 * bound for bound in _wilson(mean / 100, crossed.images, confidence))
+    if len(crossed.runs) > 1:
+        margin = crossed.margin(standard_error, confidence)
+        low, high = min(low, mean - margin), max(high, mean + margin)
+    return Estimate(
+        mean=mean,
+        low=min(max(low, 0.0), mean),
+        high=max(min(high, 100.0), mean),
+        standard_error=standard_error,
+        by_run=dict(zip(crossed.runs.tolist(), crossed.run_means.tolist(), strict=True)),
+    )
 
 
-def expected_error(errors: Sequence[float], images: int, confidence: float = CONFIDENCE) -> Estimate:
-    """Estimate the expected error over splits and seeds from one error (percent) a run.
+def contrast(terms: Sequence[tuple[float, Errors]], confidence: float = CONFIDENCE) -> Difference:
+    """Estimate a sum of coefficient times expected error over nets, paired by run and image: what they all measured.
 
-    With two runs or more: Student's t over the runs. A few runs may agree by luck, so the interval is never narrower
-    than Wilson's from the `images` test images of one run: the envelope of both is returned, within 0..100. With one
-    run: Wilson's alone, which leaves out the variation between splits and between seeds.
+    Runs and nets may agree by luck, so the standard error is never below what one image is worth.
 
     Raises:
-        ValueError: no run, no image, or an error outside 0..100.
+        ValueError: no term, or fewer than two images in common.
     """
-    mean = float(np.mean(errors)) if len(errors) else math.nan
-    low, high = wilson(mean, images, confidence)
-    if len(errors) > 1:
-        half = _t_quantile(len(errors), confidence) * _standard_error(errors)
-        low, high = min(low, mean - half), max(high, mean + half)
-    return Estimate(mean, max(low, 0.0), min(high, 100.0))
+    if not terms:
+        raise ValueError("no errors to compare")
+    coefficients = [coefficient for coefficient, _ in terms]
+    runs, images, wrong = aligned([errors for _, errors in terms])
+    crossed = _crossed(Errors(runs, images, np.asarray(coefficients, dtype=np.float64) @ wrong))
+    worth = 100 * max(map(abs, coefficients)) / crossed.images
+    standard_error = max(math.sqrt(crossed.variance), worth)
+    margin = crossed.margin(standard_error, confidence)
+    superiority, superiority_low, superiority_high = _superiority(crossed, confidence)
+    return Difference(
+        runs=len(crossed.runs),
+        mean=crossed.mean,
+        low=max(crossed.mean - margin, 100 * sum(min(coefficient, 0) for coefficient in coefficients)),
+        high=min(crossed.mean + margin, 100 * sum(max(coefficient, 0) for coefficient in coefficients)),
+        standard_error=standard_error,
+        p_value=crossed.p_value(standard_error),
+        effect_size=_hedges(crossed.run_means),
+        superiority=superiority,
+        superiority_low=superiority_low,
+        superiority_high=superiority_high,
+        detectable=crossed.detectable(standard_error),
+    )
 
 
-def paired_difference(
-    first: Sequence[float], second: Sequence[float], images: int, confidence: float = CONFIDENCE
-) -> Difference:
-    """Compare two nets by Student's paired t over runs with the same split and seed; errors in percent.
-
-    As with `expected_error`, runs may agree by luck. Two nets whose errors on n images differ by a share d disagree on
-    at least d n of them, so a difference seen in one run has at least the sampling variance d (1 - d) / n; the standard
-    error is never taken below that, nor below one image.
+def paired_difference(first: Errors, second: Errors) -> Difference:
+    """Compare two nets by the runs and images that both have: the second's error less the first's.
 
     Raises:
-        ValueError: fewer than two runs, or not as many in both.
+        ValueError: fewer than two images in common.
     """
-    if len(first) != len(second) or len(first) < 2:
-        raise ValueError(f"{len(first)} and {len(second)} runs make no pairs to test")
-    differences = np.subtract(second, first)
-    mean = float(np.mean(differences))
-    share = abs(mean) / 100
-    standard_error = max(_standard_error(differences), 100 * math.sqrt(share * (1 - share) / images), 100 / images)
-    half = _t_quantile(len(first), confidence) * standard_error
-    p_value = 2 * float(stdtr(len(first) - 1, -abs(mean) / standard_error))
-    return Difference(len(first), mean, max(mean - half, -100.0), min(mean + half, 100.0), p_value)
+    return contrast([(-1, first), (1, second)])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for being several, in the order given.
+    """Return p-values adjusted by Holm's step-down method for being several, in the order given."""
+    return np.asarray(multipletests(p_values, method="holm")[1]).tolist() if len(p_values) else []
 
-    Source: S. Holm, Scandinavian Journal of Statistics 6 (1979) 65-70: the smallest of m is multiplied by m, the next
-    by m - 1 and so on; each adjusted value is at least the one before it and at most 1.
+
+def aligned(errors: Sequence[Errors]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what all of K errors measured: run and image of the M measurements, both (M,), and `wrong`, (K, M)."""
+    images = 1 + max(int(one.images.max(initial=0)) for one in errors)
+    keys = [one.runs.astype(np.int64) * images + one.images for one in errors]
+    common = reduce(np.intersect1d, keys)
+    wrong = np.empty((len(errors), len(common)))
+    for row, one, key in zip(wrong, errors, keys, strict=True):
+        order = np.argsort(key, kind="stable")
+        row[:] = one.wrong[order[np.searchsorted(key, common, sorter=order)]]
+    return common // images, common % images, wrong
+
+
+def _crossed(errors: Errors) -> _Crossed:
+    """Return the mean of the run means, percent, and its variance; with one run the variance of sampling images."""
+    runs, columns = np.unique(errors.runs, return_inverse=True)
+    images, rows = np.unique(errors.images, return_inverse=True)
+    if len(images) < 2:
+        raise ValueError(f"{len(images)} images in common are too few to compare errors")
+    measured = np.zeros((len(images), len(runs)))
+    np.add.at(measured, (rows, columns), 1)
+    if measured.max() > 1:
+        raise ValueError("a run measured an image twice")
+    table = np.zeros_like(measured)
+    table[rows, columns] = 100 * errors.wrong
+    sizes = measured.sum(axis=0)
+    run_means = table.sum(axis=0) / sizes
+    within = (table - measured * run_means) / sizes
+    around = (table - measured * run_means.mean()) / (sizes * len(runs))
+    by_run, by_image, by_both = (
+        _corrected(np.square(sums).sum(), count)
+        for sums, count in (
+            (around.sum(axis=0), len(runs)),
+            (around.sum(axis=1), len(images)),
+            (around, len(errors.wrong)),
+        )
+    )
+    variance = max(by_run + by_image - by_both, by_run, by_image) if len(runs) > 1 else by_image
+    degrees = len(images) - 1.0
+    if by_run > 0:
+        degrees = min(degrees, (len(runs) - 1) * (variance / by_run) ** 2)
+    return _Crossed(
+        runs=runs,
+        run_means=run_means,
+        run_covariance=within.T @ within,
+        run_variance=by_run,
+        variance=variance,
+        degrees=degrees,
+        images=float(sizes.sum() ** 2 / np.square(measured.sum(axis=1)).sum()),
+    )
+
+
+def _corrected(squares: float, clusters: int) -> float:
+    """Return a sum of squares over clusters as a variance; one cluster has none."""
+    return float(squares) * clusters / (clusters - 1) if clusters > 1 else 0.0
+
+
+def _wilson(share: float, trials: float, confidence: float) -> tuple[float, float]:
+    """Return the bounds of a share; trials need not be whole."""
+    low, high = proportion_confint(share * trials, trials, alpha=1 - confidence, method="wilson")
+    return float(np.asarray(low)), float(np.asarray(high))
+
+
+def _noncentrality(degrees: float) -> float:
+    """Return how many standard errors a true mean has to be away from zero to be told from it.
+
+    The other tail has less than a hundred-thousandth of the power. statsmodels' `TTestPower` does not converge for some
+    degrees of freedom that are not whole.
     """
-    adjusted = [1.0] * len(p_values)
-    running = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
-        running = max(running, (len(p_values) - rank) * p_values[index])
-        adjusted[index] = min(running, 1.0)
-    return adjusted
+    beyond = special.stdtrit(degrees, 1 - LEVEL / 2)
+    return float(special.nctdtrinc(degrees, 1 - POWER, beyond))
 
 
-def rank_agreement(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Return Kendall's tau-b between two rankings, -1..1; None where all of one are equal.
+def _hedges(differences: np.ndarray) -> float | None:
+    """Return Hedges' g of paired differences; source: L. V. Hedges, J. Educational Statistics 6 (1981) 107-128."""
+    degrees = len(differences) - 1
+    if degrees < 2 or (spread := float(differences.std(ddof=1))) < TIE:
+        return None
+    correction = math.exp(special.gammaln(degrees / 2) - special.gammaln((degrees - 1) / 2)) / math.sqrt(degrees / 2)
+    return correction * float(differences.mean()) / spread
 
-    Source: M. G. Kendall, Biometrika 33 (1945) 239-251: pairs in the same order less pairs in opposite order, over the
-    geometric mean of the numbers of pairs that are not tied.
+
+def _superiority(crossed: _Crossed, confidence: float) -> tuple[float, float, float]:
+    """Return the share of runs below zero, ties half, with its interval.
+
+    The interval is a bootstrap over runs and images, where a run's mean varies as a sample of images makes it vary; a
+    few runs may agree by luck, so it is never narrower than Wilson's from the runs.
     """
-    orders = [np.sign(np.subtract.outer(values, values)) for values in (first, second)]
-    untied = math.prod(int(np.count_nonzero(order)) for order in orders)
-    return float(np.sum(orders[0] * orders[1])) / math.sqrt(untied) if untied else None
+    rng = np.random.default_rng(SEED)
+    runs = len(crossed.runs)
+    noise = rng.multivariate_normal(np.zeros(runs), crossed.run_covariance, RESAMPLES, method="eigh")
+    chosen = rng.multinomial(runs, np.full(runs, 1 / runs), RESAMPLES)
+    shares = (chosen * _below(crossed.run_means + noise)).sum(axis=1) / runs
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(shares, [tail, 1 - tail]).tolist()
+    share = float(_below(crossed.run_means).mean())
+    wilson_low, wilson_high = _wilson(share, runs, confidence)
+    return share, min(low, wilson_low), max(high, wilson_high)
 
 
-def _standard_error(values: Sequence[float] | np.ndarray) -> float:
-    return float(np.std(values, ddof=1)) / math.sqrt(len(values))
-
-
-def _t_quantile(runs: int, confidence: float) -> float:
-    return float(stdtrit(runs - 1, (1 + confidence) / 2))
+def _below(differences: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(differences) < TIE, 0.5, differences < 0)
