@@ -10,7 +10,15 @@ import pytest
 import torch
 from hypothesis import settings
 
-from vgg_ablation.data.packed import INDEX_COLUMNS, INDEX_FILE, PIXELS_FILE, SPLITS_FILE, write_checksums
+from vgg_ablation.data.packed import (
+    INDEX_COLUMNS,
+    INDEX_FILE,
+    LARGE_FOLDER,
+    PACKED,
+    PIXELS_FILE,
+    SPLITS_FILE,
+    write_checksums,
+)
 from vgg_ablation.data.pixels import Pixels
 from vgg_ablation.pipeline.console import Stage
 
@@ -60,16 +68,29 @@ def packed() -> Callable[..., Pixels]:
 
 @pytest.fixture(scope="session")
 def write_processed() -> Callable[[Path], None]:
-    """Return what writes twelve images of two categories and two like splits into a folder, as `preprocess` does."""
+    """Return what writes twelve images of two categories and two like splits into a folder, as `preprocess` does.
+
+    Their sides are 32 pixels at the fixed scale, and 64 in the pack for the others.
+    """
+    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    names = [f"{number}.jpg" for number in range(12)]
+
+    def pack(folder: Path, side: int) -> None:
+        folder.mkdir(parents=True)
+        images.repeat(side // 32, axis=1).repeat(side // 32, axis=2).tofile(folder / PIXELS_FILE)
+        rows = [
+            (n, name, f"{n % 2 + 1:03d}.x", n % 2, side, side, 3 * side * side * n, str(n))
+            for n, name in enumerate(names)
+        ]
+        pd.DataFrame(rows, columns=INDEX_COLUMNS).to_csv(folder / INDEX_FILE, index=False)
 
     def write(folder: Path) -> None:
-        folder.mkdir(parents=True)
-        np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8).tofile(folder / PIXELS_FILE)
-        rows = [(n, f"{n}.jpg", f"{n % 2 + 1:03d}.x", n % 2, 32, 32, 3072 * n, str(n)) for n in range(12)]
-        pd.DataFrame(rows, columns=INDEX_COLUMNS).to_csv(folder / INDEX_FILE, index=False)
+        pack(folder, 32)
         parts = [["train", "train", "validation", "test"][n // 2 % 4] for n in range(12)]
-        table = pd.DataFrame({"image": range(12), "path": [row[1] for row in rows], "split_0": parts, "split_1": parts})
+        table = pd.DataFrame({"image": range(12), "path": names, "split_0": parts, "split_1": parts})
         table.to_csv(folder / SPLITS_FILE, index=False)
         write_checksums(folder)
+        pack(folder / LARGE_FOLDER, 64)
+        write_checksums(folder / LARGE_FOLDER, PACKED)
 
     return write

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from vgg_ablation.data.settings import SCALES
+from vgg_ablation.model.configurations import ABLATION, ARCHITECTURES
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 PACKAGE = "vgg_ablation"
@@ -72,18 +75,57 @@ def test_every_stage_script_is_a_stage():
     assert scripts == {path.relative_to(ROOT).as_posix() for path in (ROOT / "stages").glob("*.py")}
 
 
-def test_matrix_names_the_nets_of_table_1():
-    from vgg_ablation.model.configurations import ARCHITECTURES
+def read_work() -> dict:
+    return yaml.safe_load((ROOT / "stages/dvc.yaml").read_text())
 
-    document = yaml.safe_load((ROOT / "stages/dvc.yaml").read_text())
-    assert tuple(document["vars"][0]["nets"]) == ARCHITECTURES
-    joined = {Path(dep).parent.name for dep in document["stages"]["aggregate"]["deps"] if dep.startswith("results/")}
-    assert joined == set(ARCHITECTURES)
+
+def test_the_matrix_names_every_net():
+    assert tuple(read_work()["vars"][0]["nets"]) == ARCHITECTURES
+
+
+@pytest.mark.parametrize("name", ["tune", "train", "train-large", "train-jitter", "evaluate"])
+def test_every_stage_of_the_nets_runs_over_the_matrix(name):
+    assert read_work()["stages"][name]["matrix"]["arch"] == "${nets}"
+
+
+@pytest.mark.parametrize("name", ["aggregate", "aggregate-search"])
+def test_what_is_joined_are_the_nets_of_table_1(name):
+    deps = [Path(dep) for dep in read_work()["stages"][name]["deps"] if dep.startswith("results/")]
+    kinds = {dep.relative_to(f"results/{dep.parts[1]}") for dep in deps}
+    assert sorted(deps) == sorted(Path("results", arch, kind) for arch in ABLATION for kind in kinds)
+
+
+@pytest.mark.parametrize("name", ["evaluate", "aggregate"])
+def test_every_training_scale_is_evaluated_and_joined_over_the_nets(name):
+    assert tuple(read_work()["stages"][name]["matrix"]["scale"]) == SCALES
+
+
+def test_the_scales_of_every_net_and_of_all_of_them_are_joined():
+    stage = read_work()["stages"]["aggregate-scales"]
+    assert tuple(stage["matrix"]["arch"]) == (*ARCHITECTURES, "all")
+    deps = [Path(dep) for dep in stage["deps"] if dep.startswith("results/")]
+    kinds = {dep.name for dep in deps}
+    assert sorted(deps) == sorted(Path("results", "${item.arch}", scale, kind) for scale in SCALES for kind in kinds)
+
+
+@pytest.mark.parametrize("scale", SCALES[1:])
+def test_a_scale_starts_from_the_weights_of_the_scale_before(scale):
+    before = f"results/${{item.arch}}/{SCALES[SCALES.index(scale) - 1]}"
+    deps = {dep for dep in read_work()["stages"][f"train-{scale}"]["deps"] if dep.startswith("results/")}
+    assert deps == {"results/${item.arch}/best.json", f"{before}/training.json", f"{before}/weights"}
+
+
+@pytest.mark.parametrize("name", ["train", "train-large", "train-jitter"])
+def test_a_training_stage_reads_no_scale_but_its_own(name):
+    """Another scale's settings must not train it again; `train` takes the images as they are packed."""
+    scale = name.removeprefix("train").removeprefix("-")
+    params = [param for param in read_work()["stages"][name]["params"] if ".scales" in param]
+    assert params == ([f"studies.${{study}}.scales.{scale}"] if scale else [])
 
 
 @pytest.mark.parametrize("name", ["tune", "train", "evaluate"])
 def test_stages_of_the_nets_import_nothing_slow_but_torch(name):
-    """They run eighteen times in a study of six nets."""
+    """They run forty-two times in a study of six nets at three scales."""
     program = (
         "import runpy, sys\nsys.argv = ['stage', 'Q']\n"
         f"try: runpy.run_path({str(ROOT / 'stages' / name)!r} + '.py')\n"
@@ -91,5 +133,5 @@ def test_stages_of_the_nets_import_nothing_slow_but_torch(name):
         "print({'pandas', 'matplotlib', 'torchvision', 'requests', 'torch._dynamo'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stderr == f"{name} Q: arch = 'Q'; allowed: A, A_LRN, B, C, D, E\n"
+    assert done.stderr == f"{name} Q: arch = 'Q'; allowed: A, A_LRN, B, C, D, E, B_5x5\n"
     assert done.stdout == "set()\n"

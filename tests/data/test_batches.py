@@ -16,11 +16,12 @@ from torchvision.transforms.functional import center_crop
 from vgg_ablation.data.archive import members
 from vgg_ablation.data.batches import Batches, Colour, RunImages
 from vgg_ablation.data.pack import pack
-from vgg_ablation.data.packed import INDEX_FILE, SPLITS_FILE
+from vgg_ablation.data.packed import INDEX_FILE, LARGE_FOLDER, SPLITS_FILE
 from vgg_ablation.data.pixels import Pixels
 from vgg_ablation.data.settings import DataSettings
 from vgg_ablation.data.splits import draw_splits
 from vgg_ablation.pipeline.console import Stage
+from vgg_ablation.pipeline.errors import StageError
 
 Pack = Callable[..., Pixels]
 CPU = torch.device("cpu")
@@ -310,12 +311,13 @@ def test_a_batch_of_whole_images_is_within_its_pixels_or_one_image(
 
 @pytest.fixture
 def processed(tmp_path: Path, tar: Callable[..., Path], encoded: Callable[..., bytes], stage: Stage) -> Path:
-    """A folder as `preprocess` writes it: two categories of eight images, two splits."""
+    """A folder as `preprocess` writes it: two categories of eight images at two sizes, two splits."""
     folder = tmp_path / "processed"
     archive = tar(
         {f"{1 + seed // 8:03d}.x/{seed}.png": encoded(Image.fromarray(noise(36, 40, seed))) for seed in range(16)}
     )
     pack(archive, members(archive), 32, folder, stage)
+    pack(archive, members(archive), 48, folder / LARGE_FOLDER, stage)
     settings = DataSettings(
         source="x",
         categories="all",
@@ -341,6 +343,45 @@ def test_a_runs_colours_are_those_of_its_training_images(processed: Path) -> Non
     found = RunImages.open(processed, 1, 32, CPU)
     values = [found.batches.pixels.image(number).reshape(-1, 3) for number in found.training.tolist()]
     np.testing.assert_allclose(found.batches.colour.mean, np.concatenate(values).mean(0) / 255, rtol=1e-6)
+
+
+def test_rescaled_images_are_those_of_the_same_split(processed: Path) -> None:
+    fixed = RunImages.open(processed, 1, 32, CPU)
+    found = fixed.rescaled(processed, 40, 44)
+    for part in ("training", "validation", "test"):
+        assert torch.equal(getattr(found, part), getattr(fixed, part))
+    assert torch.equal(found.batches.pixels.labels, fixed.batches.pixels.labels)
+
+
+def test_rescaled_images_are_made_from_the_larger_ones(processed: Path) -> None:
+    found = RunImages.open(processed, 1, 32, CPU).rescaled(processed, 40, 44)
+    larger = Pixels.open(processed / LARGE_FOLDER)
+    assert torch.equal(found.batches.pixels.flat, larger.flat)
+    assert torch.minimum(larger.heights, larger.widths).tolist() == [48] * 16
+
+
+def test_rescaled_images_have_the_scales_asked_for(processed: Path) -> None:
+    batches = RunImages.open(processed, 1, 32, CPU).rescaled(processed, (36, 48), 44).batches
+    assert (batches.training_scale, batches.test_scale, batches.side) == ((36, 48), 44, 32)
+
+
+def test_rescaled_images_are_normalised_by_the_colours_of_the_fixed_scale(processed: Path) -> None:
+    """The weights that a net goes on from were trained with these; those of the larger images are others."""
+    fixed = RunImages.open(processed, 1, 32, CPU)
+    found = fixed.rescaled(processed, 40, 44).batches.colour
+    for name, value in vars(fixed.batches.colour).items():
+        assert torch.equal(getattr(found, name), value)
+    assert not torch.equal(Colour.measure(Pixels.open(processed / LARGE_FOLDER), fixed.training).mean, found.mean)
+
+
+def test_larger_images_of_other_labels_are_refused(
+    processed: Path, tar: Callable[..., Path], encoded: Callable[..., bytes], stage: Stage
+) -> None:
+    content = {f"{1 + seed // 7:03d}.x/{seed}.png": encoded(Image.fromarray(noise(36, 40, seed))) for seed in range(14)}
+    archive = tar(content, name="other.tar")
+    pack(archive, members(archive), 48, processed / LARGE_FOLDER, stage)
+    with pytest.raises(StageError, match=r"/large has other images than .*; run preprocess again$"):
+        RunImages.open(processed, 1, 32, CPU).rescaled(processed, 40, 44)
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

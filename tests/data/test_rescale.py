@@ -26,7 +26,7 @@ def images(shapes: list[tuple[int, int]], seed: int = 0) -> list[np.ndarray]:
     return [draws.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
 
 
-def resized(image: np.ndarray, size: tuple[int, int]) -> Tensor:
+def resized(image: np.ndarray, size: tuple[int, ...]) -> Tensor:
     """As (H, W, 3) float32."""
     planes = torch.from_numpy(image).permute(2, 0, 1).float()
     return functional.resize(planes, list(size), antialias=True).permute(1, 2, 0)
@@ -71,9 +71,10 @@ def test_a_crop_of_an_image_that_keeps_its_size_is_the_stored_one(packed: Pack) 
     arrays = images([(STORED, 80), (90, STORED)])
     numbers = torch.arange(2)
     pixels = packed(arrays)
-    corners = torch.tensor([[5, 58], [48, 0]])
+    top, left = torch.tensor([5, 58]), torch.tensor([48, 0])
+    corners = torch.stack([top, left])
     crops = rescaled_crops(pixels, numbers, rescaled_sizes(pixels, numbers, STORED), corners, SIDE, CPU)
-    assert torch.equal(crops, pixels.crop(numbers, *corners, SIDE).float())
+    assert torch.equal(crops, pixels.crop(numbers, top, left, SIDE).float())
 
 
 def test_crops_do_not_depend_on_how_many_are_made_at_once(packed: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +110,7 @@ def test_whole_images_at_a_scale_come_together_by_the_size_they_have_then(packed
     ]
     for numbers, inputs in found:
         for number, image in zip(numbers.tolist(), inputs, strict=True):
-            expected = resized(arrays[number], tuple(image.shape[1:]))
+            expected = resized(arrays[number], (image.shape[1], image.shape[2]))
             torch.testing.assert_close(image.permute(1, 2, 0), expected, atol=1e-2, rtol=0)
 
 

@@ -15,19 +15,31 @@ from vgg_ablation.data.sample import render_sample
 ROOT = Path(__file__).parents[2]
 TINY = {
     "data": {
-        "source": "images/tiny.tar", "categories": "all", "clutter": False, "side": 36, "train_per_class": 5,
+        "source": "images/tiny.tar", "categories": "all", "clutter": False, "train_per_class": 5,
         "validation_fraction": 0.4, "splits": 2, "seed": 0,
+    },
+    "scales": {
+        "fixed": {"train": 36, "test": [32, 36, 40]},
+        "large": {"train": 44, "test": [40, 44, 48]},
+        "jitter": {"train": [36, 48], "test": [36, 44, 48]},
     },
     "model": {"input_side": 32, "width": 0.0625, "batch_norm": False, "dropout": 0.5, "init": "kaiming"},
     "train": {
         "epochs": 2, "batch_size": 8, "momentum": 0.9, "schedule": "cosine", "patience": 3, "colour_shift": 0.1,
     },
+    "fine_tune": {"epochs": 1},
     "tune": {
         "trials": 2, "epochs": 1, "learning_rate": {"low": 1e-4, "high": 1e-1},
         "weight_decay": {"low": 1e-5, "high": 1e-2}, "random_trials": 1, "prune_after": 1, "seed": 0,
         "sampler": "gp", "pruner": "none",
     },
-    "evaluate": {"protocols": ["centre", "dense"]},
+    "evaluate": {
+        "protocols": {
+            "fixed": ["centre", "dense", "dense_scales", "multi_crop", "combined"],
+            "large": ["dense"],
+            "jitter": ["dense", "dense_scales"],
+        }
+    },
 }  # fmt: skip
 
 

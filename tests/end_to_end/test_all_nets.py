@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vgg_ablation.model.configurations import ARCHITECTURES, count_parameters
+from vgg_ablation.model.configurations import ABLATION, count_parameters
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
@@ -34,8 +34,9 @@ def committed(fully_run):
 
 def test_full_run_runs_every_stage_once_after_the_check(fully_run):
     _, done = fully_run
-    nets = [f"{stage}@{arch}" for arch in ARCHITECTURES for stage in ("tune", "train", "evaluate")]
-    assert sorted(done.stages) == sorted(["check", "download", "preprocess", *nets, "aggregate", "report"])
+    nets = [stage.format(arch) for arch in ABLATION for stage in ("tune@{}", "train@{}", "evaluate@{}-fixed")]
+    shared = ["check", "download", "preprocess", "near-duplicates", "aggregate@fixed", "aggregate-search", "report"]
+    assert sorted(done.stages) == sorted([*shared, *nets])
     assert done.stages[0] == "check"
     assert done.stages[-1] == "report"
 
@@ -44,7 +45,9 @@ def test_full_run_reports_every_net_and_protocol(fully_run):
     repository, _ = fully_run
     table = pd.read_csv(repository.folder / "reports/ablation.csv")
     assert set(zip(table["arch"], table["protocol"], strict=True)) == {
-        (arch, protocol) for arch in ARCHITECTURES for protocol in ("centre", "dense")
+        (net, protocol)
+        for net in (*ABLATION, "D+E", "+".join(ABLATION))
+        for protocol in ("centre", "dense", "dense_scales", "multi_crop", "combined")
     }
     assert table.columns[:18].tolist() == [
         "arch", "weight_layers", "params", "gmacs", "train_scale", "test_scale", "protocol", "runs", "top1_error",
@@ -52,15 +55,15 @@ def test_full_run_reports_every_net_and_protocol(fully_run):
         "did_not_train", "paper_top1_error", "paper_top5_error",
     ]  # fmt: skip
     assert (table["runs"] == 2).all()
-    for row in table.itertuples():
+    for row in table[table["arch"].isin(ABLATION)].itertuples():
         assert row.params == count_parameters(str(row.arch), 3, 32, 0.0625)
 
 
 def test_reported_error_follows_from_the_kept_posteriors(fully_run):
     repository, _ = fully_run
     table = pd.read_csv(repository.folder / "reports/ablation.csv").set_index(["arch", "protocol"])
-    for arch in ARCHITECTURES:
-        with np.load(repository.folder / "results" / arch / "predictions.npz", allow_pickle=False) as kept:
+    for arch in ABLATION:
+        with np.load(repository.folder / "results" / arch / "fixed" / "predictions.npz", allow_pickle=False) as kept:
             for protocol in ("centre", "dense"):
                 errors = [
                     100 * np.mean(kept[f"run_{run}_{protocol}"].argmax(1) != kept[f"run_{run}_labels"])
@@ -72,7 +75,7 @@ def test_reported_error_follows_from_the_kept_posteriors(fully_run):
 def test_test_images_are_in_no_training_split(fully_run):
     repository, _ = fully_run
     splits = pd.read_csv(repository.folder / "data/processed/splits.csv")
-    with np.load(repository.folder / "results/A/predictions.npz", allow_pickle=False) as kept:
+    with np.load(repository.folder / "results/A/fixed/predictions.npz", allow_pickle=False) as kept:
         for run in (0, 1):
             assert set(splits.loc[kept[f"run_{run}_images"], f"split_{run}"]) == {"test"}
 
@@ -97,14 +100,17 @@ def test_an_edit_in_the_report_folder_retrains_nothing(committed):
 
 
 def test_a_single_setting_reruns_what_depends_on_it_alone(committed):
-    done = committed.succeed("dvc", "exp", "run", "-S", "studies.tiny.evaluate.protocols=[centre]", "-S", "arch=A")
-    assert sorted(done.stages) == ["check", "evaluate@A", "report"]
+    done = committed.succeed(
+        "dvc", "exp", "run", "-S", "studies.tiny.evaluate.protocols.fixed=[centre]", "-S", "arch=A"
+    )
+    assert sorted(done.stages) == ["check", "evaluate@A-fixed", "report"]
 
 
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ("arch=Z", "check: params.yaml: arch = 'Z'; allowed: all, A, A_LRN, B, C, D, E"),
+        ("arch=Z", "check: params.yaml: arch = 'Z'; allowed: all, A, A_LRN, B, C, D, E, B_5x5"),
+        ("scale=larg", "check: params.yaml: scale = 'larg'; allowed: fixed, large, jitter, all (did you mean large?)"),
         ("study=Z", "check: params.yaml: study = 'Z'; allowed: sample, office10, caltech256, tiny"),
         (
             "studies.tiny.tune.learning_rate.low=-1",
@@ -129,7 +135,16 @@ def test_one_net_by_hand_gives_the_bytes_that_dvc_gives_among_all(origin, fully_
     repository = origin.clone(tmp_path / "by-hand")
     params = repository.folder / "params.yaml"
     params.write_text(params.read_text().replace("arch: all", "arch: C"))
-    for stage in ("check", "download", "preprocess", "tune C", "train C", "evaluate C", "report"):
+    for stage in (
+        "check",
+        "download",
+        "preprocess",
+        "near_duplicates",
+        "tune C",
+        "train C fixed",
+        "evaluate C fixed",
+        "report",
+    ):
         name, *arguments = stage.split()
         repository.succeed("python", f"stages/{name}.py", *arguments)
     by_hand, by_dvc = repository.snapshot(), fully_run[0].snapshot()
@@ -144,7 +159,7 @@ def test_weights_are_safetensors_with_torchvision_keys(fully_run):
     from torchvision.models import vgg16
 
     repository, _ = fully_run
-    with safe_open(repository.folder / "results/D/weights/run-0.safetensors", framework="pt") as file:
+    with safe_open(repository.folder / "results/D/fixed/weights/run-0.safetensors", framework="pt") as file:
         assert set(file.keys()) == set(vgg16(init_weights=False).state_dict())
 
 
@@ -152,5 +167,5 @@ def test_metrics_for_dvc_are_flat_numbers(fully_run):
     repository, _ = fully_run
     shown = json.loads(repository.succeed("dvc", "metrics", "show", "--json").output)
     values = shown[""]["data"]["reports/metrics.json"]["data"]
-    assert set(ARCHITECTURES) <= set(values)
+    assert set(ABLATION) <= set(values)
     assert all(isinstance(value, int | float | dict) for value in values.values())

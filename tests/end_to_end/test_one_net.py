@@ -11,7 +11,7 @@ from repository import Repository
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
-C_ALONE = ["check", "download", "preprocess", "tune@C", "train@C", "evaluate@C", "report"]
+C_ALONE = ["check", "download", "preprocess", "near-duplicates", "tune@C", "train@C", "evaluate@C-fixed", "report"]
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,22 @@ def test_one_net_in_a_fresh_clone_runs_its_own_stages_alone(only_c):
     repository, done = only_c
     assert sorted(done.stages) == sorted(C_ALONE)
     assert pd.read_csv(repository.folder / "reports/ablation.csv")["arch"].unique().tolist() == ["C"]
+
+
+def test_all_scales_after_the_fixed_one_train_on_from_its_weights(only_c, tmp_path):
+    shutil.copytree(only_c[0].folder, tmp_path / "again", symlinks=True)
+    repository = Repository(tmp_path / "again")
+    done = repository.succeed("dvc", "exp", "run", "-S", "scale=all")
+    assert sorted(done.stages) == sorted(
+        ["check", "train-large@C", "train-jitter@C", "evaluate@C-large", "evaluate@C-jitter", "aggregate-scales@C",
+         "report"]
+    )  # fmt: skip
+    protocols = yaml.safe_load((repository.folder / "params.yaml").read_text())["studies"]["tiny"]["evaluate"][
+        "protocols"
+    ]
+    table = pd.read_csv(repository.folder / "reports/ablation.csv")
+    assert table.groupby("scale", sort=False)["protocol"].apply(list).to_dict() == protocols
+    assert results(repository, "results/C/fixed") == results(only_c[0], "results/C/fixed")
 
 
 @pytest.fixture
@@ -49,7 +65,7 @@ def longer(only_c, tmp_path_factory) -> Repository:
     params["studies"]["tiny"]["train"]["epochs"] = 40
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     repository = Repository(folder)
-    repository.succeed("python", "stages/train.py", "C")
+    repository.succeed("python", "stages/train.py", "C", "fixed")
     return repository
 
 
@@ -60,32 +76,34 @@ def test_a_stopped_stage_says_how_to_go_on_and_goes_on(longer, tmp_path, number,
     shutil.copytree(longer.folder, tmp_path / "again", symlinks=True)
     again = Repository(tmp_path / "again")
     shutil.rmtree(again.folder / ".state")
-    with again.start("python", "stages/train.py", "C") as process:
+    with again.start("python", "stages/train.py", "C", "fixed") as process:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("train C: run 1/2, epoch 1/40")
+        assert process.stdout.readline().startswith("train C fixed: run 1/2, epoch 1/40")
         process.send_signal(number)
         stopped = process.wait(10)
         errors = process.stderr.read() if process.stderr else ""
     assert stopped == 128 + number
-    assert errors == f"train C: stopped by {said}; what was done is kept: run it again (dvc repro) to go on\n"
-    done = again.succeed("python", "stages/train.py", "C")
-    assert "train C: going on after epoch" in done.output
+    assert errors == f"train C fixed: stopped by {said}; what was done is kept: run it again (dvc repro) to go on\n"
+    done = again.succeed("python", "stages/train.py", "C", "fixed")
+    assert "train C fixed: going on after epoch" in done.output
     assert results(again, "results") == results(longer, "results")
 
 
 def test_a_second_process_of_a_stage_waits_for_the_first_and_both_leave_its_bytes(again, only_c):
     shutil.rmtree(again.folder / ".state")
-    shutil.rmtree(again.folder / "results/C/weights")
-    with again.start("python", "stages/train.py", "C") as first:
+    shutil.rmtree(again.folder / "results/C/fixed/weights")
+    with again.start("python", "stages/train.py", "C", "fixed") as first:
         assert first.stdout is not None
-        assert first.stdout.readline().startswith("train C: run 1/2, epoch 1/2")
+        assert first.stdout.readline().startswith("train C fixed: run 1/2, epoch 1/2")
         first.send_signal(signal.SIGSTOP)  # it holds what it holds, and gets no further until the second has come
-        with again.start("python", "stages/train.py", "C") as second:
+        with again.start("python", "stages/train.py", "C", "fixed") as second:
             assert second.stdout is not None
             line = second.stdout.readline()
             first.send_signal(signal.SIGCONT)
             assert first.wait() == second.wait() == 0
-    assert line.startswith(f"train C: process {first.pid} (stages/train.py C) is at this very work (.state/stages/")
+    assert line.startswith(
+        f"train C fixed: process {first.pid} (stages/train.py C fixed) is at this very work (.state/stages/"
+    )
     assert results(again, "results") == results(only_c[0], "results")
 
 

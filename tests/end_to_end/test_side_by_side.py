@@ -5,7 +5,7 @@ import time
 import pytest
 from repository import Repository
 
-from vgg_ablation.model.configurations import ARCHITECTURES
+from vgg_ablation.model.configurations import ABLATION
 
 STAGES = "stages/dvc.yaml"
 
@@ -30,8 +30,8 @@ def test_two_nets_at_a_time_give_the_results_of_a_serial_run(origin, serial, tmp
     repository = origin.clone(tmp_path / "repository")
     for stage in ("dvc.yaml:check", f"{STAGES}:download", f"{STAGES}:preprocess"):
         repository.succeed("dvc", "repro", "-s", stage)
-    for stage in ("tune", "train", "evaluate"):
-        both = [repository.start("dvc", "repro", "-s", f"{STAGES}:{stage}@{arch}") for arch in ("B", "C")]
+    for stage in ("tune@{}", "train@{}", "evaluate@{}-fixed"):
+        both = [repository.start("dvc", "repro", "-s", f"{STAGES}:{stage.format(arch)}") for arch in ("B", "C")]
         for process in both:
             output, errors = process.communicate()
             assert process.returncode == 0, output + errors
@@ -43,12 +43,14 @@ def test_two_nets_at_a_time_give_the_results_of_a_serial_run(origin, serial, tmp
 @pytest.mark.timeout(1800)
 def test_a_queue_of_six_gives_the_results_of_a_serial_run(origin, serial, tmp_path):
     repository = origin.clone(tmp_path / "repository")
-    repository.succeed("dvc", "exp", "run", "--queue", "-S", f"arch={','.join(ARCHITECTURES)}")
+    repository.succeed("dvc", "exp", "run", "--queue", "-S", f"arch={','.join(ABLATION)}")
     repository.succeed("dvc", "queue", "start", "--jobs", "2")
     while "Queued" in (shown := repository.succeed("dvc", "queue", "status").output) or "Running" in shown:
         time.sleep(2)
     assert "Failed" not in shown
     done = repository.succeed("dvc", "repro")
-    assert sorted(done.stages) == ["aggregate", "check", "report"], "all else comes from the cache of runs"
-    for arch in (*ARCHITECTURES, "all"):
+    assert sorted(done.stages) == ["aggregate-search", "aggregate@fixed", "check", "report"], (
+        "all else comes from the cache of runs"
+    )
+    for arch in (*ABLATION, "all"):
         assert results(repository, arch) == results(serial, arch)

@@ -19,6 +19,7 @@ from repository import Repository
 _RUNNING = re.compile(r"^Running stage '(?:stages/dvc\.yaml:)?([^']+)'", re.MULTILINE)
 _TORN = re.compile(r"Unable to read RWLock-file '([^']+)'|'([^']*dvc\.lock)' (?:validation failed|is invalid)")
 """DVC writes these files in place: a kill at that moment leaves half of one, which the next `dvc repro` refuses."""
+_PAGE = "reports/index.html"
 _EPOCHS = "EPOCHS_BEGUN"
 _LINE_OF_AN_EPOCH = "    for number in range(len(history) + 1, recipe.epochs + 1):\n"
 _PATIENCE = 120.0  # seconds in which `dvc repro` must get on or end
@@ -266,17 +267,19 @@ def compare(disturbed: Repository, alone: Repository, record: Record) -> None:
 
 
 def _outcome(repository: Repository) -> dict[str, object]:
-    """Everything that a study leaves but what it cost, which differs each time."""
+    """Everything that a study leaves but what it cost, which differs each time, and the page that tells it."""
     files: dict[str, object] = {
         name: content
         for name, content in repository.snapshot().items()
-        if "/cost" not in name and not name.endswith("dvc.lock")
+        if "/cost" not in name and name != _PAGE and not name.endswith("dvc.lock")
     }
     for lock in ("dvc.lock", "stages/dvc.lock"):
         stages = yaml.safe_load((repository.folder / lock).read_text())["stages"]
         for stage, content in stages.items():
             for part in ("deps", "outs"):
-                entries = [entry for entry in content.get(part, []) if "/cost" not in entry["path"]]
+                entries = [
+                    entry for entry in content.get(part, []) if "/cost" not in entry["path"] and entry["path"] != _PAGE
+                ]
                 files[f"{lock}: {stage}: {part}"] = entries
             files[f"{lock}: {stage}: params"] = content.get("params")
     return files

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import vgg as torchvision_vgg
 
 from vgg_ablation.model.configurations import (
+    ABLATION,
     ARCHITECTURES,
     PUBLISHED_MILLIONS,
     convolution_groups,
@@ -20,7 +21,7 @@ from vgg_ablation.model.configurations import (
 )
 from vgg_ablation.model.vgg import VGG
 
-# Derived by hand from Table 1: parameters for 1000 and 257 classes, GMAC for 1000 classes at 224 pixels.
+# Derived by hand from Table 1 and section 4.1: parameters for 1000 and 257 classes, GMAC for 1000 at 224 pixels.
 SIZES = {
     "A": (132_863_336, 129_819_265, 7.61),
     "A_LRN": (132_863_336, 129_819_265, 7.61),
@@ -28,6 +29,7 @@ SIZES = {
     "C": (133_638_952, 130_594_881, 11.77),
     "D": (138_357_544, 135_313_473, 15.47),
     "E": (143_667_240, 140_623_169, 19.63),
+    "B_5x5": (134_503_528, 131_459_457, 9.36),
 }
 
 
@@ -35,26 +37,43 @@ def module_parameters(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_nets_stand_in_the_order_of_table_1() -> None:
-    assert ARCHITECTURES == ("A", "A_LRN", "B", "C", "D", "E")
+def test_the_nets_of_the_ablation_stand_in_the_order_of_table_1() -> None:
+    assert ABLATION == ("A", "A_LRN", "B", "C", "D", "E")
+
+
+def test_the_shallow_net_of_section_4_1_is_the_only_one_beside_them() -> None:
+    assert [arch for arch in ARCHITECTURES if arch not in ABLATION] == ["B_5x5"]
 
 
 def test_depths_are_those_of_table_1() -> None:
-    assert [weight_layers(arch) for arch in ARCHITECTURES] == [11, 11, 13, 16, 16, 19]
+    assert [weight_layers(arch) for arch in ABLATION] == [11, 11, 13, 16, 16, 19]
+
+
+def test_the_shallow_net_has_half_the_convolutions_of_b() -> None:
+    assert weight_layers("B_5x5") - 3 == (weight_layers("B") - 3) / 2
+
+
+def test_a_5x5_layer_has_25_weights_where_the_two_3x3_in_its_place_have_18() -> None:
+    """Section 2.3 counts so: C channels in and out, and squared kernel sides times C squared weights a layer."""
+    weights = {
+        arch: sum(layer.kernel**2 * layer.inputs * layer.outputs for layer in convolution_groups(arch)[4])
+        for arch in ("B", "B_5x5")
+    }
+    assert weights == {"B": 18 * 512**2, "B_5x5": 25 * 512**2}
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_parameters_are_those_derived_from_table_1(arch: str) -> None:
+def test_parameters_are_those_derived_from_the_paper(arch: str) -> None:
     assert (count_parameters(arch, 1000), count_parameters(arch, 257)) == SIZES[arch][:2]
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", ABLATION)
 def test_parameters_in_millions_are_those_of_table_2(arch: str) -> None:
     assert round(count_parameters(arch, 1000) / 1e6) == PUBLISHED_MILLIONS[arch]
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_gmacs_are_those_derived_from_table_1(arch: str) -> None:
+def test_gmacs_are_those_derived_from_the_paper(arch: str) -> None:
     assert round(count_gmacs(arch, 1000), 2) == SIZES[arch][2]
 
 
@@ -107,7 +126,7 @@ def test_a_net_keeps_one_channel_at_any_width() -> None:
 
 
 def test_an_unknown_architecture_is_named_with_what_is_allowed() -> None:
-    with pytest.raises(ValueError, match="unknown architecture 'F'; choose from A, A_LRN, B, C, D, E"):
+    with pytest.raises(ValueError, match=r"unknown architecture 'F'; choose from A, A_LRN, B, C, D, E, B_5x5$"):
         count_parameters("F", 1000)
 
 

@@ -31,6 +31,7 @@ def test_the_table_has_the_size_of_every_net_beside_the_papers() -> None:
         ["C", "16", "133,638,952", "11.77", "134"],
         ["D", "16", "138,357,544", "15.47", "138"],
         ["E", "19", "143,667,240", "19.63", "144"],
+        ["B_5x5", "8", "134,503,528", "9.36", "–"],
     ]
     assert "\x1b" not in output  # not a terminal: plain text
 
@@ -42,8 +43,8 @@ def test_the_largest_table_fits_80_columns() -> None:
 
 
 def test_the_options_decide_the_size() -> None:
-    net_e = rows(run("--classes", "10", "--input-side", "64", "--width", "0.25").stdout)[-1]
-    assert net_e[:3] == ["E", "19", f"{count_parameters('E', 10, 64, 0.25):,}"]
+    table = rows(run("--classes", "10", "--input-side", "64", "--width", "0.25").stdout)
+    assert table[5][:3] == ["E", "19", f"{count_parameters('E', 10, 64, 0.25):,}"]
 
 
 @pytest.mark.parametrize("argument", ["--input-side=50", "--width=0", "--classes=0"])

@@ -66,6 +66,38 @@ def test_convolutions_and_their_order_are_those_of_table_1() -> None:
     assert ones == ["conv3_3", "conv4_3", "conv5_3"]
 
 
+def test_the_shallow_net_has_one_5x5_convolution_of_padding_2_in_each_group() -> None:
+    layers = {name: layer for name, layer in narrow("B_5x5").named_layers().items() if isinstance(layer, nn.Conv2d)}
+    assert list(layers) == ["conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1"]
+    assert {(layer.kernel_size, layer.padding, layer.stride) for layer in layers.values()} == {((5, 5), (2, 2), (1, 1))}
+
+
+def receptive_fields(arch: str) -> list[tuple[int, int]]:
+    """Return the rows that a unit near the middle of each group's output sees, first and last.
+
+    Weights of one and means in place of maxima let no pixel that has a part in the unit go without a gradient.
+    """
+    images = torch.ones(1, 3, 192, 192, dtype=torch.float64, requires_grad=True)
+    values, seen = images, []
+    for layer in narrow(arch, input_side=192).double().features:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.ones_(layer.weight)
+        values = functional.avg_pool2d(values, 2) if isinstance(layer, nn.MaxPool2d) else layer(values)
+        if isinstance(layer, nn.MaxPool2d):
+            unit = values[0, 0, values.shape[2] // 2, values.shape[3] // 2]
+            (gradient,) = torch.autograd.grad(unit, images, retain_graph=True)
+            rows = gradient[0, 0].any(1).nonzero().flatten().tolist()
+            seen.append((rows[0], rows[-1]))
+    return seen
+
+
+def test_the_shallow_net_sees_what_b_sees() -> None:
+    """Section 2.3: two 3x3 layers have the receptive field of one 5x5. It grows by 5 pixels, those of the pool last."""
+    found = receptive_fields("B_5x5")
+    assert found == receptive_fields("B")
+    assert [last - first + 1 for first, last in found] == [6, 16, 36, 76, 156]
+
+
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_convolution_keeps_the_side_and_every_group_halves_it(arch: str) -> None:
     maps = torch.empty(1, 3, 96, 96)
@@ -83,7 +115,7 @@ def test_width_scales_the_hidden_layers() -> None:
 
 
 def test_an_unknown_architecture_is_named_with_what_is_allowed() -> None:
-    with pytest.raises(ValueError, match="unknown architecture 'vgg16'; choose from A, A_LRN, B, C, D, E"):
+    with pytest.raises(ValueError, match=r"unknown architecture 'vgg16'; choose from A, A_LRN, B, C, D, E, B_5x5$"):
         VGG("vgg16", 10)
 
 

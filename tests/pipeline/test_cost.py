@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 from vgg_ablation.pipeline import limit
 from vgg_ablation.pipeline.compute import Compute
 from vgg_ablation.pipeline.cost import Meter
+from vgg_ablation.pipeline.provenance import describe_commit, describe_machine
 
 
 def written(meter: Meter, folder: Path, **details: object) -> pd.Series:
@@ -67,7 +69,30 @@ def test_the_share_of_the_limit_counts_two_operations_a_multiply_accumulate(tmp_
 
 def test_a_stage_without_nets_has_no_share(tmp_path: Path) -> None:
     row = written(Meter(), tmp_path)
-    assert (row["share_of_limit"], row["arch"], row["precision"]) == ("", "", "")
+    assert (row["share_of_limit"], row["arch"], row["scale"], row["precision"]) == ("", "", "", "")
+
+
+def test_a_cost_is_of_a_net_at_a_training_scale(tmp_path: Path) -> None:
+    row = written(Meter(), tmp_path, arch="B_5x5", scale="jitter")
+    assert (row["stage"], row["arch"], row["scale"]) == ("train", "B_5x5", "jitter")
+
+
+def test_a_cost_says_what_machine_and_source_it_is_of(tmp_path: Path) -> None:
+    row = written(Meter(), tmp_path)
+    assert (row["machine"], row["commit"]) == (describe_machine(), describe_commit())
+
+
+def test_a_cost_names_the_versions_of_what_results_depend_on(tmp_path: Path) -> None:
+    row = written(Meter(), tmp_path)
+    libraries = [f"{name} {version(name)}" for name in ("torch", "optuna", "numpy", "scipy", "pillow")]
+    assert row["versions"] == ", ".join([f"Python {sys.version.split()[0]}", *libraries])
+
+
+def test_a_cost_has_the_columns_of_the_table_in_their_order(tmp_path: Path) -> None:
+    assert list(written(Meter(), tmp_path).index) == [
+        *("stage", "arch", "scale", "images", "seconds", "work_seconds", "device", "precision", "threads"),
+        *("share_of_limit", "machine", "commit", "versions"),
+    ]
 
 
 def test_the_limit_is_two_operations_a_multiply_accumulate_in_the_shortest_time(

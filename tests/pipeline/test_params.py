@@ -1,5 +1,7 @@
 import copy
 import re
+import runpy
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,17 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from vgg_ablation.data.settings import DataSettings
-from vgg_ablation.pipeline.params import Params, SettingsError, one_of, read_params, validate
+from vgg_ablation.data.settings import SCALES, DataSettings
+from vgg_ablation.model.configurations import ARCHITECTURES
+from vgg_ablation.pipeline.params import Params, SettingsError, one_of, read_arguments, read_params, validate
 from vgg_ablation.settings import StudySettings
 from vgg_ablation.train.settings import TrainSettings
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 STUDIES: dict[str, dict[str, Any]] = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["studies"]
+SELECTION = "arch: all\nscale: fixed\nstudy: s\n"
 
 
 def study(**changes: object) -> dict[str, Any]:
-    """Return the block of `sample`, with `data__side=64` setting `side` in `data`."""
+    """Return the block of `sample`, with `train__epochs=5` setting `epochs` in `train`."""
     block = copy.deepcopy(STUDIES["sample"])
     for key, value in changes.items():
         *sections, name = key.split("__")
@@ -34,7 +38,7 @@ def study(**changes: object) -> dict[str, Any]:
 def problems(block: dict[str, Any]) -> list[str]:
     """Return what is said of a study's block."""
     with pytest.raises(SettingsError) as error:
-        Params("all", "sample", block).whole(StudySettings)
+        Params("all", "fixed", "sample", block).whole(StudySettings)
     return str(error.value).splitlines()
 
 
@@ -49,7 +53,7 @@ def written(tmp_path: Path, text: str | bytes) -> Path:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_of_the_repository_is_valid(name: str) -> None:
-    Params("all", name, STUDIES[name]).whole(StudySettings)
+    Params("all", "fixed", name, STUDIES[name]).whole(StudySettings)
 
 
 def test_the_repository_selects_a_study_that_it_holds() -> None:
@@ -80,7 +84,6 @@ def test_params_yaml_and_the_settings_have_the_same_keys(name: str) -> None:
     [
         ("data", "source", "caltech256"),
         ("data", "categories", "all"),
-        ("data", "side", 256),  # S of section 3.1
         ("data", "train_per_class", 60),  # appendix B
         ("data", "validation_fraction", 0.2),
         ("data", "splits", 3),
@@ -94,6 +97,9 @@ def test_params_yaml_and_the_settings_have_the_same_keys(name: str) -> None:
         ("train", "momentum", 0.9),
         ("train", "schedule", "plateau"),
         ("train", "colour_shift", 0.1),  # Krizhevsky et al., section 4.1
+        ("scales", "fixed", {"train": 256, "test": [224, 256, 288]}),  # Tables 3 and 4
+        ("scales", "large", {"train": 384, "test": [352, 384, 416]}),
+        ("scales", "jitter", {"train": [256, 512], "test": [256, 384, 512]}),
     ],
 )
 def test_the_full_study_keeps_to_the_papers_protocol(section: str, key: str, value: object) -> None:
@@ -127,7 +133,7 @@ def test_an_unknown_key_is_told_which_are_known() -> None:
 
 def test_an_unknown_section_is_told_which_are_known() -> None:
     (line,) = problems(study(trian={}))
-    assert "allowed: data, model, train, tune, evaluate (did you mean train?)" in line
+    assert "allowed: data, scales, model, train, fine_tune, tune, evaluate (did you mean train?)" in line
 
 
 @pytest.mark.parametrize(
@@ -155,11 +161,11 @@ def test_a_missing_key_is_named_in_full() -> None:
 
 def test_a_missing_section_is_named_in_full() -> None:
     with pytest.raises(SettingsError, match=r"^params\.yaml: studies\.sample\.data"):
-        Params("all", "sample", {}).section("data", DataSettings)
+        Params("all", "fixed", "sample", {}).section("data", DataSettings)
 
 
 def test_every_wrong_setting_has_its_line() -> None:
-    assert len(problems(study(train__epochs=0, train__momentum=1, data__side=1))) == 3
+    assert len(problems(study(train__epochs=0, train__momentum=1, scales__fixed__train=1))) == 3
 
 
 @pytest.mark.parametrize("value", ["backpack", ["backpack"], ["backpack", 3], []], ids=str)
@@ -173,18 +179,13 @@ def test_a_category_listed_twice_is_named() -> None:
     assert "mug" in line
 
 
-def test_a_crop_larger_than_the_stored_images_is_refused() -> None:
-    (line,) = problems(study(model__input_side=96))
-    assert "model.input_side (96) at most data.side (72)" in line
-
-
 def test_a_range_must_have_its_ends_in_order() -> None:
     (line,) = problems(study(tune__weight_decay={"low": 1e-2, "high": 1e-5}))
     assert line.startswith("params.yaml: studies.sample.tune.weight_decay")
 
 
 def test_settings_cannot_be_changed_later() -> None:
-    settings = Params("all", "sample", study()).section("train", TrainSettings)
+    settings = Params("all", "fixed", "sample", study()).section("train", TrainSettings)
     with pytest.raises(ValueError, match="frozen"):
         settings.epochs = 1  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -205,30 +206,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_a_number_that_dvc_wrote_is_read_as_it_was(folder: Path, value: float) -> None:
     """`dvc exp run -S` writes `1e-05`, which plain PyYAML reads as text."""
-    text = dumps_yaml({"arch": "all", "study": "s", "studies": {"s": {"x": value}}})
+    text = dumps_yaml({"arch": "all", "scale": "fixed", "study": "s", "studies": {"s": {"x": value}}})
     read = read_params(written(folder, text)).block["x"]
     assert (read, type(read)) == (value, type(value))
 
 
 @pytest.mark.parametrize("text", ["1e-4", "1E-4", "+1e-4", "1.e-4", ".1e-3", "1.0e-4", "0.0001"])
 def test_a_small_number_may_be_written_as_people_do(tmp_path: Path, text: str) -> None:
-    assert read_params(written(tmp_path, f"arch: all\nstudy: s\nstudies: {{s: {{x: {text}}}}}")).block == {"x": 1e-4}
+    assert read_params(written(tmp_path, f"{SELECTION}studies: {{s: {{x: {text}}}}}")).block == {"x": 1e-4}
 
 
 @pytest.mark.parametrize("text", ["1e", "e5", "1e-4x", "'1e-4'", "1.2.3e4"])
 def test_a_text_that_looks_like_a_number_stays_a_text(tmp_path: Path, text: str) -> None:
-    read = read_params(written(tmp_path, f"arch: all\nstudy: s\nstudies: {{s: {{x: {text}}}}}")).block
+    read = read_params(written(tmp_path, f"{SELECTION}studies: {{s: {{x: {text}}}}}")).block
     assert read == {"x": text.strip("'")}
 
 
 def test_a_study_may_take_over_the_settings_of_another(tmp_path: Path) -> None:
-    path = written(tmp_path, "arch: all\nstudy: b\nstudies:\n  a: &a {x: 1, y: 2}\n  b: {<<: *a, y: 3}")
+    path = written(tmp_path, "arch: all\nscale: fixed\nstudy: b\nstudies:\n  a: &a {x: 1, y: 2}\n  b: {<<: *a, y: 3}")
     assert read_params(path).block == {"x": 1, "y": 3}
 
 
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
-    path = written(tmp_path, b"\xef\xbb\xbf" + b"arch: all\nstudy: s\nstudies: {s: {x: 1}}")
-    assert read_params(path) == Params("all", "s", {"x": 1})
+    path = written(tmp_path, b"\xef\xbb\xbf" + f"{SELECTION}studies: {{s: {{x: 1}}}}".encode())
+    assert read_params(path) == Params("all", "fixed", "s", {"x": 1})
 
 
 @pytest.mark.parametrize(
@@ -254,14 +255,22 @@ def test_a_key_that_stands_twice_is_named_with_its_lines(tmp_path: Path, text: s
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("place", ["arch: *last\nstudy: s", "arch: all\nstudy: *last", "arch: all\nstudy: s"])
-def test_aliases_of_aliases_are_refused_in_a_short_line(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "key"),
+    [
+        ("arch: *last\nscale: fixed\nstudy: t", "arch"),
+        ("arch: all\nscale: *last\nstudy: t", "scale"),
+        ("arch: all\nscale: fixed\nstudy: *last", "study"),
+        ("arch: all\nscale: fixed\nstudy: s", r"studies\.s"),
+    ],
+)
+def test_aliases_of_aliases_are_refused_in_a_short_line(tmp_path: Path, place: str, key: str) -> None:
     """Written out, they would be 10**30 words long."""
     lists = "".join(f"    - &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 30))
-    bomb = f"studies:\n  bomb:\n    - &a0 [x]\n{lists}    - &last [*a29]\n  s: *last\n"
+    bomb = f"studies:\n  bomb:\n    - &a0 [x]\n{lists}    - &last [*a29]\n  s: *last\n  t: {{}}\n"
     with pytest.raises(SettingsError) as error:
         read_params(written(tmp_path, bomb + place))
-    assert re.match(r".*params\.yaml: (arch|study|studies\.s) = \[", str(error.value))
+    assert re.match(rf".*params\.yaml: {key} = \[", str(error.value))
     assert len(str(error.value)) < 1000
 
 
@@ -269,7 +278,7 @@ def test_aliases_of_aliases_are_refused_in_a_short_line(tmp_path: Path, place: s
 def test_mappings_merged_over_and_over_stay_small(tmp_path: Path) -> None:
     """Each holds the one before twice: 2**40 pairs where none is dropped."""
     merged = "".join(f"  a{level}: &a{level} {{<<: [*a{level - 1}, *a{level - 1}]}}\n" for level in range(1, 41))
-    path = written(tmp_path, f"arch: all\nstudy: a40\nstudies:\n  a0: &a0 {{x: 1}}\n{merged}")
+    path = written(tmp_path, f"arch: all\nscale: fixed\nstudy: a40\nstudies:\n  a0: &a0 {{x: 1}}\n{merged}")
     assert read_params(path).block == {"x": 1}
 
 
@@ -363,8 +372,22 @@ def test_a_study_that_yaml_takes_for_no_name_is_refused(tmp_path: Path, value: s
 
 
 def test_a_study_may_have_spaces_in_its_name(tmp_path: Path) -> None:
-    path = written(tmp_path, "arch: all\nstudy: two cores\nstudies: {two cores: {x: 1}}")
-    assert read_params(path) == Params("all", "two cores", {"x": 1})
+    path = written(tmp_path, "arch: all\nscale: fixed\nstudy: two cores\nstudies: {two cores: {x: 1}}")
+    assert read_params(path) == Params("all", "fixed", "two cores", {"x": 1})
+
+
+@pytest.mark.parametrize("value", ["", "[fixed, large]", "256", "yes"])
+def test_a_scale_that_is_no_name_is_refused(tmp_path: Path, value: str) -> None:
+    path = written(tmp_path, f"arch: all\nscale: {value}\nstudy: s\nstudies: {{s: {{}}}}")
+    with pytest.raises(
+        SettingsError, match=r"params\.yaml: scale = .*; allowed: all, or the name of a training scale$"
+    ):
+        read_params(path)
+
+
+def test_a_selection_without_a_scale_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"params\.yaml: scale = None; allowed: "):
+        read_params(written(tmp_path, "arch: all\nstudy: s\nstudies: {s: {}}"))
 
 
 @pytest.mark.parametrize("value", ["", "[A, C]", "3", "yes"])
@@ -382,12 +405,12 @@ def test_an_unknown_key_beside_the_studies_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_selection_is_read(tmp_path: Path) -> None:
-    path = written(tmp_path, "arch: A_LRN\nstudy: b\nstudies: {a: {x: 1}, b: {x: 2}}")
-    assert read_params(path) == Params("A_LRN", "b", {"x": 2})
+    path = written(tmp_path, "arch: A_LRN\nscale: jitter\nstudy: b\nstudies: {a: {x: 1}, b: {x: 2}}")
+    assert read_params(path) == Params("A_LRN", "jitter", "b", {"x": 2})
 
 
 def test_a_study_may_be_named_by_a_number(tmp_path: Path) -> None:
-    assert read_params(written(tmp_path, "arch: all\nstudy: 10\nstudies: {10: {x: 1}}")).block == {"x": 1}
+    assert read_params(written(tmp_path, "arch: all\nscale: fixed\nstudy: 10\nstudies: {10: {x: 1}}")).block == {"x": 1}
 
 
 @pytest.mark.parametrize("value", ["A-LRN", "a", "['A', 'C']", None], ids=str)
@@ -398,6 +421,85 @@ def test_an_unknown_net_is_told_which_are_known(value: object) -> None:
 
 def test_a_known_net_passes() -> None:
     one_of("arch", "C", ["A", "C"])
+
+
+# What a stage is called with, and what the stage `check` lets pass.
+
+CHECK = PARAMS.with_name("stages") / "check.py"
+
+
+def arguments(monkeypatch: pytest.MonkeyPatch, *given: str) -> list[str]:
+    """Return what is read of a command line that names a net and a training scale."""
+    monkeypatch.setattr(sys, "argv", ["train.py", *given])
+    return read_arguments(arch=["A", "B_5x5"], scale=SCALES)
+
+
+def test_arguments_are_read_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert arguments(monkeypatch, "B_5x5", "jitter") == ["B_5x5", "jitter"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "arch = ''; allowed: A, B_5x5"),
+        (["A"], "scale = ''; allowed: fixed, large, jitter"),
+        (["B_5x4", "large"], "arch = 'B_5x4'; allowed: A, B_5x5 (did you mean B_5x5?)"),
+        (["A", "jiter"], "scale = 'jiter'; allowed: fixed, large, jitter (did you mean jitter?)"),
+        (["A", "all"], "scale = 'all'; allowed: fixed, large, jitter"),
+        (["large", "A"], "arch = 'large'; allowed: A, B_5x5"),
+        (["A", "large", "C"], "'C' is one argument too many; give arch and scale"),
+        (["A", "large", "\x1b[31m", "C"], r"'\x1b[31m' is one argument too many; give arch and scale"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_are_refused_by_the_first_that_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, given: list[str], said: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        arguments(monkeypatch, *given)
+    assert str(error.value) == said
+
+
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arch: str, scale: str) -> None:
+    """Run the stage `check` on a selection of the sample."""
+    monkeypatch.chdir(tmp_path)
+    selection = {"arch": arch, "scale": scale, "study": "sample", "studies": {"sample": study()}}
+    written(tmp_path, yaml.safe_dump(selection))
+    runpy.run_path(str(CHECK))
+
+
+@pytest.mark.parametrize("arch", ["all", *ARCHITECTURES])
+@pytest.mark.parametrize("scale", ["fixed", "large", "jitter", "all"])
+def test_every_net_may_be_selected_at_every_training_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arch: str, scale: str
+) -> None:
+    check(tmp_path, monkeypatch, arch, scale)
+    assert (tmp_path / "data" / "settings-are-valid.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arch", "scale", "said"),
+    [
+        ("all", "fixd", "scale = 'fixd'; allowed: fixed, large, jitter, all (did you mean fixed?)"),
+        ("all", "256", "scale = '256'; allowed: fixed, large, jitter, all"),
+        ("B5x5", "all", "arch = 'B5x5'; allowed: all, A, A_LRN, B, C, D, E, B_5x5 (did you mean B_5x5?)"),
+    ],
+)
+def test_an_unknown_selection_is_refused_in_one_line_before_any_work(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arch: str,
+    scale: str,
+    said: str,
+) -> None:
+    with pytest.raises(SystemExit):
+        check(tmp_path, monkeypatch, arch, scale)
+    assert capsys.readouterr().err == f"check: params.yaml: {said}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+# A source that is named by its place.
 
 
 @pytest.mark.parametrize("source", ["data/raw/images.tar", "./data/../data/processed", "{root}/results/C"])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pandas as pd
 import pytest
@@ -102,14 +102,25 @@ def right(annotation: Any, leaf: Leaf) -> SearchStrategy[Any]:
         return TEXT.filter(lambda text: (leaf.bound(MinLen) or 1) <= len(text) <= (leaf.bound(MaxLen) or math.inf))
     if get_origin(annotation) is Literal:
         return st.sampled_from(names)
+    if get_origin(annotation) is tuple and names[-1] is not Ellipsis:  # sides of images
+        (length,) = {get_args(name) for name in names}
+        side = right(int, Leaf(leaf.place, length[1]))
+        return st.lists(side, min_size=len(names), max_size=len(names), unique=True).map(sorted)
     if get_origin(annotation) is tuple:
         least = (
             2 if leaf.place == ("data", "categories") else leaf.bound(MinLen)
         )  # one category is nothing to tell apart
-        return st.lists(right(names[0], leaf), min_size=least, max_size=4, unique=True)
+        listed = st.lists(right(names[0], leaf), min_size=least, max_size=4, unique=True)
+        return listed.map(with_both_of_combined) if leaf.place[0] == "evaluate" else listed
     if get_origin(annotation) in (Union, UnionType):
         return st.one_of([right(kind, leaf) for kind in names])
     raise NotImplementedError(f"{leaf.key}: {annotation}")
+
+
+def with_both_of_combined(protocols: list[str]) -> list[str]:
+    """Return protocols with what `combined` is the mean of, where they hold that."""
+    needed = ["dense_scales", "multi_crop"] if "combined" in protocols else []
+    return [*protocols, *(name for name in needed if name not in protocols)]
 
 
 def fits(annotation: Any, value: Any) -> bool:
@@ -120,6 +131,12 @@ def fits(annotation: Any, value: Any) -> bool:
         return type(value) is annotation
     if get_origin(annotation) is Literal:
         return value in get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return fits(get_args(annotation)[0], value)
+    if get_origin(annotation) is tuple and Ellipsis not in get_args(annotation):
+        kinds = get_args(annotation)
+        whole = isinstance(value, list) and len(value) == len(kinds)
+        return whole and all(fits(kind, item) for kind, item in zip(kinds, value, strict=True))
     if get_origin(annotation) is tuple:
         kind, least = get_args(annotation)[0], 2 if get_args(annotation)[0] is str else 1
         whole = isinstance(value, list) and all(fits(kind, item) and item for item in value)
@@ -141,11 +158,21 @@ def beyond(leaf: Leaf) -> SearchStrategy[Any]:
 
 def with_value(leaf: Leaf, value: object) -> dict[str, Any]:
     """Return a study with this value, whose other settings leave it as much room as they can."""
+    block = roomy()
+    holder(block, leaf.place)[leaf.place[-1]] = value
+    return block
+
+
+def roomy() -> dict[str, Any]:
+    """Return a study whose settings leave each single one as much room as they can."""
     block = copy.deepcopy(SAMPLE)
-    block["model"]["input_side"], block["data"]["side"] = 32, 1024
+    block["model"]["input_side"] = 32
+    for scale in block["scales"].values():
+        scale["test"] = [1022, 1023, 1024]
+        scale["train"] = 1024
+    block["scales"]["jitter"]["train"] = [1023, 1024]
     for name in ("learning_rate", "weight_decay"):
         block["tune"][name] = {"low": 5e-324, "high": sys.float_info.max}
-    holder(block, leaf.place)[leaf.place[-1]] = value
     return block
 
 
@@ -159,7 +186,22 @@ def holder(block: dict[Any, Any], place: tuple[str, ...]) -> dict[Any, Any]:
 def agrees(block: dict[str, Any]) -> bool:
     """Return whether a study keeps to the rules between settings."""
     ranges = [block["tune"]["learning_rate"], block["tune"]["weight_decay"]]
-    return block["model"]["input_side"] <= block["data"]["side"] and all(each["low"] < each["high"] for each in ranges)
+    return block["model"]["input_side"] <= largest_crop(block) and all(each["low"] < each["high"] for each in ranges)
+
+
+def largest_crop(block: dict[str, Any]) -> int:
+    """Return a side that crops may have in a study's images, by its scales alone, and most often the largest.
+
+    An image that is rescaled while it is cropped has four pixels more (`data.rescale`).
+    """
+    scales = block["scales"]
+    cropped = [scales["large"]["train"], *scales["jitter"]["train"], *(scale["test"][1] for scale in scales.values())]
+    return min(scales["fixed"]["train"], min(cropped) - 4, *(scale["test"][0] for scale in scales.values()))
+
+
+def raised(sides: list[int]) -> list[int]:
+    """Return ascending sides of images that the smallest crop can be cut from while they are rescaled."""
+    return [max(side, 32 + 4 + place) for place, side in enumerate(sides)]
 
 
 @st.composite
@@ -171,7 +213,12 @@ def studies(draw: st.DrawFn) -> dict[str, Any]:
             holder(block, place)[place[-1]] = {}
     for leaf in LEAVES:
         holder(block, leaf.place)[leaf.place[-1]] = draw(right(leaf.field.annotation, leaf), label=leaf.key)
-    block["data"]["side"] = max(block["data"]["side"], block["model"]["input_side"])
+    scales = block["scales"]
+    (scales["large"]["train"],) = raised([scales["large"]["train"]])
+    scales["jitter"]["train"] = raised(scales["jitter"]["train"])
+    for scale in scales.values():
+        scale["test"][1:] = raised(scale["test"][1:])
+    block["model"]["input_side"] = min(block["model"]["input_side"], largest_crop(block) // 32 * 32)
     for name in ("learning_rate", "weight_decay"):
         low, high = sorted(block["tune"][name].values())
         assume(low < high)
@@ -187,7 +234,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write(folder: Path, block: object) -> Path:
     path = folder / "params.yaml"
-    path.write_text(dumps_yaml({"arch": "all", "study": "tiny", "studies": {"tiny": block}}), encoding="utf-8")
+    path.write_text(
+        dumps_yaml({"arch": "all", "scale": "fixed", "study": "tiny", "studies": {"tiny": block}}), encoding="utf-8"
+    )
     return path
 
 
@@ -220,12 +269,20 @@ def test_the_walk_reaches_every_setting_that_a_study_has() -> None:
 # What is valid.
 
 
+def outermost(leaf: Leaf, end: int) -> Any:
+    """Return the smallest or the largest value that a number's bounds and the rules between settings allow."""
+    value = ends(leaf)[end]
+    if agrees(with_value(leaf, value)):
+        return value
+    if leaf.key.startswith("tune."):
+        return math.nextafter(value, 1)  # the range's other end has the outermost one
+    return {"scales.large.train": 32 + 4, "model.input_side": 1024 - 32}[leaf.key]  # crops are cut from these images
+
+
 @pytest.mark.parametrize("leaf", NUMBERS, ids=lambda leaf: leaf.key)
 @pytest.mark.parametrize("end", [0, 1], ids=["smallest", "largest"])
 def test_the_outermost_number_that_the_bounds_allow_is_accepted(folder: Path, leaf: Leaf, end: int) -> None:
-    value = ends(leaf)[end]
-    if leaf.key.startswith("tune.") and leaf.key.endswith(("low", "high")) and not agrees(with_value(leaf, value)):
-        value = math.nextafter(value, 1)  # the range's other end has the outermost one
+    value = outermost(leaf, end)
     assert holder(accepted(folder, with_value(leaf, value)), leaf.place)[leaf.place[-1]] == value
 
 
@@ -357,10 +414,10 @@ def test_the_stage_check_passes_a_valid_study(folder: Path, block: dict[str, Any
 
 @pytest.mark.parametrize("end", [0, 1], ids=["smallest", "largest"])
 def test_the_stage_check_passes_a_study_of_outermost_numbers_at_once(folder: Path, end: int) -> None:
-    block = copy.deepcopy(SAMPLE)
+    block = roomy()
     for leaf in NUMBERS:
         if leaf.place[-1] not in ("low", "high"):
-            holder(block, leaf.place)[leaf.place[-1]] = ends(leaf)[end]
+            holder(block, leaf.place)[leaf.place[-1]] = outermost(leaf, end)
     done = check(folder, block)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -8,12 +8,14 @@ import torch
 from vgg_ablation.data.batches import RunImages
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.model.vgg import SHALLOW_LAYERS, VGG
+from vgg_ablation.model.weights import write_weights
 from vgg_ablation.pipeline.compute import Compute
 from vgg_ablation.pipeline.cost import Meter
 from vgg_ablation.pipeline.errors import StageError
+from vgg_ablation.pipeline.state import file_digest
 from vgg_ablation.train import experiment as experiment_module
 from vgg_ablation.train import memory
-from vgg_ablation.train.experiment import CHECKPOINT, Experiment
+from vgg_ablation.train.experiment import CHECKPOINT, Experiment, Start
 from vgg_ablation.train.run import Recipe
 
 MODEL = ModelSettings(input_side=32, width=1 / 16, batch_norm=False, dropout=0.5, init="kaiming")
@@ -62,7 +64,11 @@ def test_the_same_work_has_the_same_folder(experiment: Make, short: Recipe) -> N
 
 
 @pytest.mark.parametrize(
-    "what", ["arch", "run", "model", "training", "validation", "pixels", "precision", "recipe", "kind"]
+    "what",
+    [
+        *("arch", "run", "model", "training", "validation", "pixels", "precision", "recipe", "kind"),
+        *("scale", "sides", "other sides", "start"),
+    ],
 )
 def test_other_work_has_another_folder(
     experiment: Make, images: RunImages, compute: Compute, short: Recipe, what: str
@@ -75,11 +81,23 @@ def test_other_work_has_another_folder(
         "training": {"images": replace(images, training=images.training.flip(0))},
         "validation": {"images": replace(images, validation=images.test)},
         "pixels": {"images": replace(images, batches=other_pixels)},
+        "scale": {"scale": "large"},
+        "sides": {"images": replace(images, batches=replace(images.batches, training_scale=33))},
+        "other sides": {"images": replace(images, batches=replace(images.batches, test_scale=33))},
+        "start": {"start": Start(Path("weights"), "of other weights")},
         "precision": {"compute": replace(compute, precision=torch.bfloat16)},
     }.get(what, {})
     recipe = asdict(replace(short, learning_rate=0.02) if what == "recipe" else short)
     other = experiment(**changes).folder("tune" if what == "kind" else "train", 8, recipe=recipe)
     assert other != experiment().folder("train", 8, recipe=asdict(short))
+
+
+def test_other_weights_to_start_from_make_it_other_work_and_their_place_does_not(experiment: Make) -> None:
+    one, moved, other = (
+        experiment(start=Start(Path(path), sha256)).folder("train", 8)
+        for path, sha256 in (("here", "a" * 64), ("there", "a" * 64), ("here", "b" * 64))
+    )
+    assert one == moved != other
 
 
 def test_an_image_that_changes_parts_makes_it_other_work(experiment: Make, images: RunImages) -> None:
@@ -205,10 +223,22 @@ def test_a_deep_nets_other_layers_start_at_random(deep: VGG) -> None:
     assert torch.cat([weight.flatten() for weight in others]).std().item() == pytest.approx(0.01, rel=0.05)
 
 
-@pytest.mark.parametrize("arch", ["A", "A_LRN"])
+@pytest.mark.parametrize("arch", ["A", "A_LRN", "B_5x5"])
 def test_a_shallow_net_starts_at_random(experiment: Make, short: Recipe, tmp_path: Path, arch: str) -> None:
     network, _ = experiment(arch=arch, model=PAPER).train(short, tmp_path / "file")
     assert network.named_layers()["fc6"].weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert not (tmp_path / ".state").exists()
+
+
+def test_a_net_with_weights_to_start_from_starts_from_those_and_needs_no_a(
+    experiment: Make, short: Recipe, tmp_path: Path
+) -> None:
+    torch.manual_seed(5)
+    start = VGG("C", 2, **PAPER.model_dump())
+    write_weights(tmp_path / "start", start)
+    going_on = experiment(model=PAPER, start=Start(tmp_path / "start", file_digest(tmp_path / "start")))
+    network = trained(going_on, replace(short, learning_rate=1e-30, weight_decay=0.0), tmp_path / "file")
+    torch.testing.assert_close(network.state_dict(), start.state_dict(), rtol=0, atol=1e-25)
     assert not (tmp_path / ".state").exists()
 
 

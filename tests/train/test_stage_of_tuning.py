@@ -1,17 +1,16 @@
 """The script of the stage `tune`, run in this process on a few images."""
 
 import json
-import os
 import runpy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
 import pytest
-import torch
 import yaml
 
 from vgg_ablation.train import ledger as ledger_module
@@ -20,7 +19,6 @@ from vgg_ablation.train import tune as tune_module
 from vgg_ablation.train.tune import Outcome
 
 SCRIPT = Path(__file__).parents[2] / "stages" / "tune.py"
-STUDIES = yaml.safe_load((SCRIPT.parents[1] / "params.yaml").read_text(encoding="utf-8"))["studies"]
 TRIALS, EPOCHS = 3, 2
 
 Event = Callable[[], None]
@@ -41,23 +39,12 @@ def epochs(monkeypatch: pytest.MonkeyPatch) -> list[Event]:
 
 
 @pytest.fixture(autouse=True)
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Callable[[Path], None]) -> Iterator[None]:
-    """Work in a folder with twelve processed images of two categories."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"))
-    monkeypatch.delenv("OPTUNA_STORAGE", raising=False)
+def search(study: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let A be tuned on twelve processed images of two categories."""
     monkeypatch.setattr(sys, "argv", ["tune.py", "A"])
-    before = torch.get_deterministic_debug_mode()
-    write_processed(tmp_path / "data" / "processed")
-
-    block = json.loads(json.dumps(STUDIES["sample"]))
-    block["model"] |= {"input_side": 32, "width": 1 / 16}
-    block["train"] |= {"batch_size": 4}
-    block["tune"] |= {"trials": TRIALS, "epochs": EPOCHS, "random_trials": TRIALS, "pruner": "none"}
-    Path("params.yaml").write_text(yaml.safe_dump({"arch": "A", "scale": "fixed", "study": "tiny", "studies": {"tiny": block}}))
-    yield
-    torch.set_deterministic_debug_mode(before)
+    study["tune"] |= {"trials": TRIALS, "epochs": EPOCHS, "random_trials": TRIALS, "pruner": "none"}
+    params = {"arch": "A", "scale": "fixed", "study": "tiny", "studies": {"tiny": study}}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
 
 
 def tune() -> str:
