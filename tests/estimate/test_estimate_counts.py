@@ -1,13 +1,23 @@
+import re
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 
 import pytest
 import yaml
 
-from vgg_ablation.estimate.counts import count_images, count_search_epochs, count_steps
+from vgg_ablation.estimate.counts import (
+    count_images,
+    count_search_epochs,
+    count_shared_stages,
+    count_steps,
+    evaluated_scales,
+    training_scales,
+)
 from vgg_ablation.settings import StudySettings
 
-BLOCKS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["studies"]
+ROOT = Path(__file__).parents[2]
+BLOCKS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["studies"]
 
 
 def study(name: str = "sample", **sections: Mapping[str, object]) -> StudySettings:
@@ -44,3 +54,44 @@ def test_half_of_the_trials_that_may_be_pruned_are(
     tune = {"trials": trials, "random_trials": random_trials, "prune_after": prune_after, "epochs": 8}
     assert count_search_epochs(study(tune={**tune, "pruner": "median"}).tune) == epochs
     assert count_search_epochs(study(tune={**tune, "pruner": "none"}).tune) == trials * 8
+
+
+def filled(text: str, **chosen: str) -> str:
+    """Return a path of stages/dvc.yaml or dvc.yaml with what stands for a net, a scale."""
+    return re.sub(r"\$\{(?:item\.)?(\w+)\}", lambda found: chosen[found[1]], text)
+
+
+def stages_needed(arch: str, scale: str) -> set[str]:
+    """Return the stages that `report` needs by what the pipeline's own files say of dependencies and outputs."""
+    root, others = (yaml.safe_load((ROOT / name).read_text("utf-8")) for name in ("dvc.yaml", "stages/dvc.yaml"))
+    made: dict[str, tuple[str, list[str]]] = {}
+    for name, stage in others["stages"].items():
+        matrix = stage.get("matrix", {})
+        axes = [others["vars"][0]["nets"] if values == "${nets}" else values for values in matrix.values()]
+        for values in product(*axes):
+            chosen = dict(zip(matrix, values, strict=True))
+            for output in stage["outs"]:
+                place = filled(output, **chosen)
+                made[place] = ("@".join([name, "-".join(values)]), [filled(dep, **chosen) for dep in stage["deps"]])
+    waiting = [filled(dep, arch=arch, scale=scale) for dep in root["stages"]["report"]["deps"]]
+    found: set[str] = set()
+    while waiting:
+        dep = waiting.pop()
+        for output, (stage, deps) in made.items():
+            if stage not in found and (output == dep or output.startswith(f"{dep}/")):
+                found.add(stage)
+                waiting += deps
+    return found
+
+
+@pytest.mark.parametrize("scale", ["fixed", "large", "jitter", "all"])
+@pytest.mark.parametrize("arch", ["C", "B_5x5", "all"])
+def test_the_stages_counted_are_those_that_the_pipeline_runs(arch: str, scale: str) -> None:
+    needed = stages_needed(arch, scale)
+    nets = ["A", "A_LRN", "B", "C", "D", "E"] if arch == "all" else [arch]
+    trainings = {"fixed": "train", "large": "train-large", "jitter": "train-jitter"}
+    of_nets = [f"tune@{net}" for net in nets]
+    of_nets += [f"{trainings[at]}@{net}" for net in nets for at in training_scales(scale)]
+    of_nets += [f"evaluate@{net}-{at}" for net in nets for at in evaluated_scales(scale)]
+    assert set(of_nets) <= needed
+    assert len(needed) - len(of_nets) == count_shared_stages(arch, scale) - 1  # the report itself

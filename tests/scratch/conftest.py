@@ -21,21 +21,29 @@ ROOT = Path(__file__).parents[2]
 
 
 def write_params(studies: dict, study: str = "plain") -> None:
-    Path("params.yaml").write_text(yaml.safe_dump({"arch": "C", "study": study, "studies": studies}))
+    Path("params.yaml").write_text(yaml.safe_dump({"arch": "C", "scale": "fixed", "study": study, "studies": studies}))
 
 
-def run_stage(name: str) -> None:
+def run_stage(name: str, *arguments: str) -> None:
+    sys.argv = [name, *arguments]
     runpy.run_path(str(ROOT / "stages" / f"{name}.py"))
 
 
 @pytest.fixture(scope="session")
 def studies() -> dict:
-    """A study of two runs, and another whose C starts from a trained A."""
+    """A study of two runs at three scales, and another whose C starts from a trained A."""
     block = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["studies"]["sample"]
-    block["data"] |= {"splits": 2, "side": 64, "train_per_class": 3, "validation_fraction": 0.4}
-    block["model"] |= {"input_side": 32, "width": 1 / 16}
+    block["data"] |= {"splits": 2, "train_per_class": 3, "validation_fraction": 0.4}
+    block["scales"] = {
+        "fixed": {"train": 32, "test": [32, 36, 40]},
+        "large": {"train": 48, "test": [40, 48, 56]},
+        "jitter": {"train": [36, 64], "test": [36, 50, 64]},
+    }
+    block["model"] |= {"input_side": 32, "width": 1 / 64}
     block["train"] |= {"epochs": 1, "batch_size": 4}
+    block["fine_tune"] |= {"epochs": 2}
     block["tune"] |= {"trials": 1, "epochs": 1}
+    block["evaluate"] = {"protocols": {scale: ["centre", "dense"] for scale in block["scales"]}}
     from_a = deepcopy(block)
     from_a["model"] |= {"init": "paper"}
     from_a["train"] |= {"epochs": 3}
@@ -53,17 +61,19 @@ def made(studies: dict, tmp_path_factory: pytest.TempPathFactory, write_processe
         patch.setenv("DVC_ROOT", str(folder))
         patch.setenv("CUBLAS_WORKSPACE_CONFIG", os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"))
         patch.delenv("OPTUNA_STORAGE", raising=False)
-        patch.setattr(sys, "argv", ["stage", "C"])
+        patch.setattr(sys, "argv", sys.argv)  # to be put back
         write_processed(Path("data/processed"))
         write_params(studies, "from_a")
-        run_stage("tune")
+        run_stage("tune", "C")
         write_params(studies)
-        for name in ("tune", "train", "evaluate"):
-            run_stage(name)
+        run_stage("tune", "C")
+        for scale in ("fixed", "large", "jitter"):
+            run_stage("train", "C", scale)
+        run_stage("evaluate", "C", "fixed")
         patch.setattr(measure, "TRAIN_PER_CLASS", 2)
         patch.setattr(measure, "VALIDATION_PER_CLASS", 1)
         plan = measure.Plan.of_study(read_params())
-        measure._trainer(plan, prepare(plan.data, Stage("test")))
+        measure._trainer(plan, prepare(plan.data, plan.side, Stage("test")))
     torch.set_deterministic_debug_mode(before)
     return folder
 

@@ -25,7 +25,9 @@ def files(folder: Path) -> list[Path]:
 
 
 def set_studies(studies: dict) -> None:
-    Path("params.yaml").write_text(yaml.safe_dump({"arch": "all", "study": "plain", "studies": studies}))
+    Path("params.yaml").write_text(
+        yaml.safe_dump({"arch": "all", "scale": "all", "study": "plain", "studies": studies})
+    )
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_reachable_state_is_kept_byte_for_byte(repository: Path, capsys: pytest.
     before = {path: path.read_bytes() for path in files(Path(".state"))}
     main()
     assert {path: path.read_bytes() for path in files(Path(".state"))} == before
-    assert re.fullmatch(r"scratch: 0 folders removed, 0 B freed, 9 kept \(\S+ [kM]B\)\n", capsys.readouterr().out)
+    assert re.fullmatch(r"scratch: 0 folders removed, 0 B freed, 13 kept \(\S+ [kM]B\)\n", capsys.readouterr().out)
 
 
 def test_a_changed_setting_costs_the_state_that_it_determines(
@@ -60,16 +62,16 @@ def test_a_changed_setting_costs_the_state_that_it_determines(
     set_studies(changed)
     before = folders()
     main()
-    assert sorted(path.parent.name for path in before - folders()) == ["curves", "train", "train", "tune"]
+    assert sorted(path.parent.name for path in before - folders()) == ["curves", *["train"] * 6, "tune"]
     *lines, last = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 8
     for line in lines:
         assert re.fullmatch(
             r"scratch: (train|tune|search-cost/curves)/[0-9a-f]{24}, net (A|C): \S+ [kM]?B removed: "
             r"settings of no study in params\.yaml \(those given by -S alone are not known here\)",
             line,
         )
-    assert re.fullmatch(r"scratch: 4 folders removed, \S+ [kM]B freed, 5 kept \(\S+ [kM]B\)", last)
+    assert re.fullmatch(r"scratch: 8 folders removed, \S+ [kM]B freed, 5 kept \(\S+ [kM]B\)", last)
 
 
 def test_a_folder_goes_as_a_whole_and_its_size_is_told(doomed: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +79,7 @@ def test_a_folder_goes_as_a_whole_and_its_size_is_told(doomed: Path, capsys: pyt
     assert list(doomed.parent.glob(f"*{doomed.name}*")) == []
     said = capsys.readouterr().out
     assert f"train/{doomed.name}: 2 kB removed: unreadable: determinants.json is missing or damaged\n" in said
-    assert "1 folder removed, 2 kB freed, 9 kept" in said
+    assert "1 folder removed, 2 kB freed, 13 kept" in said
 
 
 def test_where_there_is_nothing_the_command_says_so(
@@ -114,7 +116,7 @@ def test_a_folder_that_a_process_is_at_is_kept(
     assert files(doomed) == before
     said = capsys.readouterr().out
     assert re.search(rf"train/{doomed.name}: \S+ kB kept: unreadable: .*, but a process is at it\n", said)
-    assert "0 folders removed, 0 B freed, 10 kept" in said
+    assert "0 folders removed, 0 B freed, 14 kept" in said
 
 
 def test_a_folder_that_a_process_was_at_goes(holder: subprocess.Popen[str], doomed: Path) -> None:
@@ -251,12 +253,13 @@ def test_what_is_no_state_is_kept(repository: Path, path: str) -> None:
         (("studies", "from_a"), 1),
         (("study",), "missing"),
         (("arch",), "F"),
+        (("scale",), "small"),
     ],
 )
 def test_a_wrong_setting_is_one_line_and_removes_nothing(
     doomed: Path, studies: dict, dead: int, key: tuple[str, ...], value: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    params = {"arch": "all", "study": "plain", "studies": deepcopy(studies)}
+    params = {"arch": "all", "scale": "all", "study": "plain", "studies": deepcopy(studies)}
     *parents, last = key
     place = params
     for name in parents:

@@ -18,6 +18,11 @@ from vgg_ablation.settings import StudySettings
 SETTINGS = "settings of no study in params.yaml (those given by -S alone are not known here)"
 UNREADABLE = "unreadable: determinants.json is missing or damaged"
 OTHER_MODEL = {"input_side": 64, "width": 0.125, "batch_norm": False, "dropout": 0.5, "init": "paper"}
+ROOMY = {
+    "fixed": {"train": 72, "test": [72, 76, 80]},
+    "large": {"train": 96, "test": [88, 96, 104]},
+    "jitter": {"train": [72, 96], "test": [72, 84, 96]},
+}
 OTHER_TRAIN = {
     "epochs": 7, "batch_size": 5, "momentum": 0.5, "schedule": "plateau", "patience": 9, "colour_shift": 0.0,
 }  # fmt: skip
@@ -25,7 +30,7 @@ OTHER_TUNE = {
     "epochs": 7, "learning_rate": {"low": 1e-3, "high": 1e-1}, "weight_decay": {"low": 1e-4, "high": 1e-2},
     "sampler": "tpe", "random_trials": 9, "pruner": "median", "prune_after": 9, "seed": 1,
 }  # fmt: skip
-OTHER_IMAGES = {"source": "caltech256", "categories": ["a", "b"], "clutter": True, "side": 72, "seed": 1}
+OTHER_IMAGES = {"source": "caltech256", "categories": ["a", "b"], "clutter": True, "seed": 1}
 
 
 def list_kind(kind: str) -> list[Path]:
@@ -59,7 +64,7 @@ def test_every_kind_of_state_is_known(repository: Path) -> None:
     ("kind", "section", "name", "value"),
     [
         *(("train", "model", *item) for item in OTHER_MODEL.items()),
-        *(("train", "train", *item) for item in OTHER_TRAIN.items()),
+        *(("train", "train", *item) for item in OTHER_TRAIN.items() if item[0] != "epochs"),
         *(("tune", "model", *item) for item in OTHER_MODEL.items()),
         *(("tune", "train", *item) for item in OTHER_TRAIN.items()),
         *(("tune", "tune", *item) for item in OTHER_TUNE.items()),
@@ -67,13 +72,17 @@ def test_every_kind_of_state_is_known(repository: Path) -> None:
         *(("search-cost/images", "data", *item) for item in OTHER_IMAGES.items()),
         *(("search-cost/curves", "model", *item) for item in OTHER_MODEL.items()),
         *(("search-cost/curves", "train", *item) for item in OTHER_TRAIN.items()),
+        ("search-cost/images", "scales", "fixed", {"train": 40, "test": [32, 36, 40]}),
         ("search-cost/curves", "tune", "epochs", 7),
     ],
 )
 def test_state_of_a_setting_that_is_no_more_is_out_of_reach(
     repository: Path, studies: dict, kind: str, section: str, name: str, value: object
 ) -> None:
-    assert reasons(kind, changed(studies["plain"], section, name, value)) == {SETTINGS}
+    block = changed(studies["plain"], section, name, value)
+    if name == "input_side":  # larger crops need larger images
+        block["scales"] = ROOMY
+    assert reasons(kind, block) == {SETTINGS}
 
 
 @pytest.mark.parametrize(
@@ -84,8 +93,9 @@ def test_state_of_a_setting_that_is_no_more_is_out_of_reach(
         ("train", "tune", "epochs", 7),
         ("train", "data", "splits", 5),
         ("evaluate", "train", "epochs", 7),
-        ("evaluate", "evaluate", "protocols", ["dense"]),
+        ("evaluate", "evaluate", "protocols", {scale: ["dense"] for scale in ROOMY}),
         ("search-cost/images", "data", "train_per_class", 9),
+        ("search-cost/images", "scales", "fixed", {"train": 32, "test": [33, 36, 40]}),
         ("search-cost/curves", "tune", "seed", 1),
     ],
 )
@@ -93,6 +103,31 @@ def test_a_setting_that_determines_nothing_costs_no_state(
     repository: Path, studies: dict, kind: str, section: str, name: str, value: object
 ) -> None:
     assert "" in reasons(kind, changed(studies["plain"], section, name, value))
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value", "lost"),
+    [
+        ("train", "epochs", 7, {"fixed"}),
+        ("fine_tune", "epochs", 7, {"large", "jitter"}),
+        ("scales", "large", {"train": 52, "test": [40, 48, 56]}, {"large"}),
+        ("scales", "large", {"train": 48, "test": [40, 52, 56]}, {"large"}),
+        ("scales", "large", {"train": 48, "test": [44, 48, 60]}, set()),
+        ("scales", "jitter", {"train": [36, 60], "test": [36, 50, 64]}, {"jitter"}),
+        ("scales", "jitter", {"train": [36, 64], "test": [36, 51, 64]}, {"jitter"}),
+    ],
+)
+def test_a_setting_of_some_scales_costs_the_training_at_those_alone(
+    repository: Path, studies: dict, section: str, name: str, value: object, lost: set[str]
+) -> None:
+    study = StudySettings.model_validate(changed(studies["plain"], section, name, value))
+    found: dict[str, set[str]] = {}
+    for folder in list_kind("train"):
+        verdict = judge("train", folder, [study])
+        if verdict.net == "C":  # and not the A that another study's C starts from
+            scale = json.loads((folder / "determinants.json").read_text())["scale"]
+            found.setdefault(scale, set()).add(verdict.why)
+    assert found == {scale: {SETTINGS} if scale in lost else {""} for scale in ("fixed", "large", "jitter")}
 
 
 def test_a_run_that_no_study_asks_for_is_out_of_reach(repository: Path, studies: dict) -> None:

@@ -28,9 +28,10 @@ def plan() -> Plan:
     """The smallest there is: one epoch on forty images, a grid of four."""
     return Plan(
         data=DataSettings(
-            source="sample", categories="all", clutter=False, side=32, train_per_class=8, validation_fraction=0.5,
-            splits=1, seed=0,
+            source="sample", categories="all", clutter=False, train_per_class=8, validation_fraction=0.5, splits=1,
+            seed=0,
         ),
+        side=32,
         model=ModelSettings(input_side=32, width=0.0625, batch_norm=True, dropout=0.0, init="kaiming"),
         train=TrainSettings(
             epochs=20, batch_size=16, momentum=0.9, schedule="cosine", patience=5, colour_shift=0.1

@@ -35,6 +35,7 @@ def test_the_plan_for_the_sample_validates_on_more_images_of_the_same_kind() -> 
     plan = Plan.of_study(read_params(ROOT / "params.yaml"))
     assert plan.data.validation_per_class == 60
     assert plan.data.train_per_class - plan.data.validation_per_class == 48
+    assert plan.side == 72
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from vgg_ablation.pipeline.errors import StageError
+from vgg_ablation.pipeline.provenance import processor
 
 _LIBRARIES = ("torch", "torchvision", "timm", "dvc", "pillow")
 
@@ -13,7 +13,7 @@ _LIBRARIES = ("torch", "torchvision", "timm", "dvc", "pillow")
 def describe_machine() -> dict[str, str | int | float]:
     """Return the processor's name, the number of cores and the memory in GiB."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"processor": _processor(), "cores": os.cpu_count() or 1, "memory_gib": round(memory / 2**30, 1)}
+    return {"processor": processor(), "cores": os.cpu_count() or 1, "memory_gib": round(memory / 2**30, 1)}
 
 
 def versions() -> dict[str, str]:
@@ -26,12 +26,3 @@ def versions() -> dict[str, str]:
         return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
     except PackageNotFoundError as error:
         raise StageError(f"{error.name} is not installed; `make bench` installs it") from None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())

@@ -31,7 +31,7 @@ _TITLES = {
     INPUT: "Input path alone",
     STEP: "Training step alone",
     EPOCH: "Whole epoch",
-    PREPROCESS: "Decoding the archive once",
+    PREPROCESS: "Decoding the archive, for both sizes that images are stored at",
     NOOP: "Nothing to do",
 }
 _EXPLANATIONS = {
@@ -42,7 +42,7 @@ _EXPLANATIONS = {
     EPOCH: "Input path and steps, no validation. Input: what the images alone take of the time. Memory: the peak of "
     "the contestant's process, or on the GPU; a loader's processes are not counted.",
     PREPROCESS: "What the stage does with a stand-in for the archive (in the short form a twentieth of it), against "
-    "decoding and rescaling the same files on the same cores.",
+    "decoding and rescaling the same files to the same two sizes on the same cores.",
     NOOP: "`dvc repro` where everything is up to date, against `dvc version`, which does next to nothing but start.",
 }
 
@@ -82,7 +82,7 @@ def _lead(results: Results) -> str:
 
 def _target_table(results: Results) -> Table:
     rows = [(target.promise, target.text, "met" if target.met else "not met") for target in results.targets]
-    return Table("Promises", ("promise", "measured", ""), rows, frozenset({0, 2}))
+    return Table("targets", "Promises", ("promise", "measured", ""), rows, frozenset({0, 2}))
 
 
 def _table(measure: str, rows: Sequence[Row], ratios: Sequence[Ratio]) -> Table:
@@ -101,7 +101,7 @@ def _table(measure: str, rows: Sequence[Row], ratios: Sequence[Ratio]) -> Table:
     }
     shown = {name: cells for name, cells in columns.items() if any(cells)}
     words = {place for place, name in enumerate(shown) if name in ("net", "contestant", "precision")}
-    return Table(_TITLES[measure], tuple(shown), list(zip(*shown.values(), strict=True)), frozenset(words))
+    return Table(measure, _TITLES[measure], tuple(shown), list(zip(*shown.values(), strict=True)), frozenset(words))
 
 
 def _spread(row: Row) -> str:

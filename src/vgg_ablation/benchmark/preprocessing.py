@@ -5,6 +5,7 @@ import shutil
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from vgg_ablation.benchmark import peak_memory
@@ -12,7 +13,7 @@ from vgg_ablation.benchmark.repetition import Repetition
 from vgg_ablation.data.archive import Member, members
 from vgg_ablation.data.pack import decode
 from vgg_ablation.data.preprocess import preprocess
-from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.data.settings import DataSettings, FixedScale, JitteredScale, ScalesSettings
 from vgg_ablation.pipeline.console import Stage
 
 
@@ -22,27 +23,29 @@ class Preprocessing:
     def __init__(self, archive: Path, side: int) -> None:
         self._archive = archive
         self._settings = DataSettings(
-            source=str(archive), categories="all", clutter=True, side=side, train_per_class=2, validation_fraction=0.5,
-            splits=3, seed=0,
+            source=str(archive), categories="all", clutter=True, train_per_class=2, validation_fraction=0.5, splits=3,
+            seed=0,
         )  # fmt: skip
+        self._scales = _scales(side)
 
     def repeat(self) -> Repetition:
         """Time one run of it."""
         folder = self._archive.with_name("processed")
         known = peak_memory.reset()
         began = time.perf_counter()
-        summary = preprocess(self._archive, self._settings, folder, Stage("benchmark"))
+        summary = preprocess(self._archive, self._settings, self._scales, folder, Stage("benchmark"))
         seconds = time.perf_counter() - began
         shutil.rmtree(folder)
         return Repetition(seconds, summary["images"], peak_memory.peak_mib() if known else None)
 
 
 class Decoding:
-    """The same files decoded and rescaled on the same cores, and dropped."""
+    """The same files decoded and rescaled on the same cores, as often and to the same sizes, and dropped."""
 
     def __init__(self, archive: Path, side: int) -> None:
         self._archive = archive
-        self._side = side
+        scales = _scales(side)
+        self._sides = (scales.fixed.train, scales.largest)
         self._members = members(archive)
 
     def repeat(self) -> Repetition:
@@ -52,8 +55,16 @@ class Decoding:
         with self._archive.open("rb") as tar, ThreadPoolExecutor(os.cpu_count()) as pool:
             descriptor = tar.fileno()
 
-            def work(member: Member) -> None:
-                decode(os.pread(descriptor, member.size, member.offset), self._side)
+            def work(member: Member, side: int) -> None:
+                decode(os.pread(descriptor, member.size, member.offset), side)
 
-            deque(pool.map(work, self._members), maxlen=0)
+            for side in self._sides:
+                deque(pool.map(partial(work, side=side), self._members), maxlen=0)
         return Repetition(time.perf_counter() - began, len(self._members), peak_memory.peak_mib() if known else None)
+
+
+def _scales(side: int) -> ScalesSettings:
+    """Return scales of which the fixed one is `side`, and the largest, as in the paper, twice that."""
+    fixed = FixedScale(train=side, test=(side, side + 1, side + 2))
+    jitter = JitteredScale(train=(side, 2 * side), test=(side, side + 1, 2 * side))
+    return ScalesSettings(fixed=fixed, large=fixed, jitter=jitter)

@@ -3,21 +3,29 @@
 Nothing of the study needs to be there: each net takes a few steps on random pixels, the rest is counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from vgg_ablation.estimate.counts import Images, count_images, count_search_epochs, count_steps
+from vgg_ablation.estimate.counts import (
+    Images,
+    count_images,
+    count_search_epochs,
+    count_shared_stages,
+    count_steps,
+    evaluated_scales,
+    training_scales,
+)
 from vgg_ablation.estimate.pace import Pace, measure_pace, measure_rendering, measure_start
-from vgg_ablation.model.configurations import ARCHITECTURES
+from vgg_ablation.model.configurations import ABLATION, ARCHITECTURES
 from vgg_ablation.pipeline.compute import Compute, choose_compute
 from vgg_ablation.pipeline.console import duration, stage
 from vgg_ablation.pipeline.params import one_of, read_params
-from vgg_ablation.settings import StudySettings
+from vgg_ablation.settings import SELECTIONS, StudySettings
 
-_STAGES_OF_ALL = 4  # download, preprocess, aggregate, report
+_SHALLOW = {"A", "A_LRN", "B_5x5"}  # these start at random in every study
 
 
 def epoch_seconds(study: StudySettings, images: Images, pace: Pace) -> float:
@@ -27,21 +35,35 @@ def epoch_seconds(study: StudySettings, images: Images, pace: Pace) -> float:
 
 def shallow_seconds(study: StudySettings, images: Images, archs: Sequence[str], compute: Compute) -> float:
     """Return the seconds of the A that B to E start from: trained once for the search and once a run, for all."""
-    if study.model.init != "paper" or not set(archs) - {"A", "A_LRN"}:
+    if study.model.init != "paper" or not set(archs) - _SHALLOW:
         return 0.0
     epochs = study.tune.epochs + study.data.splits * study.train.epochs
-    return epochs * epoch_seconds(study, images, measure_pace("A", study, images, compute))
+    return epochs * epoch_seconds(study, images, measure_pace("A", "fixed", study, images, compute))
 
 
-def stages_seconds(study: StudySettings, images: Images, pace: Pace, start: float) -> dict[str, float]:
-    """Return the seconds that the stages of one net will take, by their names."""
-    epoch = epoch_seconds(study, images, pace)
-    begin = start + pace.warm_up
+def stages_seconds(
+    study: StudySettings, images: Images, paces: Mapping[str, Pace], selection: str, start: float
+) -> dict[str, float]:
+    """Return the seconds that the stages of one net will take: its search, its trainings, its evaluations.
+
+    Args:
+        study: its settings.
+        images: those of a split.
+        paces: the net's, by training scale: those that `selection` needs.
+        selection: `scale` of params.yaml.
+        start: seconds that a stage's process takes to begin.
+    """
     runs = study.data.splits
+    begin = {scale: start + pace.warm_up for scale, pace in paces.items()}
+    epoch = {scale: epoch_seconds(study, images, pace) for scale, pace in paces.items()}
+    epochs = {scale: (study.train if scale == "fixed" else study.fine_tune).epochs for scale in paces}
     return {
-        "tune": begin + count_search_epochs(study.tune) * epoch,
-        "train": begin + runs * study.train.epochs * epoch,
-        "evaluate": start + runs * images.test * pace.evaluation,
+        "tune": begin["fixed"] + count_search_epochs(study.tune) * epoch["fixed"],
+        "train": sum(begin[scale] + runs * epochs[scale] * epoch[scale] for scale in training_scales(selection)),
+        "evaluate": sum(
+            start + runs * (images.test * paces[scale].evaluation + images.training * paces[scale].fitting)
+            for scale in evaluated_scales(selection)
+        ),
     }
 
 
@@ -50,23 +72,27 @@ def main() -> None:
     with stage("estimate") as report:
         params = read_params()
         one_of("params.yaml: arch", params.arch, ("all", *ARCHITECTURES))
+        one_of("params.yaml: scale", params.scale, SELECTIONS)
         study = params.whole(StudySettings)
         images = count_images(study.data)
         compute = choose_compute()
         start = measure_start()
         nets: dict[str, dict[str, float]] = {}
-        archs = ARCHITECTURES if params.arch == "all" else (params.arch,)
+        archs = ABLATION if params.arch == "all" else (params.arch,)
         with report.task("net", len(archs)) as task:
             for arch in archs:
-                nets[arch] = stages_seconds(study, images, measure_pace(arch, study, images, compute), start)
+                paces = {
+                    scale: measure_pace(arch, scale, study, images, compute) for scale in training_scales(params.scale)
+                }
+                nets[arch] = stages_seconds(study, images, paces, params.scale, start)
                 task.advance(f"{arch}, {duration(sum(nets[arch].values()))}")
-        shared = _STAGES_OF_ALL * start + shallow_seconds(study, images, archs, compute)
+        shared = count_shared_stages(params.arch, params.scale) * start + shallow_seconds(study, images, archs, compute)
         if study.data.source == "sample":
             shared += measure_rendering() * (images.training + images.validation + images.test)
         total = shared + sum(sum(stages.values()) for stages in nets.values())
 
         device = f"{compute.names['device']} ({torch.get_num_threads()} threads, {compute.names['precision']})"
-        table = Table(title=f"Study {params.study}, arch {params.arch}, on {device}")
+        table = Table(title=f"Study {params.study}, arch {params.arch}, scale {params.scale}, on {device}")
         table.add_column("net")
         for column in ("search", "training", "evaluation", "all"):
             table.add_column(column, justify="right")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from vgg_ablation.data.archive import SAMPLE_PER_CATEGORY
 from vgg_ablation.data.sample import CATEGORIES
-from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.data.settings import SCALES, DataSettings
 from vgg_ablation.train.settings import TrainSettings, TuneSettings
 
 OFFICIAL_CATEGORIES = 256
@@ -20,6 +20,26 @@ class Images:
     training: int
     validation: int
     test: int
+
+
+def training_scales(selection: str) -> tuple[str, ...]:
+    """Return the scales at which a net is trained for `scale: selection`: each starts from the weights of the last."""
+    return SCALES if selection == "all" else SCALES[: SCALES.index(selection) + 1]
+
+
+def evaluated_scales(selection: str) -> tuple[str, ...]:
+    """Return the training scales whose nets are evaluated for `scale: selection`."""
+    return SCALES if selection == "all" else (selection,)
+
+
+def count_shared_stages(arch: str, scale: str) -> int:
+    """Return how many stages run once for all nets: `arch` and `scale` are what params.yaml selects."""
+    stages = 4  # download, preprocess, near-duplicates, report
+    if arch == "all":
+        stages += len(evaluated_scales(scale)) + 1  # aggregate, aggregate-search
+    if scale == "all":
+        stages += 1  # aggregate-scales
+    return stages
 
 
 def count_images(data: DataSettings) -> Images:

@@ -16,7 +16,7 @@ from vgg_ablation.pipeline.params import one_of, read_params, read_studies
 from vgg_ablation.pipeline.state import repository_root
 from vgg_ablation.scratch.reachable import DOWNLOAD, KINDS, judge
 from vgg_ablation.scratch.removal import count_bytes, find_abandoned, list_folders, remove_unless_in_use
-from vgg_ablation.settings import StudySettings
+from vgg_ablation.settings import SELECTIONS, StudySettings
 
 _STATE = ".state"
 _WRITTEN_TO = (_STATE, "data", "results", "reports")
@@ -25,7 +25,9 @@ _WRITTEN_TO = (_STATE, "data", "results", "reports")
 def main() -> None:
     """Judge, remove and print."""
     with stage("scratch") as report:
-        one_of("params.yaml: arch", read_params().arch, ("all", *ARCHITECTURES))
+        params = read_params()
+        one_of("params.yaml: arch", params.arch, ("all", *ARCHITECTURES))
+        one_of("params.yaml: scale", params.scale, SELECTIONS)
         studies = read_studies(StudySettings)
         freed = _remove_abandoned(report)
         removed, kept = [], []

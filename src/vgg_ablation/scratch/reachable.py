@@ -23,7 +23,7 @@ from vgg_ablation.settings import StudySettings
 DOWNLOAD = "download"
 _COMPUTE = {"device", "precision", "threads"}
 _NET = {"arch", "model", "images", "source", "versions"} | _COMPUTE
-_EXPERIMENT = _NET | {"run", "split", "parts"}
+_EXPERIMENT = _NET | {"run", "split", "parts", "scale", "sides", "start"}
 _POINT = {"learning_rate", "weight_decay"}
 _CHOSEN_BY_SEARCH_COST = {"train_per_class", "validation_fraction", "splits"}
 
@@ -94,14 +94,20 @@ def _agrees_tune(found: Determinants, study: StudySettings) -> bool:
 
 
 def _agrees_train(found: Determinants, study: StudySettings) -> bool:
-    # The A that deeper nets start from is trained for as long as they are, in their search too.
-    lengths = {study.train.epochs}
-    if found["arch"] == "A" and study.model.init == "paper":
-        lengths.add(study.tune.epochs)
+    sides: list[object] = [None, None]
+    if found["scale"] == "fixed":
+        lengths = {study.train.epochs}
+        # The A that deeper nets start from is trained for as long as they are, in their search too.
+        if found["arch"] == "A" and study.model.init == "paper":
+            lengths.add(study.tune.epochs)
+    else:
+        scale = study.scales.of(found["scale"])
+        lengths, sides = {study.fine_tune.epochs}, [scale.model_dump(mode="json")["train"], scale.single]
     shared = {name: value for name, value in found["recipe"].items() if name not in _POINT}
     return (
         _has_model(found, study)
         and found["run"] < study.data.splits
+        and found["sides"] == sides
         and any(shared == study.train.model_dump(mode="json") | {"epochs": epochs} for epochs in lengths)
     )
 
@@ -117,7 +123,8 @@ def _agrees_curves(found: Determinants, study: StudySettings) -> bool:
 def _agrees_images(found: Determinants, study: StudySettings) -> bool:
     """Compare but the settings that the measurement itself chooses (`search_cost.measure`)."""
     kept = {name: value for name, value in found["data"].items() if name not in _CHOSEN_BY_SEARCH_COST}
-    return kept == study.data.model_dump(mode="json", exclude=_CHOSEN_BY_SEARCH_COST)
+    of_study = study.data.model_dump(mode="json", exclude=_CHOSEN_BY_SEARCH_COST)
+    return kept == of_study and found["side"] == study.scales.fixed.train
 
 
 def _has_model(found: Determinants, study: StudySettings) -> bool:
@@ -129,7 +136,7 @@ KINDS = {
     "tune": _Kind(_EXPERIMENT | {"train", "tune"}, _TRAINING, _agrees_tune),
     "train": _Kind(_EXPERIMENT | {"recipe"}, _TRAINING, _agrees_train),
     "evaluate": _Kind(_NET | {"weights", "split"}, ("data", "evaluate", "model", "pipeline"), _has_model),
-    "search-cost/images": _Kind({"data", "source", "versions"}, ("data",), _agrees_images),
+    "search-cost/images": _Kind({"data", "side", "source", "versions"}, ("data",), _agrees_images),
     "search-cost/curves": _Kind(_EXPERIMENT | {"train", "epochs"}, _TRAINING, _agrees_curves),
 }
 """By the folder under `.state` that they lie in; see also `DOWNLOAD`."""

@@ -16,12 +16,17 @@ from vgg_ablation.pipeline.files import write_text
 from vgg_ablation.pipeline.state import source_digest, state_folder
 
 
-def prepare(settings: DataSettings, report: Stage) -> Path:
+def prepare(settings: DataSettings, side: int, report: Stage) -> Path:
     """Return the folder with the images, packed and split as `preprocess` does; they are made once.
 
     A category has one image more than training and validation take: a split has test images, and nothing reads them.
+
+    Args:
+        settings: of the data.
+        side: smallest side of the stored images, in pixels.
+        report: the running stage.
     """
-    determinants = {"data": settings.model_dump(), "source": source_digest("data")}
+    determinants = {"data": settings.model_dump(), "side": side, "source": source_digest("data")}
     folder = state_folder("search-cost/images", determinants)
     if not (folder / SPLITS_FILE).exists():
         with TemporaryDirectory(dir=folder) as temporary:
@@ -33,7 +38,7 @@ def prepare(settings: DataSettings, report: Stage) -> Path:
                     task.advance()
             obtain(str(rendered), archive, report)
             chosen = choose(list_archive(archive), "all", clutter=False)
-            pack(archive, list(chosen.members), settings.side, folder, report)
+            pack(archive, list(chosen.members), side, folder, report)
         index = pd.read_csv(folder / INDEX_FILE, dtype={"path": str, "category": str})
         write_text(folder / SPLITS_FILE, draw_splits(index, settings).to_csv(index=False))
     return folder

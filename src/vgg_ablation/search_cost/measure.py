@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from vgg_ablation.data.batches import RunImages
-from vgg_ablation.data.settings import DataSettings
+from vgg_ablation.data.settings import DataSettings, ScalesSettings
 from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.pipeline.compute import choose_compute
 from vgg_ablation.pipeline.console import Stage
@@ -43,6 +43,8 @@ class Plan:
     """All that determines the trials."""
 
     data: DataSettings
+    side: int
+    """Smallest side of the images in pixels: that of the fixed training scale."""
     model: ModelSettings
     train: TrainSettings
     tune: TuneSettings
@@ -63,6 +65,7 @@ class Plan:
         changes = {"train_per_class": images, "validation_fraction": VALIDATION_PER_CLASS / images, "splits": 1}
         return cls(
             data=params.section("data", DataSettings).model_copy(update=changes),
+            side=params.section("scales", ScalesSettings).fixed.train,
             model=params.section("model", ModelSettings),
             train=params.section("train", TrainSettings),
             tune=params.section("tune", TuneSettings).model_copy(update={"trials": BUDGET}),
@@ -90,7 +93,7 @@ class Measured:
 
 def measure(plan: Plan, processes: int, report: Stage) -> Measured:
     """Carry out the plan; what an earlier call stored is not computed again. More processes change the time alone."""
-    folder = prepare(plan.data, report)
+    folder = prepare(plan.data, plan.side, report)
     # Spawned, as a fork of a process in which torch has computed may hang.
     with multiprocessing.get_context("spawn").Pool(processes, initializer=_start_worker) as pool:
         count = len(grid_points(plan.tune, plan.grid))

@@ -147,7 +147,7 @@ def _cost_table(plan: Plan, found: list[Cost], measured: Measured) -> Table:
     rows.append(("grid", "in random order, expected", f"{expected:,.0f}", "", _percent(expected / total), ""))
     rows.append(("grid", "all of it", f"{total:,}", "", _percent(1), ""))
     header = "method", "how", "images, median", "range over seeds", "of the grid's cost", "seeds that found one"
-    return Table("", header, rows, frozenset({0, 1}))
+    return Table("cost", "", header, rows, frozenset({0, 1}))
 
 
 def _comparisons(plan: Plan, found: list[Cost], measured: Measured) -> Iterator[str]:
@@ -197,7 +197,8 @@ def _progress_table(measured: Measured) -> Table:
             best = [best_within(trials, share * total) for trials in seeds]
             cells.append(f"{median(best):.1f} [{min(best):.1f}, {max(best):.1f}]")
         rows.append((f"`{method}`", *cells))
-    return Table("", ("method", *(f"after {100 * share:g} % of the grid's cost" for share in SHARES)), rows)
+    header = ("method", *(f"after {100 * share:g} % of the grid's cost" for share in SHARES))
+    return Table("progress", "", header, rows)
 
 
 def _noise(plan: Plan, measured: Measured) -> Iterator[str]:
