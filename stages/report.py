@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from vgg_ablation.data.settings import SCALES
+from vgg_ablation.model.configurations import ARCHITECTURES
 from vgg_ablation.pipeline.console import stage
 from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.pipeline.params import one_of, read_params
@@ -19,13 +20,14 @@ with stage("report") as report:
     if (given := sys.argv[1:]) not in ([], ["--partial"]):
         raise StageError(f"{' '.join(given)} is not understood; allowed: nothing, or --partial")
     params = read_params()
-    one_of("scale", params.scale, SELECTIONS)
+    one_of("params.yaml: arch", params.arch, ("all", *ARCHITECTURES))
+    one_of("params.yaml: scale", params.scale, SELECTIONS)
     report.alone()
     if given:
         scales = SCALES if params.scale == "all" else (params.scale,)
         study = read_partial(RESULTS, DATA, params.study, scales, params.whole(StudySettings))
     else:
         search = RESULTS / params.arch
-        study = read_study(search / params.scale, search, DATA, params.study)
+        study = read_study(search / params.scale, search, DATA, params.study, params.whole(StudySettings))
     first, *others = write_report(study, REPORTS)
     report.made(f"{first} and {len(others)} more files in {REPORTS}")

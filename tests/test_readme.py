@@ -11,7 +11,7 @@ import yaml
 from vgg_ablation.data.archive import SAMPLE_PER_CATEGORY
 from vgg_ablation.data.download import OFFICIAL_SIZE
 from vgg_ablation.data.sample import CATEGORIES
-from vgg_ablation.report.readme import with_excerpt
+from vgg_ablation.report.readme import excerpts, with_excerpt
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -34,9 +34,10 @@ def committed(name: str) -> str:
     return shown.stdout
 
 
-def test_excerpt_is_that_of_the_report_it_was_committed_with():
+@pytest.mark.parametrize("path", excerpts(README))
+def test_excerpt_is_that_of_the_report_it_was_committed_with(path):
     readme = committed("README.md")
-    assert with_excerpt(readme, committed("reports/ablation.md")) == readme
+    assert with_excerpt(readme, committed(path), path) == readme
 
 
 def test_excerpt_needs_its_markers():

@@ -13,6 +13,9 @@ from vgg_ablation.report.statistics import Errors
 Source = tuple[str, str, str]
 """A net or a fusion, a training scale and a protocol."""
 
+TEST_SCALES = {"fixed": (64, 72, 80), "large": (100, 108, 116), "jitter": (72, 109, 144)}
+EPOCHS = {"fixed": 40, "large": 20, "jitter": 21}
+
 
 def simulate(
     rng: np.random.Generator,
@@ -49,12 +52,34 @@ def simulate(
     ]
 
 
-def study_of(errors: Mapping[Source, Errors]) -> Study:
-    """Return a study that has these errors, and the nets and the training scales that they name."""
+def of_runs(values: Sequence[float], images: int = 2) -> Errors:
+    """Each run the same on all of its images: nothing varies but runs. Values in percent."""
+    runs = len(values)
+    return Errors(
+        np.repeat(np.arange(runs), images), np.tile(np.arange(images), runs), np.repeat(np.divide(values, 100), images)
+    )
+
+
+def study_of(errors: Mapping[Source, Errors], untrained: Mapping[tuple[str, str], int] | None = None) -> Study:
+    """Return a study that has these errors, and the nets and the training scales that they name.
+
+    Args:
+        errors: by net or fusion, training scale and protocol.
+        untrained: how many runs of a net at a training scale did not train.
+    """
+    failed = untrained or {}
+    runs = len(np.unique(next(iter(errors.values())).runs))
     ordered = [scale for scale in ("fixed", "large", "jitter") if any(scale == at for _, at, _ in errors)]
     nets = {
         scale: [
-            SimpleNamespace(arch=name)
+            SimpleNamespace(
+                arch=name,
+                scale=scale,
+                runs=range(runs),
+                did_not_train=failed.get((name, scale), 0),
+                test_scales=TEST_SCALES[scale],
+                training=SimpleNamespace(epochs=EPOCHS[scale]),
+            )
             for name in dict.fromkeys(name for name, at, _ in errors if at == scale and "+" not in name)
         ]
         for scale in ordered
@@ -70,7 +95,13 @@ def study_of(errors: Mapping[Source, Errors]) -> Study:
     return cast(Study, study)
 
 
-def made_up(expected: Mapping[Source, float], runs: int = 3, pool: int = 400, tested: int = 190) -> Study:
-    """Return a simulated study with the expected errors (percent) given; see `simulate`."""
+def made_up(
+    expected: Mapping[Source, float],
+    runs: int = 3,
+    pool: int = 400,
+    tested: int = 190,
+    untrained: Mapping[tuple[str, str], int] | None = None,
+) -> Study:
+    """Return a simulated study with the expected errors (percent) given; see `simulate` and `study_of`."""
     drawn = simulate(np.random.default_rng(0), list(expected.values()), runs, pool, tested)
-    return study_of(dict(zip(expected, drawn, strict=True)))
+    return study_of(dict(zip(expected, drawn, strict=True)), untrained)

@@ -182,7 +182,7 @@ class Files:
     def read(self, study: str = "sample") -> Study:
         """Write the files as they are now, all joined, and read them back."""
         results, search = self.write()
-        return read_study(results, search, self.folder / "data", study)
+        return read_study(results, search, self.folder / "data", study, self.settings())
 
     def write(self) -> tuple[Path, Path]:
         """Write the files as they are now, all joined, and return the folders of the results and of the searches."""

@@ -61,6 +61,20 @@ def test_an_undecided_pairs_sentence_tells_what_could_have_been_seen():
     assert "80 % power" in found.sentence
 
 
+def test_an_undecided_pairs_power_is_that_after_the_correction_for_all_pairs():
+    study = dense({"A": 30.0, "B": 30.0, "C": 30.0})
+    first, second = (study.errors(net, "fixed", "dense") for net in ("A", "B"))
+    assert first is not None
+    assert second is not None
+    found = pairs(study)["A", "B"]
+    assert found.difference.detectable == paired_difference(first, second, family=3).detectable
+    assert "a test at level 5 % / 3, Holm's first step over 3 tests, finds a difference of" in found.sentence
+
+
+def test_the_only_pair_needs_no_correction():
+    assert "a test at level 5 % finds a difference of" in pairs(dense({"A": 30.0, "B": 30.0}))["A", "B"].sentence
+
+
 def test_an_undecided_pair_of_single_runs_says_so():
     assert "one run" in pairs(dense(FAR_APART, runs=1))["A", "B"].sentence
 

@@ -10,6 +10,8 @@ from vgg_ablation.report.fairness import (
     leak_tables,
     leak_words,
     leaks,
+    reused,
+    reused_words,
     untrained_table,
     untrained_words,
 )
@@ -107,7 +109,8 @@ def test_equal_budgets_are_told(whole: Study):
     [
         ("tuned", "trials", "trials: 15 (A, C); 9 (B)"),
         ("tuned", "epochs", "epochs a trial: 30 (A, C); 9 (B)"),
-        ("training", "epochs", "epochs a run (fixed): 100 (A, C); 9 (B)"),
+        ("tuned", "images", "images in all trials: 123,456 (A, C); 9 (B)"),
+        ("training", "epochs", "epochs at this scale (fixed): 100 (A, C); 9 (B)"),
         ("training", "train_images", "training images a run (fixed): 480 (A, C); 9 (B)"),
     ],
 )
@@ -117,13 +120,34 @@ def test_unequal_budgets_are_named(make: Make, section: str, key: str, words: st
     assert budget_words(files.read().nets) == f"The nets were not all given the same. {words}."
 
 
-def test_the_gap_is_that_of_centre_crops_where_those_were_tested(make: Make):
-    files = make("A", runs=2, scales="fixed large")
-    rows = gap_table(files.read()).rows
-    for row, net, protocol in zip(rows, files.metrics["nets"], ("centre", "dense"), strict=True):
-        training = np.mean([run["training_error"] for run in net["runs"]])
-        test = np.mean([run["protocols"][protocol]["top1_error"] for run in net["runs"]])
-        assert row[3:] == (f"{training:.1f}", f"{test:.1f}", f"{test - training:+.1f}")
+def test_the_gap_is_that_of_centre_crops(make: Make):
+    files = make("A", runs=2, scales="fixed")
+    ((*_, training, test, gap),) = gap_table(files.read()).rows
+    (net,) = files.metrics["nets"]
+    expected = np.mean([[run["training_error"], run["protocols"]["centre"]["top1_error"]] for run in net["runs"]], 0)
+    assert (training, test, gap) == (*(f"{error:.1f}" for error in expected), f"{expected[1] - expected[0]:+.1f}")
+
+
+def test_without_centre_crops_there_is_no_gap(make: Make):
+    ((_, scale, words, training, *gap),) = gap_table(make("A", runs=2, scales="large").read()).rows
+    assert (scale, words, gap) == ("large", "without centre crop", ["–", "–"])
+    assert float(training) > 0
+
+
+def test_test_images_that_the_search_has_seen_are_counted(make: Make):
+    files = make("A", runs=3)
+    study = files.read()
+    seen = set(files.splits.index[files.splits["split_0"].isin(["train", "validation"])])
+    tested = [set(files.splits.index[files.splits[f"split_{run}"] == "test"]) for run in range(3)]
+    shares = {run: 100 * len(images & seen) / len(images) for run, images in enumerate(tested)}
+    assert shares[0] == 0
+    assert reused(study) == pytest.approx(shares)
+    low, high = sorted((shares[1], shares[2]))
+    assert f"but {low:.1f} to {high:.1f} % of those of runs 1 to 2:" in reused_words(study)
+
+
+def test_the_search_has_seen_no_test_image_of_the_first_run(make: Make):
+    assert reused_words(make("A", runs=1).read()).endswith("which has none of run 0's test images.")
 
 
 def test_runs_that_did_not_train_are_listed_with_their_reason(six: Study):

@@ -100,9 +100,9 @@ def test_unknown_keys_are_passed_over(make: Make):
     assert files.read().nets[0].arch == "A"
 
 
-def test_a_missing_file_is_named(tmp_path: Path):
+def test_a_missing_file_is_named(tmp_path: Path, make: Make):
     with pytest.raises(FileNotFoundError, match=r"metrics\.json"):
-        read_study(tmp_path, tmp_path, tmp_path / "data", "sample")
+        read_study(tmp_path, tmp_path, tmp_path / "data", "sample", make("A").settings())
 
 
 @pytest.mark.parametrize("error", [101, -1, float("nan"), None])
@@ -238,7 +238,7 @@ def test_what_is_no_json_is_refused(make: Make, content: str):
 def again(files: Files) -> Study:
     """Read what lies on disk, as it is."""
     search = files.folder / "results" / "all"
-    return read_study(search / "fixed", search, files.folder / "data", "sample")
+    return read_study(search / "fixed", search, files.folder / "data", "sample", files.settings())
 
 
 # While a study runs
@@ -269,6 +269,35 @@ def test_the_5x5_net_joins_and_is_never_missing(make: Make):
     study = make("A B_5x5", runs=1).read_apart()
     assert study.archs == ["A", "B_5x5"]
     assert study.missing == [f"{arch} (fixed)" for arch in ("A_LRN", "B", "C", "D", "E")]
+
+
+def test_fusions_of_the_very_nets_that_are_there_join_them(make: Make):
+    files = make("A D E B_5x5", runs=2)
+    joined = files.read()
+    study = files.read_apart()
+    assert study.fusions == joined.fusions
+    apart, whole = (one.errors("D+E", "fixed", "dense") for one in (study, joined))
+    assert apart is not None
+    assert whole is not None
+    assert np.array_equal(apart.wrong, whole.wrong)
+
+
+def test_a_fusion_of_nets_trained_anew_since_is_left_out(make: Make):
+    files = make("A A_LRN B C D E", runs=2)
+    files.write()
+    (of_a,) = [net for net in files.metrics["nets"] if net["arch"] == "A"]
+    of_a["runs"][1]["weights_sha256"] = "0" * 64
+    study = files.read_apart()
+    assert [fusion.name for fusion in study.fusions] == ["D+E"]
+    assert not any(name.startswith("A+") for name in study.outcomes.arrays)
+
+
+def test_fusions_that_do_not_follow_from_their_outcomes_are_refused(make: Make):
+    files = make("D E", runs=1)
+    files.metrics["fusions"][0]["runs"][0]["protocols"]["dense"]["top1_error"] += 0.1
+    files.write()
+    with pytest.raises(StageError, match=r"all.fixed.outcomes.npz: D\+E \(fixed\), run 0, dense: 360 images"):
+        files.read_apart()
 
 
 def test_fusions_wait_for_the_whole_study(make: Make):

@@ -1,5 +1,6 @@
 import re
 
+import pytest
 from made_up_study import Make
 
 from vgg_ablation.report.markdown import LONGEST, document, laid_out
@@ -61,3 +62,10 @@ def test_captions_tell_several_tables_of_a_section_apart(make: Make):
     text = document("Report", [Section("x", "X", (), (table, table))], "")
     assert text.count("**One**") == 2
     assert "**One**" not in document("Report", [Section("x", "X", (), (table,))], "")
+
+
+@pytest.mark.parametrize("name", ["![x](http://e/x.png)", "[x](http://e)", "<b>", "</b>", "<!-- x -->", "<https://e>"])
+def test_a_name_out_of_an_archive_makes_no_link_image_or_html(name: str) -> None:
+    table = Table("classes", "Classes", ("category", "error"), [(name, "1.0")])
+    found = document("Title", [Section("classes", f"Of {name}", (f"Of {name}.",), (table,), (f"Of {name}.",))], "")
+    assert re.search(r"(?<!\\)\]\(|(?<!\\)<[A-Za-z/!?]", found) is None

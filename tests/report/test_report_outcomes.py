@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vgg_ablation.pipeline.errors import StageError
@@ -84,6 +84,7 @@ def test_nothing_is_unpickled(tmp_path: Path):
 
 
 @given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), cut=st.booleans())
+@example(place=0.998046875, value=1, cut=False)  # an offset before the file's beginning
 def test_a_damaged_file_is_refused_or_read_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, place: float, value: int, cut: bool
 ):
@@ -96,6 +97,14 @@ def test_a_damaged_file_is_refused_or_read_as_it_was(
     except StageError:
         return
     assert all(np.array_equal(found.arrays[name], array) for name, array in arrays().items())
+
+
+def test_the_outcomes_of_some_nets_leave_the_others_out(tmp_path: Path):
+    other = {name.replace("D+E", "D"): array for name, array in arrays().items()}
+    np.savez(tmp_path / "outcomes.npz", **(arrays() | other))  # pyright: ignore[reportArgumentType]
+    outcomes = read_outcomes(tmp_path / "outcomes.npz")
+    assert outcomes.only({"D+E"}).arrays.keys() == arrays().keys()
+    assert outcomes.only({"D"}).arrays.keys() == other.keys()
 
 
 def test_files_of_one_study_join(tmp_path: Path):

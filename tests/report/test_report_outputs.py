@@ -166,7 +166,7 @@ def test_names_cannot_break_tables(make: Make):
     files.metrics["nets"][0]["runs"][0]["reason"] = "<b>bold</b> | bar"
     files.summary["source"] = "/data/<script>alert(1)</script>.tar"
     found = render(files.read("<i>"))
-    assert "<b>bold</b> \\| bar" in found["ablation.md"]
+    assert "\\<b>bold\\</b> \\| bar" in found["ablation.md"]
     assert "<script>alert" not in found["index.html"]
     assert "<b>bold" not in found["index.html"]
     assert r"\textless{}b\textgreater{}bold" in found["tables/untrained.tex"]

@@ -89,16 +89,26 @@ def test_crops_and_dense_testing_stand_beside_the_papers(whole: Study):
         assert row["top-1 error, %"].split()[0] == f"{mean:.1f}"
         paper = TABLE_5[words[method]].get(arch)
         assert row["paper top-1, %"] == (f"{paper.top1:.1f}" if paper else NONE)
+        assert (row["paper S"], row["paper Q"]) == (("[256; 512]", "256, 384, 512") if paper else (NONE, NONE))
 
 
 def test_fusions_stand_beside_the_papers(whole: Study):
     rows = cells(table_6(ablation(whole)))
-    assert [row["net"] for row in rows] == 3 * ["D+E"] + 3 * ["A+A_LRN+B+C+D+E"]
+    assert [row["net"] for row in rows[:-1]] == 3 * ["D+E"] + 3 * ["A+A_LRN+B+C+D+E"]
+    assert [row["paper top-5 on test images, %"] for row in rows[:3]] == ["7.0", NONE, "6.8"]
+    assert {(row["paper S"], row["paper Q"]) for row in rows[:3]} == {("[256; 512]", "256, 384, 512")}
     assert [row["paper top-1, %"] for row in rows[:3]] == [f"{TABLE_6[name]['D+E'].top1:.1f}" for name in TABLE_6]
     fusion = whole.fusion("D+E", "jitter")
     assert fusion is not None
     mean = sum(run.protocols["combined"].top1_error for run in fusion.runs) / 3
     assert rows[2]["top-1 error, %"].split()[0] == f"{mean:.1f}"
+
+
+def test_the_papers_submission_stands_last(make: Make):
+    row = cells(table_6(ablation(make("C", runs=1).read())))[-1]
+    assert row["net"] == "ILSVRC submission, seven nets"
+    assert list(row.values())[-3:] == ["24.7", "7.5", "7.3"]
+    assert row["top-1 error, %"] == NONE
 
 
 def test_without_jitter_the_methods_are_those_of_the_scale_that_has_most_of_them(make: Make):
@@ -117,6 +127,7 @@ def test_what_fills_the_missing_cells_is_told(make: Make):
     assert "`dvc exp run -S arch=all` adds A, A_LRN, B, E" in lines["table-3"]
     assert "`dvc exp run -S scale=all` adds the training scales large and jitter" in lines["table-4"]
     assert "fuses nets" in lines["table-6"]
+    assert "`dvc exp run -S arch=all` adds E" in missing_cells(make("A D", runs=1).read())["table-5"]
 
 
 def test_a_protocol_that_was_not_asked_for_is_told(make: Make):

@@ -1,13 +1,30 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from made_up_study import Make
+from made_up_study import Files, Make
+from scipy import stats
 
 from vgg_ablation.evaluate import metrics
 from vgg_ablation.report.inputs import Study
 from vgg_ablation.report.markdown import document
-from vgg_ablation.report.sections import MEASURES, Findings, Section, curves, find, provenance, search, sections, title
+from vgg_ablation.report.published import TABLE_3, TABLE_4, TORCHVISION
+from vgg_ablation.report.sections import (
+    MEASURES,
+    Findings,
+    Section,
+    agreements,
+    curves,
+    find,
+    images,
+    lead,
+    provenance,
+    result,
+    search,
+    sections,
+    title,
+)
 from vgg_ablation.report.tables import PROTOCOL_WORDS
 
 KEYS = ["answer", "result", "claims", *(f"table-{number}" for number in range(1, 7)), "pairs", "agreement", "fairness"]
@@ -74,20 +91,52 @@ def test_what_was_left_out_is_counted_by_reason(six_found: Findings):
 # The answer
 
 
-def test_the_answer_is_two_sentences_with_the_best_and_the_worst_net(found: Findings):
+def test_the_answer_is_three_sentences_with_the_best_and_the_worst_net(found: Findings):
     (text, _) = parts(found)["answer"].paragraphs
     rows = sorted(found.lead_rows, key=lambda row: row.top1_error)
     for row in (rows[0], rows[-1]):
         assert f"{row.top1_error:.1f} % [{row.top1_error_low:.1f}, {row.top1_error_high:.1f}] ({row.arch})" in text
     assert "6 nets of 11 to 19 weight layers" in text
-    assert len(re.findall(r"\.(?= [A-Z0-9]|$)", text)) == 2
+    assert len(re.findall(r"\.(?= [A-Z0-9]|$)", text)) == 3
+
+
+def test_the_answer_ends_with_what_depth_does_to_the_error(whole_found: Findings):
+    text = parts(whole_found)["answer"].paragraphs[0]
+    nets = [row for row in whole_found.lead_rows if row.arch in ("A", "B", "C", "D", "E")]
+    slope = np.polyfit([row.weight_layers or 0 for row in nets], [row.top1_error for row in nets], 1)[0]
+    (judged,) = [one for one in whole_found.judgements if one.claim.key == "depth"]
+    assert f"per weight layer (fixed, dense): {slope:+.2f} points [" in text
+    assert text.endswith(f"; that the error falls with depth is {judged.verdict}.")
+
+
+def test_without_the_five_depths_the_answer_says_nothing_of_depth(make: Make):
+    assert "falls with depth" not in sections(find(make("A B", runs=2).read()))[0].paragraphs[0]
+
+
+def test_runs_that_did_not_train_are_counted_in_the_answer(six_found: Findings, whole_found: Findings):
+    assert "; 1 of 30 runs did not train)" in parts(six_found)["answer"].paragraphs[0]
+    assert "did not train" not in parts(whole_found)["answer"].paragraphs[0]
+
+
+def test_the_answer_counts_no_pair_with_the_5x5_net(make: Make):
+    files = make("A B B_5x5")
+    files.set_errors(A=[40, 41, 42, 43, 44], B=[20, 22, 21, 24, 23], B_5x5=[80, 81, 82, 83, 84])
+    text = sections(find(files.read()))[0].paragraphs[0]
+    assert "1 of 1 pair of Table 1's nets is told apart" in text
+    assert "largest decided difference is that of B, " in text
+    assert "below A;" in text
+
+
+def test_the_5x5_net_beside_one_of_table_1_makes_no_pair_of_these(make: Make):
+    text = sections(find(make("B B_5x5", runs=2).read()))[0].paragraphs[0]
+    assert "One net of Table 1 alone has none of them to be compared with; " in text
 
 
 def test_the_largest_decided_difference_is_told(make: Make):
     files = make("A A_LRN B")
     files.set_errors(A=[40, 41, 42, 43, 44], A_LRN=[41, 40, 43, 42, 44], B=[20, 22, 21, 24, 23])
     text = parts(find(files.read()))["answer"].paragraphs[0]
-    assert "2 of 3 pairs of nets are told apart, 1 of the 2 neighbours in depth among them" in text
+    assert "2 of 3 pairs of Table 1's nets are told apart, 1 of the 2 neighbours in Table 3 among them" in text
     assert re.search(r"largest decided difference is that of B, 20\.\d points \[\d+\.\d, \d+\.\d\] below A", text)
 
 
@@ -97,8 +146,17 @@ def test_what_could_have_been_detected_is_told_where_nothing_is_decided(make: Ma
     found = find(files.read())
     (one,) = found.comparisons
     text = sections(found)[0].paragraphs[0]
-    assert f"No pair of nets is told apart, where a true difference of {one.difference.detectable:.1f} points" in text
-    assert "would have been found with power 80 %" in text
+    assert (
+        f"No pair of Table 1's nets is told apart, where a true difference of {one.difference.detectable:.1f} points"
+        in text
+    )
+    assert "would have been found with power 80 %;" in text
+
+
+def test_what_could_have_been_detected_is_that_after_holm(make: Make):
+    files = make("A B C", runs=3)
+    files.set_errors(A=[30.0, 35.0, 32.5], B=[32.5, 30.0, 35.0], C=[35.0, 32.5, 30.0])
+    assert "found with power 80 % after Holm for 3 tests" in sections(find(files.read()))[0].paragraphs[0]
 
 
 def test_the_verdicts_on_the_papers_claims_are_counted(found: Findings):
@@ -170,6 +228,16 @@ def test_every_claim_stands_with_verdict_difference_and_rule(found: Findings):
         assert (one.claim.text, one.why, one.claim.rule) in rules.rows
 
 
+def test_only_a_fall_has_a_detectable_difference(found: Findings):
+    table = parts(found)["claims"].tables[0]
+    shown = {row[0]: row[-1] for row in table.rows if row[3] != "–"}
+    expected = {one.claim.text: one.claim.expects for one in found.judgements if one.differences}
+    assert {text for text, cell in shown.items() if cell == "–"} == {
+        text for text, expects in expected.items() if expects != "fall"
+    }
+    assert set(expected.values()) == {"fall", "no fall", "no change"}
+
+
 def test_every_pair_stands_with_its_difference(found: Findings):
     table = parts(found)["pairs"].tables[0]
     assert len(table.rows) == 15
@@ -208,7 +276,79 @@ def test_the_order_is_told_from_the_lowest_error(found: Findings):
 def test_two_nets_have_no_agreement_with_an_order(make: Make):
     section = parts(find(make("A B", runs=2).read()))["agreement"]
     assert section.tables == ()
-    assert "An order takes three nets" in section.paragraphs[1]
+    assert "An order takes 3 nets that were published too" in section.paragraphs[1]
+
+
+def test_tied_nets_are_told_to_be_tied(make: Make):
+    files = make("A B C", runs=2)
+    for protocol in ("centre", "dense"):
+        files.set_errors(protocol=protocol, A=[30, 30], B=[30, 30], C=[30, 30])
+    section = agreements(find(files.read()))
+    assert section.tables == ()
+    assert "Their errors are tied" in section.paragraphs[1]
+
+
+def orders(files: Files) -> list[dict[str, str]]:
+    (table,) = agreements(find(files.read())).tables
+    return [dict(zip(table.header, row, strict=True)) for row in table.rows]
+
+
+def mean_errors(files: Files, protocol: str, archs: str) -> list[float]:
+    runs = {net["arch"]: net["runs"] for net in files.metrics["nets"]}
+    return [np.mean([run["protocols"][protocol]["top1_error"] for run in runs[arch]]).item() for arch in archs.split()]
+
+
+def test_our_order_is_held_against_the_papers_at_the_same_training_scale(make: Make):
+    files = make("C D E", runs=2, scales="large")
+    (paper,) = orders(files)  # torchvision has two of these nets alone
+    theirs = [TABLE_3["large"][arch].top1 for arch in "CDE"]
+    tau = stats.kendalltau(mean_errors(files, "dense", "C D E"), theirs)[0]
+    assert paper["order"] == "the paper's (Table 3, dense, S = 384)"
+    assert paper["this study's"] == "dense, training scale large"
+    assert paper["tau-b"].startswith(f"{tau:.2f} [")
+
+
+def test_where_the_paper_has_too_few_of_our_nets_its_fixed_scale_stands_in(make: Make):
+    (paper, _) = orders(make("A B D", runs=2, scales="large"))
+    assert paper["order"] == "the paper's (Table 3, dense, S = 256)"
+
+
+def test_torchvisions_order_is_held_against_that_of_centre_crops(make: Make):
+    files = make("A B D E", runs=2)
+    files.set_errors(protocol="centre", A=[20, 21], B=[30, 31], D=[40, 41], E=[50, 51])
+    files.set_errors(protocol="dense", A=[50, 51], B=[40, 41], D=[30, 31], E=[20, 21])
+    (_, torchvision) = orders(files)
+    theirs = [errors.top1 for errors in TORCHVISION.values()]
+    tau = stats.kendalltau(mean_errors(files, "centre", "A B D E"), theirs)[0]
+    assert torchvision["this study's"] == "centre crop, training scale fixed"
+    assert torchvision["tau-b"].startswith(f"{tau:.2f} [")
+
+
+def test_the_papers_figures_are_named_by_their_table(make: Make):
+    files = make("C D", runs=1, scales="large")
+    for net in files.metrics["nets"]:
+        for run in net["runs"]:
+            del run["protocols"]["dense"]
+    for fusion in files.metrics["fusions"]:
+        for run in fusion["runs"]:
+            del run["protocols"]["dense"]
+    section = result(find(files.read()))
+    assert "ImageNet's 1000 classes (Table 4, dense, three scales, S = 384)" in " ".join(section.notes)
+    assert [row[-2] for row in section.tables[0].rows] == [f"{TABLE_4['large'][arch].top1:.1f}" for arch in "CD"]
+
+
+def test_an_interval_is_said_to_be_for_this_pool_of_images(make: Make):
+    for runs in (1, 2):
+        assert "for splits of this pool of images" in result(find(make("A", runs=runs).read())).notes[0]
+
+
+def test_the_learning_rate_of_each_training_scale_is_told(whole: Study, six: Study):
+    assert "its tuned learning rate times 1 (fixed), 0.1 (large, jitter); training scale" in lead(whole)
+    assert "at the learning rate and weight decay tuned for the net; training scale" in lead(six)
+
+
+def test_test_images_are_said_to_be_apart_within_a_run_alone(six: Study):
+    assert "within a run, test images serve for testing alone" in images(six).paragraphs[0]
 
 
 def test_the_papers_point_is_claimed_where_it_was_tried_alone(make: Make):
@@ -244,7 +384,17 @@ def test_settings_that_differ_between_nets_are_all_told(make: Make):
     ],
 )
 def test_the_command_that_makes_the_report_is_told(make: Make, archs: str, scales: str, command: str):
-    assert f"Made by `{command}`." in provenance(make(archs, runs=1, scales=scales).read()).paragraphs[0]
+    assert f"Made by `{command}`, with" in provenance(make(archs, runs=1, scales=scales).read()).paragraphs[0]
+
+
+def test_the_command_for_the_5x5_net_beside_others_is_told(whole: Study, make: Make):
+    shallow = "`dvc exp run -S study=sample -S arch=B_5x5 -S scale={}`"
+    told = provenance(replace(whole, partial=True)).paragraphs[0]
+    assert (
+        f"-S arch=all -S scale=all`, {shallow.format('all')} and then `python stages/report.py --partial`, with" in told
+    )
+    alone = provenance(make("B_5x5", runs=1).read()).paragraphs[0]
+    assert f"Made by {shallow.format('fixed')}, with" in alone
 
 
 def test_everything_has_calibration(found: Findings):
@@ -266,7 +416,7 @@ def test_all_runs_diverged(make: Make):
     found = prose(find(files.read()))
     assert found.count("diverged in epoch 1") == 10
     assert "10 of 10 runs did not train. Of the search's 30 trials, 30 diverged" in found
-    assert "No pair of nets is told apart" in found
+    assert "No pair of Table 1's nets is told apart" in found
 
 
 def test_no_cell_is_nan(whole_found: Findings, make: Make):

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import statsmodels.api
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judged_study import simulate
+from judged_study import of_runs, simulate
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.sandwich_covariance import cov_cluster_2groups
@@ -31,14 +33,6 @@ def measured(draw: st.DrawFn, nets: int = 1, runs: int = 4) -> list[Errors]:
         )
         for _ in range(nets)
     ]
-
-
-def of_runs(values: list[float], images: int = 2) -> Errors:
-    """Each run the same on all of its images: nothing varies but runs. Values in percent."""
-    runs = len(values)
-    return Errors(
-        np.repeat(np.arange(runs), images), np.tile(np.arange(images), runs), np.repeat(np.divide(values, 100), images)
-    )
 
 
 def one_run(wrong: int, images: int) -> Errors:
@@ -321,6 +315,23 @@ def test_the_detectable_difference_is_statsmodels(runs: int):
     expected = float(np.asarray(TTestPower().solve_power(nobs=runs, alpha=0.05, power=0.8, alternative="two-sided")))
     found = contrast([(1, of_runs(values.tolist(), 5000))])
     assert found.detectable == pytest.approx(expected * np.std(values, ddof=1), rel=1e-5)
+
+
+@pytest.mark.parametrize("runs", [2, 3, 5])
+@pytest.mark.parametrize("family", [3, 15])
+def test_the_detectable_difference_in_a_family_has_80_percent_power_at_bonferronis_level(runs: int, family: int):
+    """By scipy's noncentral t: statsmodels' search for an effect size does not converge at such levels and few runs."""
+    values = np.random.default_rng(17).normal(0, 4, runs)
+    found = contrast([(1, of_runs(values.tolist(), 5000))], family=family)
+    assert found.detectable is not None
+    critical = stats.t.isf(0.05 / family / 2, runs - 1)
+    assert stats.nct.sf(critical, runs - 1, found.detectable / stats.sem(values)) == pytest.approx(0.8, abs=1e-3)
+
+
+def test_the_family_leaves_all_but_the_detectable_difference():
+    first, second = simulate(np.random.default_rng(19), [30, 33])
+    alone, among = paired_difference(first, second), paired_difference(first, second, family=15)
+    assert replace(among, family=1, detectable=alone.detectable) == alone
 
 
 def test_one_run_has_no_detectable_difference():

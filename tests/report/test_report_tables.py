@@ -20,6 +20,7 @@ from vgg_ablation.report.tables import (
     interval,
     probability,
     result_table,
+    settings_table,
     weights_table,
 )
 
@@ -211,3 +212,13 @@ def test_the_weights_of_every_run_are_told(six: Study):
     assert told == {
         (net.arch, net.scale, str(run.run)): f"`{run.weights_sha256}`" for net in six.nets for run in net.runs
     }
+
+
+def test_every_setting_of_the_study_is_laid_out_and_the_source_without_its_folder(make: Make):
+    settings = make("A").settings()
+    rows = {row[0]: row[1] for row in settings_table(settings, "images.tar").rows}
+    assert rows["data.source"] == "images.tar"
+    assert rows["scales.jitter.train"] == "72, 144"
+    assert rows["tune.learning_rate.low"] == "0.0001"
+    leaves = [leaf for section in settings.model_dump().values() for leaf in section]
+    assert all(any(leaf in name for name in rows) for leaf in leaves)

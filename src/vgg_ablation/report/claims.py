@@ -1,7 +1,8 @@
 """What section 4 of the paper claims, and what this study says of each claim, by a rule written down beforehand.
 
 Each claim comes down to one or several components: a sum of nets' expected errors that the claim wants below zero, or
-near zero. Their p-values are Holm-corrected over all components of all claims that the study can judge.
+near zero. Their p-values are Holm-corrected over all components of all claims that the study can judge. That a sum is
+near zero is shown by an interval within a margin, never by a p-value that is large.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,15 +10,19 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from vgg_ablation.report.comparisons import could_have, evidence
-from vgg_ablation.report.inputs import PROTOCOLS, Study
-from vgg_ablation.report.published import TRAINING_SCALES, WEIGHT_LAYERS
-from vgg_ablation.report.statistics import LEVEL, Difference, Errors, contrast, holm
+from vgg_ablation.report.comparisons import ONE_RUN, could_have, evidence
+from vgg_ablation.report.inputs import PROTOCOLS, Net, Study
+from vgg_ablation.report.published import FIVE_BY_FIVE_EXCESS, TRAINING_SCALES, WEIGHT_LAYERS
+from vgg_ablation.report.statistics import LEVEL, Difference, Errors, contrast, expected_error, holm
 
 Verdict = Literal["reproduced", "contradicted", "undecided", "not asked"]
+Expectation = Literal["fall", "no fall", "no change"]
 
 MARGIN = 1.0
-"""Percentage points: a smaller improvement counts as none where the paper says that something does not help."""
+"""Percentage points: a smaller difference counts as none where the paper says that something does not help or stays."""
+
+ONE_SIDED = 1 - 2 * LEVEL
+"""Confidence of the two-sided interval whose ends are the bounds of one-sided tests at `LEVEL`."""
 
 DEPTHS = {net: WEIGHT_LAYERS[net] for net in ("A", "B", "C", "D", "E")}
 """The nets that differ in depth, with their weight layers."""
@@ -30,20 +35,29 @@ CROPPED = ("D", "E")
 """The nets of Table 5."""
 JITTER_FIRST = ("jitter", "fixed", "large")
 
+UNTRAINED = "Undecided, too, if no run of one of the nets trained."
 FALLS = (
     "Reproduced if it is below zero, contradicted if it is above zero, either with a Holm-corrected p below "
-    f"{LEVEL:g}; else undecided."
+    f"{LEVEL:g}; else undecided. {UNTRAINED}"
 )
 BOTH_FALL = (
     "Reproduced if both are below zero, contradicted if one is above zero, each with a Holm-corrected p below "
-    f"{LEVEL:g}; else undecided."
+    f"{LEVEL:g}; else undecided. {UNTRAINED}"
 )
-STAYS = (
-    f"Contradicted if it is below zero with a Holm-corrected p below {LEVEL:g}; else reproduced if a one-sided test at "
-    f"level {LEVEL:g} excludes an improvement of more than {MARGIN:g} percentage point; else undecided."
+NO_FALL = (
+    f"An improvement of less than {MARGIN:g} percentage point counts as none. Reproduced if a one-sided test at level "
+    f"{LEVEL:g} excludes a larger one: the lower end of the {100 * ONE_SIDED:.0f} % interval is above -{MARGIN:g}. "
+    f"Contradicted if the upper end is below -{MARGIN:g} and the Holm-corrected p below {LEVEL:g}; else undecided. "
+    f"{UNTRAINED}"
 )
-TABLE_3 = "dense at one test scale; fixed training scale, or the first with all of it"
-JITTERED_SCALE = "jittered training scale, or the first with all of it"
+NO_CHANGE = (
+    f"Less than {MARGIN:g} percentage point counts as no change. Reproduced if two one-sided tests, each at level "
+    f"{LEVEL:g}, exclude more in either direction: the {100 * ONE_SIDED:.0f} % interval lies between -{MARGIN:g} and "
+    f"+{MARGIN:g}. Contradicted if it lies wholly below -{MARGIN:g} (the error still falls) or wholly above "
+    f"+{MARGIN:g} (it rises); else undecided. {UNTRAINED}"
+)
+TABLE_3 = f"dense at one test scale; training scale {', else '.join(FIXED_FIRST)}, the first with all of it"
+JITTERED_SCALE = f"training scale {', else '.join(JITTER_FIRST)}, the first with all of it"
 
 Source = tuple[str, str, str]
 """A net or a fusion, a training scale and a protocol."""
@@ -68,8 +82,10 @@ class Claim:
     rule: str
     components: Callable[[Study], list[Component]]
     """What the rule asks for, whether the study has it or not."""
-    falls: bool = True
-    """True: something lowers the error. False: it does not."""
+    expects: Expectation = "fall"
+    """Of the components; of one alone unless it is a fall."""
+    remark: Callable[[Study, Sequence[Component]], str] | None = None
+    """What else the reader has to know of the components, in words without a full stop."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +105,7 @@ def judge(study: Study) -> list[Judgement]:
     asked = {claim.key: claim.components(study) for claim in CLAIMS}
     missing = {key: _missing(study, components) for key, components in asked.items()}
     components = [(key, component) for key, parts in asked.items() if not missing[key] for component in parts]
-    differences = [contrast(_terms(study, component)) for _, component in components]
+    differences = [contrast(_terms(study, component), family=len(components)) for _, component in components]
     adjusted = holm([difference.p_value for difference in differences])
     found: dict[str, list[tuple[str, Difference, float]]] = {}
     for (key, component), difference, p_adjusted in zip(components, differences, adjusted, strict=True):
@@ -105,29 +121,79 @@ def judge(study: Study) -> list[Judgement]:
 def _judged(
     study: Study, claim: Claim, components: Sequence[Component], found: list[tuple[str, Difference, float]]
 ) -> Judgement:
-    decided = [difference.mean for _, difference, p_adjusted in found if difference.runs > 1 and p_adjusted < LEVEL]
     words = [f"{label} {difference.mean:+z.2f} points ({evidence(difference, p)})" for label, difference, p in found]
-    verdict: Verdict = "undecided"
-    if claim.falls:
-        if any(mean > 0 for mean in decided):
-            verdict = "contradicted"
-        elif len(decided) == len(found):
-            verdict = "reproduced"
-    elif any(mean < 0 for mean in decided):
-        verdict = "contradicted"
-    elif found[0][1].runs > 1:
-        # The lower end of a two-sided interval of 90 % is the bound of a one-sided test at 5 %.
-        bound = contrast(_terms(study, components[0]), confidence=1 - 2 * LEVEL).low
-        verdict = "reproduced" if bound > -MARGIN else "undecided"
-        words.append(
-            f"a one-sided test at level {100 * LEVEL:.0f} % {'excludes' if bound > -MARGIN else 'does not exclude'} an "
-            f"improvement of more than {MARGIN:g} point"
-        )
-    if verdict == "undecided":
-        words += dict.fromkeys(
-            could_have(difference) for _, difference, p in found if p >= LEVEL or difference.runs == 1
-        )
+    if any(difference.runs == 1 for _, difference, _ in found):
+        verdict, reasons = "undecided", [ONE_RUN]
+    elif claim.expects == "fall":
+        verdict, reasons = _falls(found)
+    else:
+        ((_, _, p_adjusted),) = found
+        narrow = contrast(_terms(study, components[0]), confidence=ONE_SIDED)
+        verdict, reasons = _stays(narrow) if claim.expects == "no change" else _does_not_fall(narrow, p_adjusted)
+    failed = [net for net in _nets(study, components) if net.did_not_train]
+    never = [net for net in failed if net.did_not_train == len(net.runs)]
+    if never:
+        verdict, reasons = "undecided", []
+    if claim.remark:
+        words.append(claim.remark(study, components))
+    words += reasons
+    words += [
+        f"{net.did_not_train} of {len(net.runs)} runs of {net.arch} ({net.scale}) did not train" for net in failed
+    ]
+    if never:
+        words.append("an error of a net that never trained says nothing of the net")
     return Judgement(claim, verdict, found, "; ".join(words) + ".")
+
+
+def _falls(found: Sequence[tuple[str, Difference, float]]) -> tuple[Verdict, list[str]]:
+    """Return the verdict by `FALLS` or `BOTH_FALL`, and what the undecided differences would have had to be."""
+    decided = [difference.mean for _, difference, p_adjusted in found if p_adjusted < LEVEL]
+    if any(mean > 0 for mean in decided):
+        return "contradicted", []
+    if len(decided) == len(found):
+        return "reproduced", []
+    return "undecided", list(dict.fromkeys(could_have(difference) for _, difference, p in found if p >= LEVEL))
+
+
+def _does_not_fall(narrow: Difference, p_adjusted: float) -> tuple[Verdict, list[str]]:
+    """Return the verdict by `NO_FALL`, and what the narrow interval says."""
+    if p_adjusted < LEVEL and narrow.high < -MARGIN:
+        return "contradicted", [f"{_interval(narrow)}, wholly below -{MARGIN:g} point"]
+    larger = f"an improvement of more than {MARGIN:g} point"
+    if narrow.low > -MARGIN:
+        return "reproduced", [f"{_interval(narrow)}, which excludes {larger}"]
+    return "undecided", [f"{_interval(narrow)}, which does not exclude {larger}", _needed(narrow)]
+
+
+def _stays(narrow: Difference) -> tuple[Verdict, list[str]]:
+    """Return the verdict by `NO_CHANGE`, and what the narrow interval says."""
+    if narrow.high < -MARGIN:
+        return "contradicted", [f"{_interval(narrow)}, wholly below -{MARGIN:g} point: the error still falls"]
+    if narrow.low > MARGIN:
+        return "contradicted", [f"{_interval(narrow)}, wholly above +{MARGIN:g} point: the error rises"]
+    if narrow.low > -MARGIN and narrow.high < MARGIN:
+        return "reproduced", [f"{_interval(narrow)}, within {MARGIN:g} point of zero"]
+    beside = f"neither within {MARGIN:g} point of zero nor wholly beyond it"
+    return "undecided", [f"{_interval(narrow)}, {beside}", _needed(narrow)]
+
+
+def _interval(narrow: Difference) -> str:
+    return f"the {100 * ONE_SIDED:.0f} % interval is {narrow.low:+z.2f} to {narrow.high:+z.2f}"
+
+
+def _needed(narrow: Difference) -> str:
+    """Return how narrow the interval would have had to be."""
+    return (
+        f"equal nets take a half width below {MARGIN:g} point to be shown so, and that of this interval is "
+        f"{(narrow.high - narrow.low) / 2:.2f}"
+    )
+
+
+def _nets(study: Study, components: Sequence[Component]) -> list[Net]:
+    """Return the nets whose runs the components are about, members of fusions among them."""
+    sources = [source for component in components for source in component.coefficients]
+    names = dict.fromkeys((net, scale) for name, scale, _ in sources for net in name.split("+"))
+    return [found for net, scale in names if (found := study.net(net, scale))]
 
 
 def _terms(study: Study, component: Component) -> list[tuple[float, Errors]]:
@@ -173,7 +239,12 @@ def _first_complete(study: Study, candidates: Iterable[list[Component]]) -> list
 def _less(first: str, second: str, protocol: str = "dense") -> Callable[[Study], list[Component]]:
     """Return what a claim on two nets asks: the second's error less the first's."""
     candidates = [
-        [Component(f"{second} less {first}", {(second, scale, protocol): 1.0, (first, scale, protocol): -1.0})]
+        [
+            Component(
+                f"{second} less {first} ({scale}, {protocol})",
+                {(second, scale, protocol): 1.0, (first, scale, protocol): -1.0},
+            )
+        ]
         for scale in FIXED_FIRST
     ]
     return lambda study: _first_complete(study, candidates)
@@ -182,21 +253,53 @@ def _less(first: str, second: str, protocol: str = "dense") -> Callable[[Study],
 def _slope(study: Study) -> list[Component]:
     centre = fmean(DEPTHS.values())
     squares = sum((depth - centre) ** 2 for depth in DEPTHS.values())
-    label = f"slope over {', '.join(DEPTHS)} per weight layer"
     candidates = (
-        [Component(label, {(net, scale, "dense"): (depth - centre) / squares for net, depth in DEPTHS.items()})]
+        [
+            Component(
+                f"slope over {', '.join(DEPTHS)} per weight layer ({scale}, dense)",
+                {(net, scale, "dense"): (depth - centre) / squares for net, depth in DEPTHS.items()},
+            )
+        ]
         for scale in FIXED_FIRST
     )
     return _first_complete(study, candidates)
 
 
-def _jitter_less_fixed(study: Study) -> list[Component]:
-    scales = ("jitter", "fixed")
-    nets = [net for net in WEIGHT_LAYERS if _has(study, [(net, scale, "dense") for scale in scales])] or JITTERED
-    coefficients = {
-        (net, scale, "dense"): sign / len(nets) for net in nets for scale, sign in zip(scales, (1, -1), strict=True)
+def _jitter_less_each(study: Study) -> list[Component]:
+    jitter, *each = JITTER_FIRST
+    nets = [net for net in WEIGHT_LAYERS if _has(study, [(net, scale, "dense") for scale in JITTER_FIRST])] or JITTERED
+    return [
+        Component(
+            f"{jitter} less {scale}, mean over {', '.join(nets)} (dense)",
+            {(net, at, "dense"): sign / len(nets) for net in nets for at, sign in ((jitter, 1), (scale, -1))},
+        )
+        for scale in each
+    ]
+
+
+def _how_trained(study: Study, components: Sequence[Component]) -> str:
+    """Return test scale and epochs at each training scale: jitter's nets are not trained and tested as fixed's are."""
+    nets = _nets(study, components)
+    ways: list[str] = []
+    for scale in FIXED_FIRST:
+        at = [net for net in nets if net.scale == scale]
+        sides = " or ".join(dict.fromkeys(str(net.test_scales[1]) for net in at))
+        epochs = " or ".join(dict.fromkeys(str(net.training.epochs) for net in at))
+        ways.append(f"{scale} at Q = {sides} after {epochs} {'more ' if ways else ''}epochs")
+    return f"tested were {', '.join(ways)}"
+
+
+def _relative_excess(study: Study, components: Sequence[Component]) -> str:
+    """Return how much higher the 5x5 net's error is than B's, of which the paper gives a number."""
+    ours = {
+        name: expected_error(errors).mean
+        for name, *where in components[0].coefficients
+        if (errors := study.errors(name, *where))
     }
-    return [Component(f"jitter less fixed, mean over {', '.join(nets)}", coefficients)]
+    if not ours["B"]:
+        return f"in the paper {SHALLOW} less B is {FIVE_BY_FIVE_EXCESS:+g} % of B's error"
+    excess = 100 * (ours[SHALLOW] / ours["B"] - 1)
+    return f"{SHALLOW} less B is {excess:+z.1f} % of B's error, in the paper {FIVE_BY_FIVE_EXCESS:+g} %"
 
 
 def _combined_less_each(study: Study) -> list[Component]:
@@ -206,7 +309,7 @@ def _combined_less_each(study: Study) -> list[Component]:
         nets = [net for net in WEIGHT_LAYERS if _has(study, [(net, scale, one) for one in (both, *each)])] or CROPPED
         return [
             Component(
-                f"{both} less {one}, mean over {', '.join(nets)}",
+                f"{both} less {one}, mean over {', '.join(nets)} ({scale})",
                 {(net, scale, protocol): sign / len(nets) for net in nets for protocol, sign in ((both, 1), (one, -1))},
             )
             for one in each
@@ -218,7 +321,10 @@ def _combined_less_each(study: Study) -> list[Component]:
 def _fusion_less_each(study: Study) -> list[Component]:
     candidates = (
         [
-            Component(f"D+E less {net}", {("D+E", scale, protocol): 1.0, (net, scale, protocol): -1.0})
+            Component(
+                f"D+E less {net} ({scale}, {protocol})",
+                {("D+E", scale, protocol): 1.0, (net, scale, protocol): -1.0},
+            )
             for net in ("D", "E")
         ]
         for protocol in ("dense_scales", "dense")
@@ -236,9 +342,9 @@ CLAIMS = (
         key="lrn",
         text="Local response normalisation does not improve on the net A without it",
         section="4.1",
-        rule=f"A_LRN's error less A's; {TABLE_3}. {STAYS}",
+        rule=f"A_LRN's error less A's; {TABLE_3}. {NO_FALL}",
         components=_less("A", "A_LRN"),
-        falls=False,
+        expects="no fall",
     ),
     Claim(
         key="depth",
@@ -254,9 +360,9 @@ CLAIMS = (
         key="saturation",
         text="The error saturates when the depth reaches 19 layers",
         section="4.1",
-        rule=f"E's error less D's; {TABLE_3}. {STAYS}",
+        rule=f"E's error less D's; {TABLE_3}. {NO_CHANGE}",
         components=_less("D", "E"),
-        falls=False,
+        expects="no change",
     ),
     Claim(
         key="non_linearity",
@@ -276,18 +382,24 @@ CLAIMS = (
         key="small_filters",
         text="A deep net with small filters outperforms a shallow net with larger ones: B is better than B_5x5",
         section="4.1",
-        rule=f"B's error less that of B_5x5; centre crops; fixed training scale, or the first with both. {FALLS}",
+        rule=(
+            f"B's error less that of {SHALLOW}; centre crops; training scale {', else '.join(FIXED_FIRST)}, the first "
+            f"with both. {FALLS}"
+        ),
         components=_less(SHALLOW, "B", "centre"),
+        remark=_relative_excess,
     ),
     Claim(
         key="jitter",
         text="Scale jittering in training lowers the error, even at one test scale",
         section="4.1",
         rule=(
-            "The error at the jittered training scale less that at the fixed one, dense, each at its own one test "
-            f"scale; mean over the nets of Table 1 that were trained at both. {FALLS}"
+            "The error at the jittered training scale less that at the fixed one, and less that at the large one, "
+            "dense, each at its own one test scale; mean over the nets of Table 1 that were trained at all three. "
+            f"{BOTH_FALL}"
         ),
-        components=_jitter_less_fixed,
+        components=_jitter_less_each,
+        remark=_how_trained,
     ),
     Claim(
         key="crops",
@@ -304,8 +416,8 @@ CLAIMS = (
         text="Averaging the posteriors of several nets lowers the error",
         section="4.4",
         rule=(
-            "The error of D and E fused less D's, and less E's; dense at three test scales, or at one if that is all "
-            f"there is; {JITTERED_SCALE}. {BOTH_FALL}"
+            f"The error of D and E fused less D's, and less E's; {JITTERED_SCALE}; dense at three test scales, or at "
+            f"one where no training scale has all of it at three. {BOTH_FALL}"
         ),
         components=_fusion_less_each,
     ),

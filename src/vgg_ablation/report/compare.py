@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from vgg_ablation.data.download import without_credentials
 from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.pipeline.params import read_params
 from vgg_ablation.report.drawing import INK, OURS, STYLE, THIRD, Drawing, drawing
@@ -125,7 +126,7 @@ def _flat(values: dict, before: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in values.items():
         name = f"{before}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: str(value)}
+        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: without_credentials(str(value))}
     return flat
 
 

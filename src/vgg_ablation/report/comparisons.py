@@ -5,10 +5,12 @@ from itertools import combinations
 
 from vgg_ablation.report.inputs import Study
 from vgg_ablation.report.published import published_errors
-from vgg_ablation.report.statistics import LEVEL, POWER, Difference, holm, paired_difference
+from vgg_ablation.report.statistics import CONFIDENCE, LEVEL, POWER, Difference, holm, paired_difference
 
 NEIGHBOURS = (("A", "A_LRN"), ("A", "B"), ("B", "C"), ("C", "D"), ("D", "E"))
 """The pairs that section 4.1 speaks of: each net of Table 3 against the one that it extends."""
+
+ONE_RUN = "one run cannot tell a net from its split and its seed"
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,11 @@ def compare_all(study: Study, scale: str, protocol: str) -> list[Comparison]:
 
     Runs that did not train take part with the error that they have.
     """
-    measured = {net.arch: study.errors(net.arch, scale, protocol) for net in study.at(scale)}
+    found = [(net.arch, study.errors(net.arch, scale, protocol)) for net in study.at(scale)]
+    measured = list(combinations([(arch, errors) for arch, errors in found if errors is not None], 2))
     pairs = [
-        (first, second, paired_difference(one, other))
-        for (first, one), (second, other) in combinations(measured.items(), 2)
-        if one is not None and other is not None
+        (first, second, paired_difference(one, other, family=len(measured)))
+        for (first, one), (second, other) in measured
     ]
     theirs = published_errors(scale, protocol)
     return [
@@ -83,14 +85,15 @@ def evidence(difference: Difference, p_adjusted: float) -> str:
     """Return interval and p-value of a difference in words."""
     p_value = "p < 0.001" if p_adjusted < 0.001 else f"p = {p_adjusted:.3f}"
     basis = f"{difference.runs} runs" if difference.runs > 1 else "one run, images alone"
-    return f"95 % interval {difference.low:+z.2f} to {difference.high:+z.2f}, {p_value} after Holm, {basis}"
+    interval = f"{100 * CONFIDENCE:.0f} % interval {difference.low:+z.2f} to {difference.high:+z.2f}"
+    return f"{interval}, {p_value} after Holm, {basis}"
 
 
 def could_have(difference: Difference) -> str:
-    """Return what an undecided difference would have had to be to be seen."""
+    """Return what an undecided difference would have had to be to be seen, after the correction for several tests."""
     if difference.detectable is None:
-        return "one run cannot tell a net from its split and its seed"
-    return (
-        f"with {100 * POWER:.0f} % power an uncorrected test at level {100 * LEVEL:.0f} % finds a difference of "
-        f"{difference.detectable:.2f} points"
-    )
+        return ONE_RUN
+    level = f"level {100 * LEVEL:.0f} %"
+    if difference.family > 1:
+        level += f" / {difference.family}, Holm's first step over {difference.family} tests,"
+    return f"with {100 * POWER:.0f} % power a test at {level} finds a difference of {difference.detectable:.2f} points"

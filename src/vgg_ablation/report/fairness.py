@@ -9,6 +9,10 @@ import numpy as np
 from vgg_ablation.report.inputs import Net, Study
 from vgg_ablation.report.tables import NONE, PROTOCOL_WORDS, SETTINGS, Number, Table, agreed, decimal, whole
 
+EPOCHS = "epochs at this scale"
+"""Of a run; training at a later scale goes on from the weights of the one before."""
+IN_SEARCH = "images in all trials"
+
 
 @dataclass(frozen=True)
 class Leak:
@@ -77,8 +81,8 @@ def budget_table(nets: Sequence[Net]) -> Table:
         )
         for net in nets
     ]
-    header = ("net", "training scale", "trials", "epochs a trial", "images in all trials", "runs", "epochs a run")
-    return Table("budgets", "Budgets", (*header, "training images a run"), body, frozenset({0, 1}))
+    header = ("net", "training scale", "trials", "epochs a trial", IN_SEARCH, "runs", EPOCHS, "training images a run")
+    return Table("budgets", "Budgets", header, body, frozenset({0, 1}))
 
 
 def budget_words(nets: Sequence[Net]) -> str:
@@ -86,13 +90,14 @@ def budget_words(nets: Sequence[Net]) -> str:
     searches = {
         "trials": {net.arch: f"{net.tuned.trials}" for net in nets},
         "epochs a trial": {net.arch: f"{net.tuned.epochs}" for net in nets},
+        IN_SEARCH: {net.arch: f"{net.tuned.images:,}" for net in nets},
     }
     scales = list(dict.fromkeys(net.scale for net in nets))
     runs = {
         f"{words} ({scale})": {net.arch: str(get(net)) for net in nets if net.scale == scale}
         for scale in scales
         for words, get in (
-            ("epochs a run", lambda net: net.training.epochs),
+            (EPOCHS, lambda net: net.training.epochs),
             ("training images a run", lambda net: net.training.train_images),
         )
     }
@@ -106,15 +111,15 @@ def budget_words(nets: Sequence[Net]) -> str:
 
 
 def gap_table(study: Study) -> Table:
-    """Lay out training error beside test error: on centre crops, as training images are, where those were tested."""
+    """Lay out training error beside test error, both on centre crops; nets that were not tested so have no gap."""
     body = []
     for net in study.nets:
-        protocols = study.protocols(net.scale)
-        protocol = "centre" if "centre" in protocols else "dense" if "dense" in protocols else protocols[0]
         training = fmean(run.training_error for run in net.runs)
-        test = fmean(net.top1_errors(protocol).values())
-        gap = decimal(test - training, signed=True)
-        body.append((net.arch, net.scale, PROTOCOL_WORDS[protocol], decimal(training), decimal(test), gap))
+        tested = "centre" in study.protocols(net.scale)
+        test = fmean(net.top1_errors("centre").values()) if tested else None
+        gap = decimal(None if test is None else test - training, signed=True)
+        crops = PROTOCOL_WORDS["centre"] if tested else f"without {PROTOCOL_WORDS['centre']}"
+        body.append((net.arch, net.scale, crops, decimal(training), decimal(test), gap))
     header = ("net", "training scale", "test", "training error, %", "test error, %", "gap, points")
     return Table("gaps", "Top-1 error of training and of test images", header, body, frozenset({0, 1, 2}))
 
@@ -152,6 +157,27 @@ def edge_words(study: Study) -> str:
         for setting in net.tuned.at_edge
     ]
     return " ".join(edges) or "No chosen learning rate or weight decay sits at the edge of its space."
+
+
+def reused(study: Study) -> dict[int, float]:
+    """Return by run how many percent of its test images the search trained or validated on, which used split 0."""
+    seen = study.splits["split_0"] != "test"
+    runs = sorted({run.run for net in study.nets for run in net.runs})
+    return {run: 100 * float(seen[study.splits[f"split_{run}"] == "test"].mean()) for run in runs}
+
+
+def reused_words(study: Study) -> str:
+    """Return how far the runs' test images had a part in the choice of the settings."""
+    shares = {run: share for run, share in reused(study).items() if run}
+    text = (
+        "Settings were chosen on the training and validation images of split 0, which has none of run 0's test images"
+    )
+    if not shares:
+        return f"{text}."
+    low, high = min(shares.values()), max(shares.values())
+    size = f"{low:.1f} %" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f} %"
+    later = f"runs {min(shares)} to {max(shares)}" if len(shares) > 1 else f"run {min(shares)}"
+    return f"{text}, but {size} of those of {later}: these errors may be a little too low, for all nets alike."
 
 
 def leak_tables(study: Study, found: Sequence[Leak]) -> list[Table]:

@@ -273,6 +273,10 @@ class Study:
     """One row a pair of images whose perceptual hashes are close; columns `PAIR_COLUMNS`. None: not looked for yet."""
     missing: list[str]
     """The nets, with their training scales, that are asked for and not there yet."""
+    partial: bool
+    """Whether it was read as `read_partial` does, by which nets of several runs of DVC come together too."""
+    settings: StudySettings
+    """In `params.yaml` now."""
 
     @property
     def scales(self) -> list[str]:
@@ -321,7 +325,7 @@ class Study:
         )
 
 
-def read_study(results: Path, search: Path, data: Path, name: str) -> Study:
+def read_study(results: Path, search: Path, data: Path, name: str, settings: StudySettings) -> Study:
     """Read one selection of nets and training scales, all of which are there.
 
     Args:
@@ -329,19 +333,20 @@ def read_study(results: Path, search: Path, data: Path, name: str) -> Study:
         search: the folder of the searches' results, `results/ARCH`.
         data: the folder of the images.
         name: the study's.
+        settings: the study's.
 
     Raises:
         OSError: a file is not there.
         StageError: a file does not hold what the report needs; the message names the file and what is wrong.
     """
-    return _study([results], [search], data, name, missing=[], partial=False)
+    return _study([results], [search], [], data, name, settings, missing=[], partial=False)
 
 
 def read_partial(results: Path, data: Path, name: str, scales: Sequence[str], settings: StudySettings) -> Study:
     """Read whatever nets and training scales are there in `results`, while a study runs.
 
     A net counts as there once it is searched, trained and evaluated with the study's settings: what an earlier study
-    left lies there until its turn comes. Fusions are left out, as they are made from all nets.
+    left lies there until its turn comes. A fusion counts as there if it was made from the runs of these very nets.
 
     Args:
         results: the folder of all results.
@@ -361,7 +366,8 @@ def read_partial(results: Path, data: Path, name: str, scales: Sequence[str], se
     wanted = [results / arch / scale for scale in scales for arch in ABLATION]
     missing = [f"{folder.parent.name} ({folder.name})" for folder in wanted if folder not in folders]
     searches = list(dict.fromkeys(folder.parent for folder in folders))
-    return _study(folders, searches, data, name, missing=missing, partial=True)
+    joint = [results / "all" / scale for scale in SCALES]
+    return _study(folders, searches, joint, data, name, settings, missing=missing, partial=True)
 
 
 def _is_done(folder: Path, settings: StudySettings) -> bool:
@@ -394,13 +400,40 @@ def _is_of(net: Net, settings: StudySettings) -> bool:
     )
 
 
+def _fused(folder: Path, nets: Sequence[Net]) -> list[Fusion]:
+    """Return the fusions among joined results whose members are nets that were read; nothing if none were joined."""
+    if not all((folder / name).exists() for name in ("metrics.json", "outcomes.npz")):
+        return []
+    joint = _record(folder / "metrics.json", _Metrics)
+    runs = {(net.arch, net.scale): net.runs for net in nets}
+    same = {net.arch for net in joint.nets if runs.get((net.arch, net.scale)) == net.runs}
+    return [fusion for fusion in joint.fusions if same.issuperset(fusion.members)]
+
+
 def _study(
-    folders: Sequence[Path], searches: Sequence[Path], data: Path, name: str, *, missing: list[str], partial: bool
+    folders: Sequence[Path],
+    searches: Sequence[Path],
+    joint: Sequence[Path],
+    data: Path,
+    name: str,
+    settings: StudySettings,
+    *,
+    missing: list[str],
+    partial: bool,
 ) -> Study:
+    """Read and join what lies in the folders; of those of `joint` the fusions alone."""
     parts = {folder / "metrics.json": _record(folder / "metrics.json", _Metrics) for folder in folders}
     read = {folder / "outcomes.npz": read_outcomes(folder / "outcomes.npz") for folder in folders}
+    nets = [net for part in parts.values() for net in part.nets]
+    fusions = [fusion for part in parts.values() for fusion in part.fusions]
     for (path, metrics), (beside, outcomes) in zip(parts.items(), read.items(), strict=True):
-        _require_agreement(path, metrics, beside, outcomes)
+        _require_agreement(path, [*metrics.nets, *metrics.fusions], metrics.nets[0].classes, beside, outcomes)
+    for folder in joint:
+        if fused := _fused(folder, nets):
+            beside = folder / "outcomes.npz"
+            read[beside] = read_outcomes(beside).only({fusion.name for fusion in fused})
+            _require_agreement(folder / "metrics.json", fused, nets[0].classes, beside, read[beside])
+            fusions += fused
     summary = _record(data / "processed" / "summary.json", Data)
     for path, metrics in parts.items():
         if metrics.nets[0].classes != len(summary.categories):
@@ -414,7 +447,7 @@ def _study(
     metrics = _validated(
         next(iter(parts)),
         _Metrics,
-        {"nets": [net for part in parts.values() for net in part.nets], "fusions": _fusions(parts.values())},
+        {"nets": nets, "fusions": _in_order(fusions)},
     )
     pairs = data / "near-duplicates.csv"
     costs = [data / "cost" / f"{stage}.csv" for stage in DATA_STAGES]
@@ -439,6 +472,8 @@ def _study(
         ),
         near_duplicates=_tables([pairs], PAIR_COLUMNS) if pairs.exists() or not partial else None,
         missing=missing,
+        partial=partial,
+        settings=settings,
     )
 
 
@@ -448,22 +483,23 @@ def _by_stage(costs: pd.DataFrame) -> pd.DataFrame:
     return costs.assign(stage=costs["stage"].mask(beyond, "train-" + costs["scale"]))
 
 
-def _fusions(parts: Iterable[_Metrics]) -> list[Fusion]:
-    found = [fusion for part in parts for fusion in part.fusions]
-    return sorted(found, key=lambda fusion: (SCALES.index(fusion.scale), len(fusion.members), fusion.members))
+def _in_order(fusions: Iterable[Fusion]) -> list[Fusion]:
+    return sorted(fusions, key=lambda fusion: (SCALES.index(fusion.scale), len(fusion.members), fusion.members))
 
 
-def _require_agreement(path: Path, metrics: _Metrics, beside: Path, outcomes: Outcomes) -> None:
+def _require_agreement(
+    path: Path, found: Sequence[Net | Fusion], classes: int, beside: Path, outcomes: Outcomes
+) -> None:
     """Raise StageError unless the errors in the one file follow from the outcomes in the other."""
-    for measured in (*metrics.nets, *metrics.fusions):
+    for measured in found:
         for run in measured.runs:
             for protocol, scores in run.protocols.items():
                 what = f"{measured.name} ({measured.scale}), run {run.run}, {protocol}"
                 if not outcomes.has(measured.name, measured.scale, run.run, protocol):
                     raise StageError(f"{beside} has nothing on {what}; run the stage that writes it again")
                 outcome = outcomes.of(measured.name, measured.scale, run.run, protocol)
-                if max(outcome.labels.max(), outcome.predicted.max()) >= metrics.nets[0].classes:
-                    raise StageError(f"{beside}: {what}: a class beyond the {metrics.nets[0].classes} of {path}")
+                if max(outcome.labels.max(), outcome.predicted.max()) >= classes:
+                    raise StageError(f"{beside}: {what}: a class beyond the {classes} of {path}")
                 wrong = outcome.wrong
                 error = 100 * float(wrong.mean())
                 if len(wrong) != run.test_images or abs(error - scores.top1_error) > _ROUNDING:

@@ -1,5 +1,6 @@
 """The report as GitHub-flavoured Markdown, with tables that line up in plain text too."""
 
+import re
 from collections.abc import Sequence
 
 from vgg_ablation.report.sections import Section
@@ -9,17 +10,21 @@ LONGEST = 25
 """Lines of a table; of a longer one the file is named instead."""
 WIDEST = 110
 """Characters of a cell; a table with a longer one becomes a list."""
+_ACTIVE = re.compile(r"\](?=\()|<(?=[A-Za-z/!?])")
+"""What makes a link, an image or HTML; a category out of an archive may have any name."""
 
 
 def document(title: str, sections: Sequence[Section], links: str) -> str:
     """Return the whole file: title, the first section with the links, the other sections under their own titles."""
-    blocks = [f"# {title}"]
+    blocks = [f"# {_inert(title)}"]
     for number, section in enumerate(sections):
-        blocks += [f"## {section.title}", *section.paragraphs] if number else [*section.paragraphs, links]
+        blocks += [f"## {section.title}"] if number else []
+        blocks += map(_inert, section.paragraphs)
+        blocks += [] if number else [links]
         for table in section.tables:
             blocks += [f"**{table.caption}**"] if len(section.tables) > 1 else []
             blocks += [laid_out(table)]
-        blocks += section.notes
+        blocks += map(_inert, section.notes)
     return "\n\n".join(blocks) + "\n"
 
 
@@ -50,7 +55,11 @@ def aligned(table: Table) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return _inert(" ".join(text.split())).replace("|", "\\|")
+
+
+def _inert(text: str) -> str:
+    return _ACTIVE.sub(r"\\\g<0>", text)
 
 
 def _pad(cell: str, width: int, left: bool) -> str:

@@ -4,7 +4,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,11 @@ class Outcomes:
         """Tell whether there is such an outcome."""
         return f"{name}/{scale}/{run}/{protocol}/class" in self.arrays
 
+    def only(self, names: Collection[str]) -> "Outcomes":
+        """Return the outcomes of these nets and fusions, with all splits."""
+        kept = {"split", *names}
+        return Outcomes({key: array for key, array in self.arrays.items() if key.split("/")[0] in kept})
+
     def of(self, name: str, scale: str, run: int, protocol: str) -> Outcome:
         """Return an outcome. Raises KeyError where there is none."""
         key = f"{name}/{scale}/{run}/{protocol}"
@@ -68,8 +73,10 @@ def read_outcomes(path: Path) -> Outcomes:
         OSError: the file cannot be read.
         StageError: it is damaged, or holds what cannot be outcomes; the message names the array.
     """
+    # Out of memory: a damaged archive may send a reader to where a file has nothing, which on disk is an OSError.
+    content = io.BytesIO(path.read_bytes())
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(content) as archive:
             # Each member whole, and so held to its checksum, before anything in it is believed.
             arrays = {
                 name.removesuffix(".npy"): np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)

@@ -151,7 +151,7 @@ def document(study: Study, sections: Sequence[Section], drawings: Mapping[str, D
             title=title(study),
             sections=sections,
             figures={section.key: figures(section.key, drawings) for section in sections},
-            command=COMMAND_PARTIAL if study.missing else COMMAND,
+            command=COMMAND_PARTIAL if study.partial else COMMAND,
         )
     )
 

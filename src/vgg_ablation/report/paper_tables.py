@@ -17,10 +17,15 @@ from vgg_ablation.report.published import TRAINING_SCALES, published_errors
 from vgg_ablation.report.tables import NONE, PROTOCOL_WORDS, Number, Row, Table, decimal, interval, whole
 
 IMAGENET_CLASSES = 1000
+IMAGENET_SIDE = 224
+"""Pixels of the crop that the paper's nets see."""
 METHODS = ("dense_scales", "multi_crop", "combined")
 """The protocols of Tables 5 and 6."""
 PUBLISHED_TEST_SCALES = {"fixed": (224, 256, 288), "large": (352, 384, 416), "jitter": (256, 384, 512)}
 """Q of Table 4; the middle one is that of Table 3."""
+METHODS_SCALE = "jitter"
+"""The training scale of Tables 5 and 6."""
+SUBMISSION = "ILSVRC submission, seven nets"
 
 
 def table_1(study: Study) -> Table:
@@ -55,7 +60,7 @@ def table_2(study: Study) -> Table:
     body = []
     for arch in study.archs:
         net = next(net for net in study.nets if net.arch == arch)
-        full = count_parameters(arch, IMAGENET_CLASSES)
+        full = count_parameters(arch, IMAGENET_CLASSES, IMAGENET_SIDE)
         millions = published.TABLE_2.get(arch)
         body.append(
             (
@@ -65,7 +70,8 @@ def table_2(study: Study) -> Table:
                 Number(NONE if millions is None else f"{millions} M", None if millions is None else millions * 10**6),
             )
         )
-    header = ("net", "this study", "at full width, 1000 classes, 224 pixels", "paper")
+    full_size = f"at full width, {IMAGENET_CLASSES} classes, {IMAGENET_SIDE} pixels"
+    header = ("net", "this study", full_size, "paper")
     return Table("table-2", "Table 2: parameters", header, body)
 
 
@@ -87,50 +93,67 @@ def _by_scale(name: str, caption: str, rows: Sequence[Row], protocol: str) -> Ta
             row = ours.get((arch, scale))
             paper = published_errors(scale, protocol).get(arch)
             if row or paper:
-                scales = PUBLISHED_TEST_SCALES[scale]
-                theirs = str(scales[1]) if protocol == "dense" else ", ".join(map(str, scales))
-                body.append(
-                    (
-                        arch,
-                        row.train_scale if row else NONE,
-                        row.test_scale if row else NONE,
-                        *_errors(row),
-                        TRAINING_SCALES[scale] if paper else NONE,
-                        theirs if paper else NONE,
-                        decimal(paper.top1 if paper else None),
-                        decimal(paper.top5 if paper else None),
-                    )
-                )
-    header = (
-        "net",
-        "S",
-        "Q",
-        "top-1 error, %",
-        "top-5 error, %",
-        "paper S",
-        "paper Q",
-        "paper top-1, %",
-        "paper top-5, %",
-    )
-    return Table(name, caption, header, body, frozenset({0, 1, 2, 5, 6}))
+                body.append((arch, *_ours(row), *_theirs(paper, scale, protocol)))
+    return Table(name, caption, ("net", *OURS, *THEIRS), body, frozenset({0, 1, 2, 5, 6}))
+
+
+OURS = ("S", "Q", "top-1 error, %", "top-5 error, %")
+THEIRS = ("paper S", "paper Q", "paper top-1, %", "paper top-5, %")
+
+
+def _ours(row: Row | None) -> tuple[str, ...]:
+    if row is None:
+        return NONE, NONE, Number(NONE, None), Number(NONE, None)
+    error = interval(row.top1_error, row.top1_error_low, row.top1_error_high)
+    return row.train_scale, row.test_scale, error, decimal(row.top5_error)
+
+
+def _theirs(paper: published.Errors | None, scale: str, protocol: str) -> tuple[str, ...]:
+    if paper is None:
+        return NONE, NONE, Number(NONE, None), Number(NONE, None)
+    scales = PUBLISHED_TEST_SCALES[scale]
+    tested = str(scales[1]) if protocol == "dense" else ", ".join(map(str, scales))
+    return TRAINING_SCALES[scale], tested, decimal(paper.top1), decimal(paper.top5)
 
 
 def table_5(rows: Sequence[Row]) -> Table:
     """Lay out dense testing, multi-crop and both, a line a net and method."""
-    nets = [row for row in rows if "+" not in row.arch]
-    return _by_method("table-5", "Table 5: dense, multi-crop, and the mean of both", nets, published.TABLE_5)
+    body = [
+        (arch, PROTOCOL_WORDS[method], *_ours(row), *_theirs(paper, METHODS_SCALE, method))
+        for arch, method, row, paper in _by_method([row for row in rows if "+" not in row.arch], published.TABLE_5)
+    ]
+    caption = "Table 5: dense, multi-crop, and the mean of both"
+    return Table("table-5", caption, ("net", "method", *OURS, *THEIRS), body, frozenset({0, 1, 2, 3, 6, 7}))
 
 
 def table_6(rows: Sequence[Row]) -> Table:
-    """Lay out the fusions of nets, a line a fusion and method."""
-    fusions = [row for row in rows if "+" in row.arch]
-    return _by_method("table-6", "Table 6: posteriors of several nets averaged", fusions, published.TABLE_6)
+    """Lay out the fusions of nets, a line a fusion and method, and the paper's submission."""
+    body = [
+        (
+            name,
+            PROTOCOL_WORDS[method],
+            *_ours(row),
+            *_theirs(paper, METHODS_SCALE, method),
+            decimal(paper.test_top5 if paper else None),
+        )
+        for name, method, row, paper in _by_method([row for row in rows if "+" in row.arch], published.TABLE_6)
+    ]
+    submission = published.SUBMISSION
+    errors = (submission.top1, submission.top5, submission.test_top5)
+    scales = ("; ".join(TRAINING_SCALES.values()), "three to each S")
+    body.append((SUBMISSION, PROTOCOL_WORDS["dense_scales"], *_ours(None), *scales, *map(decimal, errors)))
+    header = ("net", "method", *OURS, *THEIRS, "paper top-5 on test images, %")
+    caption = "Table 6: posteriors of several nets averaged"
+    return Table("table-6", caption, header, body, frozenset({0, 1, 2, 3, 6, 7}))
 
 
 def _by_method(
-    name: str, caption: str, rows: Sequence[Row], table: Mapping[str, Mapping[str, published.Errors]]
-) -> Table:
-    """Lay out the rows of the training scale that has most of the methods, jitter before others as in the paper."""
+    rows: Sequence[Row], table: Mapping[str, Mapping[str, published.Errors]]
+) -> Iterable[tuple[str, str, Row | None, published.Errors | None]]:
+    """Yield each net or fusion and method with our row, if there is one, and the paper's errors, if it has some.
+
+    Ours are of the training scale that has most of the methods, jitter before others as in the paper.
+    """
     of_methods = [row for row in rows if row.protocol in METHODS]
     scales = sorted(
         {row.scale for row in of_methods},
@@ -138,35 +161,16 @@ def _by_method(
     )
     ours = {(row.arch, row.protocol): row for row in of_methods if row.scale in scales[:1]}
     theirs = {(arch, method): errors for method, of_method in table.items() for arch, errors in of_method.items()}
-    body = []
     for arch in dict.fromkeys([*(row.arch for row in of_methods), *(arch for arch, _ in theirs)]):
         for method in METHODS:
             row, paper = ours.get((arch, method)), theirs.get((arch, method))
             if row or paper:
-                body.append(
-                    (
-                        arch,
-                        PROTOCOL_WORDS[method],
-                        row.train_scale if row else NONE,
-                        row.test_scale if row else NONE,
-                        *_errors(row),
-                        decimal(paper.top1 if paper else None),
-                        decimal(paper.top5 if paper else None),
-                    )
-                )
-    header = ("net", "method", "S", "Q", "top-1 error, %", "top-5 error, %", "paper top-1, %", "paper top-5, %")
-    return Table(name, caption, header, body, frozenset({0, 1, 2, 3}))
+                yield arch, method, row, paper
 
 
 def _archs(rows: Iterable[Row]) -> list[str]:
     """Return the paper's nets, and those of ours that it has no line of."""
     return list(dict.fromkeys([*ABLATION, *(row.arch for row in rows if "+" not in row.arch)]))
-
-
-def _errors(row: Row | None) -> tuple[Number, Number]:
-    if row is None:
-        return Number(NONE, None), Number(NONE, None)
-    return interval(row.top1_error, row.top1_error_low, row.top1_error_high), decimal(row.top5_error)
 
 
 def missing_cells(study: Study) -> dict[str, str]:
@@ -180,11 +184,13 @@ def missing_cells(study: Study) -> dict[str, str]:
     ]
     for name, protocols in (("table-3", ["dense"]), ("table-4", ["dense_scales"])):
         found[name] = _line([*wide, *_settings(study, study.scales, protocols)])
-    if "jitter" in study.scales:
-        methods = _settings(study, ["jitter"], METHODS)
+    if METHODS_SCALE in study.scales:
+        methods = _settings(study, [METHODS_SCALE], METHODS)
     else:
-        methods = ["`dvc exp run -S scale=all` adds the paper's training scale, jitter, with its methods"]
-    found["table-5"] = _line(methods)
+        methods = [f"`dvc exp run -S scale=all` adds the paper's training scale, {METHODS_SCALE}, with its methods"]
+    cropped = dict.fromkeys(arch for errors in published.TABLE_5.values() for arch in errors if arch in archs)
+    nets = [f"`dvc exp run -S arch=all` adds {', '.join(cropped)}"] if cropped else []
+    found["table-5"] = _line([*nets, *methods])
     fused = [] if study.fusions else ["`dvc exp run -S arch=all` fuses nets, which takes the posteriors of all of them"]
     found["table-6"] = _line([*fused, *methods])
     return {name: line for name, line in found.items() if line}

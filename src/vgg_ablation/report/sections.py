@@ -6,18 +6,22 @@ from dataclasses import dataclass
 from statistics import median
 
 from vgg_ablation.data.settings import SCALES
+from vgg_ablation.model.configurations import ABLATION
 from vgg_ablation.report import classes, fairness, paper_tables, tables
-from vgg_ablation.report.agreement import Agreement, agreement
-from vgg_ablation.report.claims import Judgement, judge
+from vgg_ablation.report.agreement import FEWEST, Agreement, agreement
+from vgg_ablation.report.claims import SHALLOW, Judgement, judge
+from vgg_ablation.report.class_figures import BINS
 from vgg_ablation.report.comparisons import Comparison, compare_all
 from vgg_ablation.report.inputs import Data, Net, Study
-from vgg_ablation.report.published import PAPER_POINT, SINGLE_SCALE, TORCHVISION
-from vgg_ablation.report.statistics import LEVEL, POWER
+from vgg_ablation.report.paper_tables import IMAGENET_CLASSES, IMAGENET_SIDE
+from vgg_ablation.report.published import PAPER_POINT, SINGLE_SCALE, TORCHVISION, Errors
+from vgg_ablation.report.statistics import CONFIDENCE, LEVEL, POWER
 from vgg_ablation.report.tables import NONE, PROTOCOL_WORDS, SETTINGS, Number, Row, Table, agreed
 
 CALTECH_256_CATEGORIES = 256
 CLUTTER = "257.clutter"
-DETECTABLE = f"detectable with power {100 * POWER:.0f} %, points"
+DETECTABLE = f"detectable with power {100 * POWER:.0f} % after Holm, points"
+INTERVAL = f"{100 * CONFIDENCE:.0f} % interval"
 VERDICTS = ("reproduced", "contradicted", "undecided")
 """On claims that the study bears on."""
 
@@ -34,6 +38,17 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Order:
+    """A published order of nets, and how far ours agrees with it."""
+
+    whose: str
+    scale: str
+    protocol: str
+    """Ours is that of the errors at this training scale under this protocol."""
+    agreement: Agreement
+
+
+@dataclass(frozen=True)
 class Findings:
     """What follows from a study, each part computed once."""
 
@@ -45,8 +60,7 @@ class Findings:
     elsewhere: dict[tuple[str, str], list[Comparison]]
     """All pairs of nets at the other training scales and protocols."""
     judgements: list[Judgement]
-    agreements: dict[str, Agreement]
-    """By whose order ours is held against."""
+    agreements: list[Order]
 
     @property
     def lead_rows(self) -> list[Row]:
@@ -57,15 +71,27 @@ class Findings:
 
 def find(study: Study) -> Findings:
     """Compute what the report says of a study."""
-    orders = {"the paper's Table 3": SINGLE_SCALE, "torchvision's, one crop": TORCHVISION}
-    agreements = {
-        name: found
-        for name, errors in orders.items()
-        if (found := agreement(study, *study.lead, {arch: error.top1 for arch, error in errors.items()}))
-    }
     tests = [(scale, protocol) for scale in study.scales for protocol in study.protocols(scale)]
     compared = {test: compare_all(study, *test) for test in tests}
-    return Findings(study, tables.ablation(study), compared.pop(study.lead), compared, judge(study), agreements)
+    return Findings(study, tables.ablation(study), compared.pop(study.lead), compared, judge(study), _orders(study))
+
+
+def _orders(study: Study) -> list[Order]:
+    """Hold the nets' order against the paper's at the same training scale and test, and torchvision's on one crop."""
+    scale, protocol = study.lead
+    place, paper = tables.published_beside(scale, protocol)
+    if sum(net.arch in paper for net in study.at(scale)) < FEWEST:
+        place, paper = tables.published_beside(SCALES[0], "dense")
+    crop = "centre" if "centre" in study.protocols(scale) else protocol
+    published: list[tuple[str, str, Mapping[str, Errors]]] = [
+        (f"the paper's ({place})", protocol, paper),
+        ("torchvision's (one centre crop)", crop, TORCHVISION),
+    ]
+    return [
+        Order(whose, scale, ours, found)
+        for whose, ours, errors in published
+        if (found := agreement(study, scale, ours, {arch: error.top1 for arch, error in errors.items()}))
+    ]
 
 
 def title(study: Study) -> str:
@@ -81,7 +107,7 @@ def describe(data: Data) -> str:
         return f"{count(number, 'rendered category', 'rendered categories')}, not Caltech-256"
     if data.source == "caltech256":
         objects = number - (CLUTTER in data.categories)
-        share = f"{objects} of its 256" if objects < CALTECH_256_CATEGORIES else f"{objects}"
+        share = f"{objects} of its {CALTECH_256_CATEGORIES}" if objects < CALTECH_256_CATEGORIES else f"{objects}"
         return f"Caltech-256 ({share} categories{' and clutter' if objects < number else ''})"
     return f"{count(number, 'category', 'categories')} of `{data.origin}`"
 
@@ -93,14 +119,14 @@ def partial(study: Study) -> list[str]:
     there = count(len(study.nets), "net and training scale", "nets and training scales")
     text = (
         f"This study is not finished: {there} in this report, still missing {', '.join(study.missing)}. What follows "
-        "is about what is there; fusions of nets wait for all of them."
+        f"is about what is there{'' if study.fusions else '; fusions of nets wait for all of them'}."
     )
     return [text]
 
 
 def answer(found: Findings) -> str:
-    """Return the answer in two sentences: what was measured, and what the data say about the order of the nets."""
-    return f"{_measured(found)} {_decided(found)}"
+    """Return what was measured, what the data say about the order of the nets, and what depth does to the error."""
+    return " ".join([_measured(found), _decided(found), *_with_depth(found)])
 
 
 def _measured(found: Findings) -> str:
@@ -109,20 +135,26 @@ def _measured(found: Findings) -> str:
     runs = " or ".join(str(number) for number in sorted({row.runs for row in rows}))
     trained = (
         f"trained in {runs} {'run' if runs == '1' else 'runs'} on {describe(study.data)} "
-        f"({study.data.train:,} training images a run)"
+        f"({study.data.train:,} training images a run{_untrained(rows)})"
     )
     how = f"{PROTOCOL_WORDS[best.protocol]}, training scale S = {best.train_scale}"
     if len(rows) == 1:
         return (
-            f"Net {best.arch} with {best.weight_layers} weight layers, its learning rate and weight decay tuned, "
-            f"{trained}, has a top-1 error of {_percent(best)} ({how})."
+            f"Net {best.arch} with {best.weight_layers} weight layers, after a search for its learning rate and weight "
+            f"decay, {trained}, has a top-1 error of {_percent(best)} ({how})."
         )
     depths = sorted({row.weight_layers for row in rows if row.weight_layers is not None})
     spread = f"{depths[0]} to {depths[-1]}" if len(depths) > 1 else f"{depths[0]}"
     return (
-        f"{len(rows)} nets of {spread} weight layers, each with its own tuned learning rate and weight decay, "
-        f"{trained}, have top-1 errors from {_percent(best)} ({best.arch}) to {_percent(worst)} ({worst.arch}) ({how})."
+        f"{len(rows)} nets of {spread} weight layers, each after a search for its own learning rate and weight "
+        f"decay, {trained}, have top-1 errors from {_percent(best)} ({best.arch}) to {_percent(worst)} ({worst.arch}) "
+        f"({how})."
     )
+
+
+def _untrained(rows: Sequence[Row]) -> str:
+    failed = sum(row.did_not_train or 0 for row in rows)
+    return f"; {failed} of {sum(row.runs for row in rows)} runs did not train" if failed else ""
 
 
 def _percent(row: Row) -> str:
@@ -132,21 +164,24 @@ def _percent(row: Row) -> str:
 def _decided(found: Findings) -> str:
     if len(found.lead_rows) == 1:
         return "With one net there is nothing to compare it with."
-    decided = [one for one in found.comparisons if one.better]
-    neighbours = [one for one in found.comparisons if one.neighbours]
-    if decided:
+    compared = [one for one in found.comparisons if {one.first, one.second} <= set(ABLATION)]
+    decided = [one for one in compared if one.better]
+    neighbours = [one for one in compared if one.neighbours]
+    if not compared:
+        told = "one net of Table 1 alone has none of them to be compared with"
+    elif decided:
         most = max(decided, key=lambda one: abs(one.difference.mean))
         worse = most.first if most.better == most.second else most.second
         low, high = sorted((abs(most.difference.low), abs(most.difference.high)))
         told = (
-            f"{len(decided)} of {count(len(found.comparisons), 'pair')} of nets "
+            f"{len(decided)} of {count(len(compared), 'pair')} of Table 1's nets "
             f"{'is' if len(decided) == 1 else 'are'} told apart, "
-            f"{sum(map(_has_better, neighbours))} of the {len(neighbours)} neighbours in depth among them, and the "
+            f"{sum(map(_has_better, neighbours))} of the {len(neighbours)} neighbours in Table 3 among them, and the "
             f"largest decided difference is that of {most.better}, {abs(most.difference.mean):.1f} points "
             f"[{low:.1f}, {high:.1f}] below {worse}"
         )
     else:
-        told = f"no pair of nets is told apart, {_could(found.comparisons)}"
+        told = f"no pair of Table 1's nets is told apart, {_could(compared)}"
     tally = Counter(one.verdict for one in found.judgements)
     asked = sum(tally[verdict] for verdict in VERDICTS)
     if not asked:
@@ -159,15 +194,27 @@ def _has_better(one: Comparison) -> bool:
     return one.better is not None
 
 
+def _with_depth(found: Findings) -> list[str]:
+    """Return what the error's slope over depth is, and the verdict on the paper's claim; nothing if it is not asked."""
+    return [
+        f"{label[0].upper()}{label[1:]}: {one.mean:+z.2f} points [{one.low:+z.2f}, {one.high:+z.2f}]; that "
+        f"{judged.claim.text[0].lower()}{judged.claim.text[1:]} is {judged.verdict}."
+        for judged in found.judgements
+        if judged.claim.key == "depth"
+        for label, one, _ in judged.differences
+    ]
+
+
 def _could(comparisons: Sequence[Comparison]) -> str:
-    """Return what could have been detected, over all pairs."""
+    """Return what could have been detected, over these pairs."""
     sizes = [one.difference.detectable for one in comparisons if one.difference.detectable is not None]
     if not sizes:
         return "as one run cannot tell a net from its split and its seed"
+    tests = comparisons[0].difference.family
     size = f"{min(sizes):.1f} to {max(sizes):.1f}" if len(sizes) > 1 else f"{sizes[0]:.1f}"
     return (
         f"where a true difference of {size} points (half of the pairs: up to {median(sizes):.1f}) would have been "
-        f"found with power {100 * POWER:.0f} %"
+        f"found with power {100 * POWER:.0f} %{f' after Holm for {tests} tests' if tests > 1 else ''}"
     )
 
 
@@ -176,11 +223,16 @@ def lead(study: Study) -> str:
     data = study.data
     several = len(study.archs) > 1
     runs = tables.in_common(study.nets, [count(len(net.runs), "run") for net in study.nets])
+    rates = [f"{net.training.learning_rate / net.tuned.learning_rate:.3g}" for net in study.nets]
+    rate = "learning rate and weight decay tuned for the net"
+    if set(rates) != {"1"}:
+        rate = "weight decay tuned for the net and its tuned learning rate times "
+        rate += tables.in_common(study.nets, rates).replace("; ", ", ")
     at_scales = ", ".join(f"{scale} (S = {tables.side(study.at(scale)[0].train_scale)})" for scale in study.scales)
     text = (
-        f"{'Nets' if several else 'Net'} {', '.join(study.archs)}; {runs}{' each' if several else ''}, at the learning "
-        f"rate and weight decay tuned for the net; training scale {at_scales}; run r has split r and seed r in every "
-        f"net. {count(data.images, 'image')}, in each split {data.train:,} to train on, {data.validation:,} to "
+        f"{'Nets' if several else 'Net'} {', '.join(study.archs)}; {runs}{' each' if several else ''}, at the {rate}; "
+        f"training scale {at_scales}; run r has split r and seed r in every net. "
+        f"{count(data.images, 'image')}, in each split {data.train:,} to train on, {data.validation:,} to "
         f"validate on and {data.test:,} to test on; {data.greyscale:,} greyscale; {data.excluded:,} excluded"
         f"{tables.reasons(data)}."
     )
@@ -213,10 +265,12 @@ def result(found: Findings) -> Section:
     """Return the main table: the nets at the lead training scale and protocol, beside the paper's figures."""
     study, rows = found.study, found.lead_rows
     nets = study.at(rows[0].scale)
+    place, _ = tables.published_beside(rows[0].scale, rows[0].protocol)
     chance = {net.arch: f"{100 * (1 - 1 / net.classes):.1f} %" for net in nets}
     compared = (
-        f"Guessing has a top-1 error of {agreed(chance)}. The paper's errors are those of ImageNet's 1000 classes "
-        "(Table 3), dense, with nets of full width on 224-pixel crops: compare the order, not the values."
+        f"Guessing has a top-1 error of {agreed(chance)}. The paper's errors are those of ImageNet's "
+        f"{IMAGENET_CLASSES} classes ({place}), with nets of full width on {IMAGENET_SIDE}-pixel crops: compare the "
+        "order, not the values."
     )
     notes = ["Means over runs. " + _interval_note(nets), compared, MEASURES]
     if any(net.did_not_train for net in nets):
@@ -229,24 +283,25 @@ MEASURES = (
     "Top-1 error: the share of test images whose most likely class is not the true one; top-5: whose five most likely "
     "classes lack it. Class recall: the share of a class's images that are found, mean over classes (appendix B). NLL: "
     "negative log-likelihood of the true class. ECE: expected calibration error, how far the confidence in the most "
-    "likely class is from the share of times that it is right, over 15 bins of equal width."
+    f"likely class is from the share of times that it is right, over {BINS} bins of equal width."
 )
 
 
 def _interval_note(nets: Sequence[Net]) -> str:
     single = [net.arch for net in nets if len(net.runs) == 1]
     several = (
-        "Brackets hold the 95 % interval of the expected error over splits, seeds and test images: Student's t with a "
+        f"Brackets hold the {INTERVAL} of the expected error over splits, seeds and test images: Student's t with a "
         "variance clustered by run and by image, never narrower than Student's t over the runs alone, or than Wilson's "
         "interval from the images."
     )
     one = (
-        "With one run, brackets hold Wilson's 95 % interval from its test images alone: it leaves out how the error "
+        f"With one run, brackets hold Wilson's {INTERVAL} from its test images alone: it leaves out how the error "
         "varies between splits and between seeds."
     )
+    pool = "An interval is for splits of this pool of images and for the settings of this search, not for others."
     if not single:
-        return several
-    return one if len(single) == len(nets) else f"{several} {one} (So for {', '.join(single)}.)"
+        return f"{several} {pool}"
+    return f"{one} {pool}" if len(single) == len(nets) else f"{several} {one} (So for {', '.join(single)}.) {pool}"
 
 
 def caption_of(protocol: str, net: Net) -> str:
@@ -274,7 +329,7 @@ def claims(judgements: Sequence[Judgement]) -> Section:
                 label,
                 tables.difference(difference),
                 tables.probability(p_adjusted),
-                tables.decimal(difference.detectable),
+                tables.decimal(difference.detectable if one.claim.expects == "fall" else None),
             )
             for label, difference, p_adjusted in one.differences
         ] or [(*said, NONE, *[Number(NONE, None)] * 3)]
@@ -291,7 +346,8 @@ def claims(judgements: Sequence[Judgement]) -> Section:
     text = ", ".join(f"{tally[verdict]} {verdict}" for verdict in (*VERDICTS, "not asked") if tally[verdict])
     note = (
         "A difference below zero is an error that falls. p-values are Holm-corrected over all differences of all "
-        "claims. Undecided is not refuted: the last column has the true difference that such a test finds."
+        "claims. Undecided is not refuted: the last column has the true difference found after that correction. A "
+        "claim that an error does not fall, or stays, is judged by an interval instead, as its rule says."
     )
     return Section(
         "claims", "The paper's claims", (f"Of {len(judgements)} claims: {text}.",), (verdicts, rules), (note,)
@@ -316,7 +372,7 @@ def published(found: Findings) -> list[Section]:
         "table-3": "S is the smallest side of a training image, Q that of a test image, in pixels.",
         "table-4": "Posteriors are averaged over three test scales Q.",
         "table-5": "Posteriors are averaged over three test scales; the last method averages those of the first two.",
-        "table-6": "The nets' posteriors are averaged, run by run.",
+        "table-6": "The nets' posteriors are averaged, run by run. The submission's seven nets are the paper's alone.",
     }
     lines = paper_tables.missing_cells(study)
     return [
@@ -356,11 +412,12 @@ def pairs(found: Findings) -> Section:
     header = (*header, DETECTABLE, "paper, points", "this study")
     table = Table("pairs", "All pairs of nets", header, body, frozenset({0, 1, 8}))
     note = (
-        "A difference is the second net's top-1 error less the first's, paired by run and by test image; its 95 % "
-        "interval is for that pair alone, its p-value is Holm-corrected for all pairs, decided at level "
+        "A difference is the second net's top-1 error less the first's, paired by run and by test image; its "
+        f"{INTERVAL} is for that pair alone, its p-value is Holm-corrected for all pairs, decided at level "
         f"{100 * LEVEL:.0f} %. The effect size is Hedges' g of the runs' differences. P(second better) is the chance "
         "that a run of the second net has a lower error than the first's with the same split and seed. An undecided "
-        "pair is not an equal pair: the detectable difference says what a test of that pair alone would have found."
+        f"pair is not an equal pair: the detectable difference is what would have been found with power "
+        f"{100 * POWER:.0f} % at Holm's first step, for {count(found.comparisons[0].difference.family, 'test')}."
     )
     others = [
         (
@@ -390,19 +447,24 @@ def agreements(found: Findings) -> Section:
     text = (f"Mean errors, lowest first: {ranked}. These are point estimates and settle nothing by themselves.",)
     heading = "Agreement with published orders"
     if not found.agreements:
-        return Section("agreement", heading, (*text, "An order takes three nets that were published too."))
+        shared = sum(arch in SINGLE_SCALE for arch in means)
+        none = f"An order takes {FEWEST} nets that were published too" if shared < FEWEST else "Their errors are tied"
+        return Section("agreement", heading, (*text, f"{none}: there is no order to compare."))
     body = [
         (
-            name,
+            order.whose,
+            f"{PROTOCOL_WORDS[order.protocol]}, training scale {order.scale}",
             ", ".join(one.nets),
             Number(f"{one.tau:.2f} [{one.low:.2f}, {one.high:.2f}]", one.tau, one.low, one.high),
             tables.whole(one.runs),
         )
-        for name, one in found.agreements.items()
+        for order in found.agreements
+        for one in (order.agreement,)
     ]
-    table = Table("agreement", "Kendall's tau-b", ("order", "nets", "tau-b", "runs"), body, frozenset({0, 1}))
+    header = ("order", "this study's", "nets", "tau-b", "runs")
+    table = Table("agreement", "Kendall's tau-b", header, body, frozenset({0, 1, 2}))
     note = (
-        "Kendall's tau-b is 1 for the same order, 0 for unrelated ones, -1 for the opposite. Its 95 % interval is a "
+        f"Kendall's tau-b is 1 for the same order, 0 for unrelated ones, -1 for the opposite. Its {INTERVAL} is a "
         "bootstrap over runs and test images."
     )
     return Section("agreement", heading, text, (table,), (note,))
@@ -415,13 +477,17 @@ def fair(study: Study) -> Section:
         fairness.budget_words(study.nets),
         fairness.untrained_words(study),
         fairness.edge_words(study),
+        fairness.reused_words(study),
         fairness.leak_words(study, found),
     )
     untrained = fairness.untrained_table(study.nets)
     shown = [fairness.budget_table(study.nets), *([untrained] if untrained else []), fairness.gap_table(study)]
     if found:
         shown += fairness.leak_tables(study, found)
-    note = "The gap is the test error less the training error: what a net learnt of its training images alone."
+    note = (
+        "The gap is the test error less the training error, both on centre crops: what a net learnt of its training "
+        "images alone. Nets that were not tested on centre crops have none."
+    )
     return Section("fairness", "Was it fair?", text, tuple(shown), (note,))
 
 
@@ -508,8 +574,8 @@ def images(study: Study) -> Section:
     """Return what the images are and how they were split."""
     data = study.data
     text = (
-        f"The images are {describe(data)}. Every net sees the same splits; test images serve for testing alone. What "
-        "was left out stands by name and reason in `data/processed/excluded.csv`."
+        f"The images are {describe(data)}. Every net sees the same splits; within a run, test images serve for testing "
+        "alone. What was left out stands by name and reason in `data/processed/excluded.csv`."
     )
     return Section("data", "Data", (text,), (tables.data_table(data),))
 
@@ -519,12 +585,16 @@ def provenance(study: Study) -> Section:
     arch = study.archs[0] if len(study.archs) == 1 else "all"
     scale = "all" if len(study.scales) > 1 else study.scales[0]
     command = f"dvc exp run -S study={study.name} -S arch={arch} -S scale={scale}"
-    partial = " and then `python stages/report.py --partial`" if study.missing or "B_5x5" in study.archs else ""
+    shallow = f", `dvc exp run -S study={study.name} -S arch={SHALLOW} -S scale={scale}`"
+    joined = len(study.archs) > 1 and SHALLOW in study.archs
+    partial = f"{shallow if joined else ''} and then `python stages/report.py --partial`"
+    partial = partial if study.partial else ""
     text = (
-        f"Made by `{command}`{partial}. All settings stand in `params.yaml`, the versions of all libraries in "
+        f"Made by `{command}`{partial}, with the settings below. The versions of all libraries stand in "
         "`requirements.lock`. Run r of a net has split r and seed r; its weights are in `results/NET/SCALE/weights`."
     )
-    return Section("provenance", "Provenance", (text,), (tables.weights_table(study.nets),))
+    laid_out = (tables.settings_table(study.settings, study.data.origin), tables.weights_table(study.nets))
+    return Section("provenance", "Provenance", (text,), laid_out)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -89,8 +89,13 @@ class Difference:
     """
     superiority_low: float
     superiority_high: float
+    family: int
+    """The number of tests that the p-value is one of: Holm compares the smallest of them with `LEVEL` / family."""
     detectable: float | None
-    """The smallest true difference that this test finds with power 80 % at level 5 %; None with one run."""
+    """The smallest true difference found with `POWER` by a test at level `LEVEL` / family; None with one run.
+
+    Holm's method does at least as well: its first step is at that level, and its later steps are at higher ones.
+    """
 
 
 @dataclass(frozen=True)
@@ -132,12 +137,12 @@ class _Crossed:
         over_runs = -abs(self.mean) / math.sqrt(self.run_variance)
         return max(p_value, 2 * float(special.stdtr(len(self.runs) - 1, over_runs)))
 
-    def detectable(self, standard_error: float) -> float | None:
-        """Return the true mean that is told from zero at `LEVEL` with `POWER`."""
+    def detectable(self, standard_error: float, level: float) -> float | None:
+        """Return the true mean that is told from zero at a level with `POWER`."""
         if len(self.runs) == 1:
             return None
-        over_both = _noncentrality(self.degrees) * standard_error
-        return max(over_both, _noncentrality(len(self.runs) - 1) * math.sqrt(self.run_variance))
+        over_both = _noncentrality(self.degrees, level) * standard_error
+        return max(over_both, _noncentrality(len(self.runs) - 1, level) * math.sqrt(self.run_variance))
 
 
 def expected_error(errors: Errors, confidence: float = CONFIDENCE) -> Estimate:
@@ -165,10 +170,15 @@ def expected_error(errors: Errors, confidence: float = CONFIDENCE) -> Estimate:
     )
 
 
-def contrast(terms: Sequence[tuple[float, Errors]], confidence: float = CONFIDENCE) -> Difference:
+def contrast(terms: Sequence[tuple[float, Errors]], confidence: float = CONFIDENCE, *, family: int = 1) -> Difference:
     """Estimate a sum of coefficient times expected error over nets, paired by run and image: what they all measured.
 
     Runs and nets may agree by luck, so the standard error is never below what one image is worth.
+
+    Args:
+        terms: coefficient and errors of each net.
+        confidence: of the interval.
+        family: the number of tests that the p-value will be corrected over; it matters to what is detectable alone.
 
     Raises:
         ValueError: no term, or fewer than two images in common.
@@ -193,17 +203,18 @@ def contrast(terms: Sequence[tuple[float, Errors]], confidence: float = CONFIDEN
         superiority=superiority,
         superiority_low=superiority_low,
         superiority_high=superiority_high,
-        detectable=crossed.detectable(standard_error),
+        family=family,
+        detectable=crossed.detectable(standard_error, LEVEL / family),
     )
 
 
-def paired_difference(first: Errors, second: Errors) -> Difference:
-    """Compare two nets by the runs and images that both have: the second's error less the first's.
+def paired_difference(first: Errors, second: Errors, *, family: int = 1) -> Difference:
+    """Compare two nets by the runs and images that both have, as `contrast` does: the second's error less the first's.
 
     Raises:
         ValueError: fewer than two images in common.
     """
-    return contrast([(-1, first), (1, second)])
+    return contrast([(-1, first), (1, second)], family=family)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -273,13 +284,13 @@ def _wilson(share: float, trials: float, confidence: float) -> tuple[float, floa
     return float(np.asarray(low)), float(np.asarray(high))
 
 
-def _noncentrality(degrees: float) -> float:
-    """Return how many standard errors a true mean has to be away from zero to be told from it.
+def _noncentrality(degrees: float, level: float) -> float:
+    """Return how many standard errors a true mean has to be away from zero to be told from it at a level.
 
     The other tail has less than a hundred-thousandth of the power. statsmodels' `TTestPower` does not converge for some
     degrees of freedom that are not whole.
     """
-    beyond = special.stdtrit(degrees, 1 - LEVEL / 2)
+    beyond = special.stdtrit(degrees, 1 - level / 2)
     return float(special.nctdtrinc(degrees, 1 - POWER, beyond))
 
 

@@ -1,14 +1,16 @@
 """The report's tables: numbers for machines as a data frame, text for people as `Table`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
+from typing import Any
 
 import pandas as pd
 
 from vgg_ablation.report.inputs import Data, Net, Scores, Setting, Study
-from vgg_ablation.report.published import published_errors
+from vgg_ablation.report.published import TRAINING_SCALES, Errors, published_errors
 from vgg_ablation.report.statistics import Difference, Estimate, expected_error
+from vgg_ablation.settings import StudySettings
 
 SETTINGS: dict[Setting, str] = {"learning_rate": "learning rate", "weight_decay": "weight decay"}
 """What is tuned, in words."""
@@ -22,6 +24,9 @@ PROTOCOL_WORDS = {
     "combined": "dense and multi-crop",
 }
 """The protocols, in words."""
+
+PAPER_TABLES = {"dense": "Table 3", "dense_scales": "Table 4", "multi_crop": "Table 5", "combined": "Table 5"}
+"""Where the paper has the errors of single nets, by protocol."""
 
 
 class Number(str):
@@ -217,13 +222,19 @@ def by_depth(rows: Sequence[Row]) -> pd.DataFrame:
     return frame(rows)[names].rename(columns={"arch": "net"})
 
 
-def result_table(rows: Sequence[Row], name: str, caption: str) -> Table:
-    """Lay out one training scale's and protocol's rows beside the paper's figures.
+def published_beside(scale: str, protocol: str) -> tuple[str, Mapping[str, Errors]]:
+    """Return where the paper has errors to stand beside ours, `Table 3, dense, S = 256`, and these by net.
 
     Under a protocol that the paper has no table of, its figures are those of dense testing at one scale.
     """
-    scale, protocol = rows[0].scale, rows[0].protocol
-    published = published_errors(scale, protocol) or published_errors(scale, "dense")
+    shown = protocol if published_errors(scale, protocol) else "dense"
+    place = f"{PAPER_TABLES[shown]}, {PROTOCOL_WORDS[shown]}, S = {TRAINING_SCALES[scale]}"
+    return place, published_errors(scale, shown)
+
+
+def result_table(rows: Sequence[Row], name: str, caption: str) -> Table:
+    """Lay out one training scale's and protocol's rows beside the figures of `published_beside`."""
+    _, published = published_beside(rows[0].scale, rows[0].protocol)
     header = ("net", "layers", "parameters", "top-1 error, %", "each run, %", "top-5 error, %", "class recall, %")
     body = [
         (
@@ -272,7 +283,7 @@ def training_table(nets: Sequence[Net]) -> Table:
     """Lay out how the nets were trained: one value where they agree, else one for each net."""
     labels = {
         "schedule": "learning rate schedule",
-        "epochs": "epochs",
+        "epochs": "epochs at this scale",
         "batch_size": "batch size",
         "train_images": "training images a run",
         "init": "initialisation",
@@ -296,6 +307,23 @@ def training_table(nets: Sequence[Net]) -> Table:
         ),
     ]
     return Table("training", "Training settings", ("setting", "value"), body, frozenset({0, 1}))
+
+
+def settings_table(settings: StudySettings, origin: str) -> Table:
+    """Lay out every setting of the study by the name that `-S` takes; of the source what others may read."""
+    flat = _flat(settings.model_dump()) | {"data.source": origin}
+    return Table("settings", "Settings", ("setting", "value"), list(flat.items()), frozenset({0, 1}))
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        name = f"{before}{key}"
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{name}.")
+        else:
+            flat[name] = ", ".join(map(words, value)) if isinstance(value, tuple) else words(value)
+    return flat
 
 
 def in_common(nets: Sequence[Net], values: Sequence[str]) -> str:
