@@ -29,7 +29,7 @@ def committed(fully_run):
     repository, _ = fully_run
     yield repository
     repository.succeed("git", "checkout", "--quiet", ".")
-    repository.succeed("dvc", "checkout", "--quiet")
+    repository.succeed("dvc", "checkout", "--quiet", "report", "--with-deps")
 
 
 def test_full_run_runs_every_stage_once_after_the_check(fully_run):
@@ -49,10 +49,11 @@ def test_full_run_reports_every_net_and_protocol(fully_run):
         for net in (*ABLATION, "D+E", "+".join(ABLATION))
         for protocol in ("centre", "dense", "dense_scales", "multi_crop", "combined")
     }
-    assert table.columns[:18].tolist() == [
-        "arch", "weight_layers", "params", "gmacs", "train_scale", "test_scale", "protocol", "runs", "top1_error",
-        "top1_error_low", "top1_error_high", "top5_error", "mean_class_recall", "learning_rate", "weight_decay",
-        "did_not_train", "paper_top1_error", "paper_top5_error",
+    assert table.columns.tolist() == [
+        "arch", "scale", "protocol", "weight_layers", "params", "gmacs", "train_scale", "test_scale", "runs",
+        "top1_error", "top1_error_low", "top1_error_high", "top1_error_runs", "top5_error", "mean_class_recall", "nll",
+        "ece", "training_error", "learning_rate", "weight_decay", "did_not_train", "paper_top1_error",
+        "paper_top5_error",
     ]  # fmt: skip
     assert (table["runs"] == 2).all()
     for row in table[table["arch"].isin(ABLATION)].itertuples():
@@ -83,7 +84,7 @@ def test_test_images_are_in_no_training_split(fully_run):
 def test_status_is_clean_and_a_second_run_runs_nothing(fully_run):
     repository, _ = fully_run
     before = repository.snapshot()
-    assert "up to date" in repository.succeed("dvc", "status").output
+    assert "up to date" in repository.succeed("dvc", "status", "report", "--with-deps").output
     assert repository.succeed("dvc", "repro").stages == []
     assert repository.snapshot() == before
 
@@ -168,4 +169,5 @@ def test_metrics_for_dvc_are_flat_numbers(fully_run):
     shown = json.loads(repository.succeed("dvc", "metrics", "show", "--json").output)
     values = shown[""]["data"]["reports/metrics.json"]["data"]
     assert set(ABLATION) <= set(values)
+    assert values.pop("best") in ABLATION
     assert all(isinstance(value, int | float | dict) for value in values.values())
