@@ -45,16 +45,15 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
     report.alone()
     verify(PROCESSED)
     tuned = read_json(net / "best.json")
-    before = net / SCALES[SCALES.index(scale) - 1]
     starts: dict[int, Start] = {}
     if scale == "fixed":
         recipe = Recipe(tuned["learning_rate"], tuned["weight_decay"], **settings.model_dump())
     else:
         verify(PROCESSED / LARGE_FOLDER, PACKED)
-        epochs = params.section("fine_tune", FineTuneSettings).epochs
         rate = FINE_TUNING * tuned["learning_rate"]
-        settings = settings.model_copy(update={"epochs": epochs})
+        settings = settings.model_copy(update={"epochs": params.section("fine_tune", FineTuneSettings).epochs})
         recipe = Recipe(rate, tuned["weight_decay"], **settings.model_dump())
+        before = net / SCALES[SCALES.index(scale) - 1]
         for outcome in read_json(before / "training.json")["runs"]:
             path = before / "weights" / f"run-{outcome['run']}.safetensors"
             starts[outcome["run"]] = Start(path, outcome["weights_sha256"])
@@ -103,7 +102,9 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
         weights = results / "weights" / f"run-{run}.safetensors"
         write_weights(weights, network)
         outcome = {"run": run, "seed": run, "did_not_train": bool(reason), "reason": reason}
-        outcomes.append({**outcome, "weights_sha256": file_digest(weights)})
+        start = starts[run].sha256 if run in starts else ""
+        outcomes.append({**outcome, "start_sha256": start, "weights_sha256": file_digest(weights)})
+        del images, experiment, network, epochs  # their memory, on the device, makes room for those of the next run
 
     for path in (results / "weights").iterdir():  # of more runs by hand; DVC has removed them already
         if path.name not in {f"run-{run}.safetensors" for run in range(runs)}:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from vgg_ablation.pipeline import limit
+from vgg_ablation.pipeline import cost, limit
 from vgg_ablation.pipeline.compute import Compute
 from vgg_ablation.pipeline.cost import Meter
 from vgg_ablation.pipeline.provenance import describe_commit, describe_machine
@@ -80,6 +80,13 @@ def test_a_cost_is_of_a_net_at_a_training_scale(tmp_path: Path) -> None:
 def test_a_cost_says_what_machine_and_source_it_is_of(tmp_path: Path) -> None:
     row = written(Meter(), tmp_path)
     assert (row["machine"], row["commit"]) == (describe_machine(), describe_commit())
+
+
+def test_a_cost_names_the_commit_that_the_stage_began_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meter = Meter()
+    began = describe_commit()
+    monkeypatch.setattr(cost, "describe_commit", lambda: "of a commit made meanwhile")
+    assert written(meter, tmp_path)["commit"] == began
 
 
 def test_a_cost_names_the_versions_of_what_results_depend_on(tmp_path: Path) -> None:

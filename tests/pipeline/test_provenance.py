@@ -49,6 +49,15 @@ def test_an_edit_of_the_source_is_told(source: Path, staged: bool) -> None:
     assert describe_commit() == git(source, "rev-parse", "HEAD") + "+changes"
 
 
+def test_an_edit_of_a_stages_script_is_told(source: Path) -> None:
+    """They lie beside the package, in the repository's root."""
+    script = source.parent / "stages" / "train.py"
+    script.parent.mkdir()
+    script.write_text("print(1)\n")
+    git(source.parent, "add", ".")
+    assert describe_commit() == git(source, "rev-parse", "HEAD") + "+changes"
+
+
 def test_a_module_that_was_removed_is_told(source: Path) -> None:
     (source / "module.py").unlink()
     assert describe_commit().endswith("+changes")

@@ -83,6 +83,16 @@ def test_a_damaged_file_is_named_and_the_one_before_is_read(
     assert "the one before" in line
 
 
+@pytest.mark.parametrize("place", range(8 * len("3")))
+def test_a_damaged_number_does_not_put_the_latest_behind_the_one_before(
+    three: Slots, stem: Path, said: list[str], place: int
+) -> None:
+    latest = stem.parent / "checkpoint.1"
+    latest.write_bytes(flip(latest.read_bytes(), place))
+    assert three.read() == b"state 2"
+    assert said == [f"{latest}: damaged, the checksum does not match; going on from the one before"]
+
+
 def test_where_both_are_damaged_nothing_is_read_and_both_are_named(three: Slots, stem: Path, said: list[str]) -> None:
     for path in stem.parent.iterdir():
         path.write_bytes(b"x")

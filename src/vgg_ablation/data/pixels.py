@@ -47,7 +47,10 @@ class Pixels:
 
         Half, because the nets and their activations need the rest.
         """
-        if device.type != "cuda" or self.flat.numel() > torch.cuda.mem_get_info(device)[0] // 2:
+        if device.type != "cuda":
+            return self
+        torch.cuda.empty_cache()  # what torch holds of earlier runs' tensors is free, and the device does not know it
+        if self.flat.numel() > torch.cuda.mem_get_info(device)[0] // 2:
             return self
         return Pixels(
             self.flat.to(device), self.offsets, self.heights, self.widths, self.labels, self.categories, self.digest

@@ -55,6 +55,7 @@ class Meter:
         self.seconds = 0.0
         self.taken_over = 0.0
         """Seconds of work that an earlier process had done."""
+        self._commit = describe_commit()  # now: by the stage's end another may be checked out
         self._last = time.perf_counter()
 
     def add(self, seconds: float, images: int, gmacs: float = 0.0) -> None:
@@ -113,7 +114,7 @@ class Meter:
             threads=threads or os.cpu_count() or 1,
             share_of_limit=round(self.operations / self.seconds / rate, 4) if rate and self.seconds else None,
             machine=describe_machine(),
-            commit=describe_commit(),
+            commit=self._commit,
             versions=", ".join([f"Python {python_version()}", *map(" ".join, library_versions().items())]),
         )
         write_table(folder / f"{stage}.csv", [field.name for field in fields(Cost)], [asdict(cost)])

@@ -33,7 +33,8 @@ def describe_commit() -> str:
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
         # The stages' code alone: the settings are a record of their own, and results of other nets change as they come.
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], capture_output=True, check=False)  # noqa: S603
+        code = [".", ":/stages/*.py"]
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *code], capture_output=True, check=False)  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
         return ""
     return commit + ("+changes" if changed.returncode == 1 else "")

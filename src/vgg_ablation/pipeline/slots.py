@@ -57,13 +57,13 @@ class Slots:
 
 
 def _head(number: int, content: bytes) -> bytes:
-    digest = hashlib.sha256(b"%d\n" % number)
-    digest.update(content)
-    return b"%s %d" % (digest.hexdigest().encode(), number)
+    head = b"%d %s" % (number, hashlib.sha256(content).hexdigest().encode())
+    return b"%s %s" % (head, hashlib.sha256(head).hexdigest().encode())
 
 
 def _read_number(path: Path) -> int:
     """Return the number that a file says it has; where its head is damaged, one above all, for it to be looked at."""
     with path.open("rb") as file:
-        head = re.fullmatch(rb"[0-9a-f]{64} (\d{1,18})\n", file.readline(100))
-    return int(head[1]) if head else 10**18
+        head = re.fullmatch(rb"((\d{1,18}) [0-9a-f]{64}) ([0-9a-f]{64})\n", file.readline(160))
+    # The head has a checksum of its own: a digit that was flipped would put the latest state behind the one before.
+    return int(head[2]) if head and hashlib.sha256(head[1]).hexdigest().encode() == head[3] else 10**18
