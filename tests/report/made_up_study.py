@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vgg_ablation.data.settings import SCALES
 from vgg_ablation.report.inputs import Study, read_partial, read_study
 from vgg_ablation.settings import StudySettings
 
@@ -131,7 +132,8 @@ class Files:
             "test_images": TEST,
             "did_not_train": failed,
             "reason": reason if failed else "",
-            "weights_sha256": hashlib.sha256(f"{arch} {scale} {run}".encode()).hexdigest(),
+            "start_sha256": _digest(arch, SCALES[SCALES.index(scale) - 1], run) if scale != SCALES[0] else "",
+            "weights_sha256": _digest(arch, scale, run),
             "training_error": chance if failed else round(EXPECTED[arch] / 4 + own / 2, 4),
             "protocols": protocols,
         }
@@ -213,6 +215,7 @@ class Files:
             folder = results / arch / scale
             write_results(folder, {"nets": [made]}, own, of(self.curves, arch, scale), of(self.costs, arch, scale))
             (folder / "training.json").write_text(json.dumps({"runs": made["runs"]}), encoding="utf-8")
+            (folder.parent / "best.json").write_text(json.dumps(made["tuned"]), encoding="utf-8")
             write_search(folder.parent, of(self.trials, arch), of(self.costs, arch))
         self.write_data()
         return results
@@ -279,6 +282,10 @@ def write_results(
 def write_search(folder: Path, trials: pd.DataFrame, costs: pd.DataFrame) -> None:
     trials.to_csv(folder / "trials.csv", index=False)
     write_costs(folder / "cost", costs[costs["stage"] == "tune"])
+
+
+def _digest(arch: str, scale: str, run: int) -> str:
+    return hashlib.sha256(f"{arch} {scale} {run}".encode()).hexdigest()
 
 
 def write_costs(folder: Path, costs: pd.DataFrame) -> None:
@@ -353,7 +360,10 @@ def net(arch: str, scale: str, classes: int) -> dict[str, Any]:
             "epochs": 40 if fine_tuned else 100,
             "learning_rate": learning_rate * (0.1 if fine_tuned else 1),
             "batch_size": 64,
+            "momentum": 0.9,
             "schedule": "cosine",
+            "patience": 5,
+            "colour_shift": 0.1,
             "init": "kaiming",
             "batch_norm": False,
             "dropout": 0.5,

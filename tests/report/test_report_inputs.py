@@ -331,10 +331,34 @@ def test_a_net_trained_anew_and_not_evaluated_since_is_missing(make: Make):
     assert partial(files).archs == ["A"]
 
 
+def test_a_net_whose_start_was_trained_anew_since_is_missing(make: Make):
+    files = make("A B", runs=2, scales="fixed large")
+    fixed = files.write_apart() / "B" / "fixed"
+    assert len(partial(files).nets) == 4
+    for name in ("training.json", "metrics.json"):
+        record = json.loads((fixed / name).read_text())
+        runs = record["runs"] if name == "training.json" else record["nets"][0]["runs"]
+        runs[1]["weights_sha256"] = "0" * 64
+        (fixed / name).write_text(json.dumps(record))
+    study = partial(files)
+    assert [(net.arch, net.scale) for net in study.nets] == [("A", "fixed"), ("B", "fixed"), ("A", "large")]
+
+
+def test_a_net_whose_search_was_run_anew_since_is_missing(make: Make):
+    files = make("A B", runs=1)
+    path = files.write_apart() / "B" / "best.json"
+    tuned = json.loads(path.read_text())
+    path.write_text(json.dumps({**tuned, "learning_rate": tuned["learning_rate"] / 2}))
+    assert partial(files).archs == ["A"]
+
+
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [
         ("training", "epochs", 20),
+        ("training", "momentum", 0.8),
+        ("training", "patience", 3),
+        ("training", "colour_shift", 0.0),
         ("training", "width", 1.0),
         ("training", "schedule", "plateau"),
         ("tuned", "trials", 8),

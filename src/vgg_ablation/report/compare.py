@@ -19,7 +19,7 @@ from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.pipeline.params import read_params
 from vgg_ablation.report.drawing import INK, OURS, STYLE, THIRD, Drawing, drawing
 from vgg_ablation.report.page import environment
-from vgg_ablation.report.tables import NONE, PROTOCOL_WORDS, Table, interval
+from vgg_ablation.report.tables import NONE, PROTOCOL_WORDS, Table, flattened, interval
 
 WORKSPACE = "workspace"
 """The name of the files as they lie on disk, as DVC has it."""
@@ -119,15 +119,8 @@ def _settings(name: str, text: str) -> dict[str, str]:
             params = read_params(file)
         except StageError as error:
             raise StageError(f"{name}: {str(error).replace(str(file), SETTINGS)}") from None
-    return _flat({"arch": params.arch, "scale": params.scale, "study": params.study, **params.block})
-
-
-def _flat(values: dict, before: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        name = f"{before}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: without_credentials(str(value))}
-    return flat
+    flat = flattened({"arch": params.arch, "scale": params.scale, "study": params.study, **params.block})
+    return {name: without_credentials(str(value)) for name, value in flat.items()}
 
 
 def _errors(name: str, text: str) -> pd.DataFrame:

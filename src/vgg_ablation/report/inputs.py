@@ -90,6 +90,8 @@ class Run(FusedRun):
     did_not_train: bool
     reason: str
     """Empty for a run that trained."""
+    start_sha256: str
+    """Of the weights that it went on from; empty at the first training scale."""
     weights_sha256: str
     training_error: Percent
     """Top-1 error of the run's own training images, centre crops, final weights."""
@@ -124,7 +126,10 @@ class Training(Record):
     learning_rate: float
     """That the runs started with."""
     batch_size: int
+    momentum: float
     schedule: str
+    patience: int
+    colour_shift: float
     init: str
     batch_norm: bool
     dropout: float
@@ -245,6 +250,7 @@ class _Metrics(Record):
 
 class _Training(Record):
     class _Run(Record):
+        run: int
         weights_sha256: str
 
     runs: list[_Run]
@@ -372,29 +378,47 @@ def read_partial(results: Path, data: Path, name: str, scales: Sequence[str], se
 
 def _is_done(folder: Path, settings: StudySettings) -> bool:
     """Tell whether a net's results are whole and of these settings, with no stage before them begun anew since."""
-    needed = ["metrics.json", "outcomes.npz", "curves.csv", "training.json", "../trials.csv", "../cost/tune.csv"]
-    needed += [f"cost/{stage}.csv" for stage in NET_STAGES]
+    needed = ["metrics.json", "outcomes.npz", "curves.csv", "training.json"]
+    needed += ["../best.json", "../trials.csv", "../cost/tune.csv", *(f"cost/{stage}.csv" for stage in NET_STAGES)]
     if not all((folder / name).exists() for name in needed):  # a stage deletes its own results alone, when it begins
         return False
     (net,) = _record(folder / "metrics.json", _Metrics).nets
-    trained = _record(folder / "training.json", _Training).runs
-    return {run.weights_sha256 for run in trained} == {run.weights_sha256 for run in net.runs} and _is_of(net, settings)
+    return (
+        _is_of(net, settings)
+        and _weights(folder) == {run.run: run.weights_sha256 for run in net.runs}
+        and _record(folder.parent / "best.json", Tuned) == net.tuned
+        and {run.run: run.start_sha256 for run in net.runs} == _starts(folder, net)
+    )
+
+
+def _weights(folder: Path) -> dict[int, str]:
+    """Return the SHA-256 of the weights that each run was trained to; nothing where none is trained yet."""
+    path = folder / "training.json"
+    return {run.run: run.weights_sha256 for run in _record(path, _Training).runs} if path.exists() else {}
+
+
+def _starts(folder: Path, net: Net) -> dict[int, str]:
+    """Return the SHA-256 of the weights that each run would go on from now."""
+    if net.scale == SCALES[0]:
+        return dict.fromkeys((run.run for run in net.runs), "")
+    return _weights(folder.parent / SCALES[SCALES.index(net.scale) - 1])
 
 
 def _is_of(net: Net, settings: StudySettings) -> bool:
     scale, train, tune = settings.scales.of(net.scale), settings.train, settings.tune
     epochs = train.epochs if net.scale == SCALES[0] else settings.fine_tune.epochs
-    model = {**net.training.model_dump(), "input_side": net.input_side}
+    shared = train.model_dump(exclude={"epochs"})
+    trained = {**net.training.model_dump(), "input_side": net.input_side}
     found = (
-        {name: model[name] for name in type(settings.model).model_fields},
-        (net.training.epochs, net.training.batch_size, net.training.schedule),
+        {name: trained[name] for name in type(settings.model).model_fields},
+        {"epochs": net.training.epochs, **{name: trained[name] for name in shared}},
         (net.train_scale, net.test_scales, set(net.runs[0].protocols), len(net.runs)),
         (net.tuned.trials, net.tuned.epochs, net.tuned.space),
     )
     spaces = {name: getattr(tune, name) for name in net.tuned.space}
     return found == (
         settings.model.model_dump(),
-        (epochs, train.batch_size, train.schedule),
+        {"epochs": epochs, **shared},
         (scale.train, scale.test, set(settings.evaluate.protocols.of(net.scale)), settings.data.splits),
         (tune.trials, tune.epochs, {name: (space.low, space.high) for name, space in spaces.items()}),
     )

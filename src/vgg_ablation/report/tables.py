@@ -311,18 +311,20 @@ def training_table(nets: Sequence[Net]) -> Table:
 
 def settings_table(settings: StudySettings, origin: str) -> Table:
     """Lay out every setting of the study by the name that `-S` takes; of the source what others may read."""
-    flat = _flat(settings.model_dump()) | {"data.source": origin}
-    return Table("settings", "Settings", ("setting", "value"), list(flat.items()), frozenset({0, 1}))
+    flat = flattened(settings.model_dump()) | {"data.source": origin}
+    rows = [
+        (name, ", ".join(map(words, value)) if isinstance(value, tuple) else words(value))
+        for name, value in flat.items()
+    ]
+    return Table("settings", "Settings", ("setting", "value"), rows, frozenset({0, 1}))
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
+def flattened(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings by their dotted names: `tune.learning_rate.low`."""
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{before}{key}"
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{name}.")
-        else:
-            flat[name] = ", ".join(map(words, value)) if isinstance(value, tuple) else words(value)
+        flat |= flattened(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return flat
 
 
