@@ -91,30 +91,53 @@ def test_what_was_left_out_is_counted_by_reason(six_found: Findings):
 # The answer
 
 
-def test_the_answer_is_three_sentences_with_the_best_and_the_worst_net(found: Findings):
+def test_the_answer_is_two_sentences_with_the_best_and_the_worst_net(found: Findings):
     (text, _) = parts(found)["answer"].paragraphs
-    rows = sorted(found.lead_rows, key=lambda row: row.top1_error)
-    for row in (rows[0], rows[-1]):
-        assert f"{row.top1_error:.1f} % [{row.top1_error_low:.1f}, {row.top1_error_high:.1f}] ({row.arch})" in text
-    assert "6 nets of 11 to 19 weight layers" in text
-    assert len(re.findall(r"\.(?= [A-Z0-9]|$)", text)) == 3
+    best, *_, worst = sorted(found.lead_rows, key=lambda row: row.top1_error)
+    for row, words in ((best, "has the lowest top-1 error"), (worst, "the highest")):
+        error = f"{row.top1_error:.1f} % [{row.top1_error_low:.1f}, {row.top1_error_high:.1f}]"
+        assert f"{row.arch} {words}, {error}" in text
+    assert "of 6 nets of 11 to 19 weight layers" in text
+    assert len(re.findall(r"\.(?= [A-Z0-9]|$)", text)) == 2
 
 
-def test_the_answer_ends_with_what_depth_does_to_the_error(whole_found: Findings):
+DEPTHS = {"A": 11, "B": 13, "C": 16, "D": 16, "E": 19}
+
+
+@pytest.mark.parametrize(
+    ("points", "spread", "words"),
+    [
+        (-1.5, 0.0, "The error falls with depth here, as the paper claims: slope over A, B, C, D, E"),
+        (1.5, 0.0, "The error rises with depth here, against the paper's claim: slope over A, B, C, D, E"),
+        (0.0, 4.0, "Whether the error falls with depth is undecided here: slope over A, B, C, D, E"),
+    ],
+)
+def test_the_answer_begins_with_the_verdict_on_depth(make: Make, points: float, spread: float, words: str):
+    files = make("A B C D E", runs=5)
+    own = {arch: np.random.default_rng(layers).permutation(5) * spread for arch, layers in DEPTHS.items()}
+    errors = {arch: list(50 + points * (layers - 15) + own[arch]) for arch, layers in DEPTHS.items()}
+    files.set_errors("fixed", "dense", **errors)
+    assert sections(find(files.read()))[0].paragraphs[0].startswith(words)
+
+
+def test_the_answer_has_the_slope_of_the_error_over_depth(whole_found: Findings):
     text = parts(whole_found)["answer"].paragraphs[0]
     nets = [row for row in whole_found.lead_rows if row.arch in ("A", "B", "C", "D", "E")]
     slope = np.polyfit([row.weight_layers or 0 for row in nets], [row.top1_error for row in nets], 1)[0]
     (judged,) = [one for one in whole_found.judgements if one.claim.key == "depth"]
-    assert f"per weight layer (fixed, dense): {slope:+.2f} points [" in text
-    assert text.endswith(f"; that the error falls with depth is {judged.verdict}.")
+    (_, difference, _), *_ = judged.differences
+    interval = f"[{difference.low:+.2f}, {difference.high:+.2f}]"
+    assert f"per weight layer (fixed, dense) {slope:+.2f} points {interval}; of 7 nets of 8 to 19" in text
 
 
 def test_without_the_five_depths_the_answer_says_nothing_of_depth(make: Make):
-    assert "falls with depth" not in sections(find(make("A B", runs=2).read()))[0].paragraphs[0]
+    text = sections(find(make("A B", runs=2).read()))[0].paragraphs[0]
+    assert "with depth" not in text
+    assert text.startswith("Of 2 nets of 11 to 13 weight layers B has the lowest top-1 error, ")
 
 
 def test_runs_that_did_not_train_are_counted_in_the_answer(six_found: Findings, whole_found: Findings):
-    assert "; 1 of 30 runs did not train)" in parts(six_found)["answer"].paragraphs[0]
+    assert "S = 72; 1 of 30 runs did not train)" in parts(six_found)["answer"].paragraphs[0]
     assert "did not train" not in parts(whole_found)["answer"].paragraphs[0]
 
 

@@ -24,6 +24,12 @@ DETECTABLE = f"detectable with power {100 * POWER:.0f} % after Holm, points"
 INTERVAL = f"{100 * CONFIDENCE:.0f} % interval"
 VERDICTS = ("reproduced", "contradicted", "undecided")
 """On claims that the study bears on."""
+_DEPTH = {
+    "reproduced": "the error falls with depth here, as the paper claims",
+    "contradicted": "the error rises with depth here, against the paper's claim",
+    "undecided": "whether the error falls with depth is undecided here",
+}
+"""The verdicts on the claim of depth, in words."""
 
 
 @dataclass(frozen=True)
@@ -125,31 +131,24 @@ def partial(study: Study) -> list[str]:
 
 
 def answer(found: Findings) -> str:
-    """Return what was measured, what the data say about the order of the nets, and what depth does to the error."""
-    return " ".join([_measured(found), _decided(found), *_with_depth(found)])
+    """Return two sentences: what depth does to the error, with the best and the worst net; what the data decide."""
+    return f"{_measured(found)} {_decided(found)}"
 
 
 def _measured(found: Findings) -> str:
-    study, rows = found.study, found.lead_rows
+    rows = found.lead_rows
     best, worst = (pick(rows, key=lambda row: row.top1_error) for pick in (min, max))
-    runs = " or ".join(str(number) for number in sorted({row.runs for row in rows}))
-    trained = (
-        f"trained in {runs} {'run' if runs == '1' else 'runs'} on {describe(study.data)} "
-        f"({study.data.train:,} training images a run{_untrained(rows)})"
-    )
-    how = f"{PROTOCOL_WORDS[best.protocol]}, training scale S = {best.train_scale}"
+    how = f"{PROTOCOL_WORDS[best.protocol]}, training scale S = {best.train_scale}{_untrained(rows)}"
     if len(rows) == 1:
-        return (
-            f"Net {best.arch} with {best.weight_layers} weight layers, after a search for its learning rate and weight "
-            f"decay, {trained}, has a top-1 error of {_percent(best)} ({how})."
-        )
+        return f"Net {best.arch} with {best.weight_layers} weight layers has a top-1 error of {_percent(best)} ({how})."
     depths = sorted({row.weight_layers for row in rows if row.weight_layers is not None})
     spread = f"{depths[0]} to {depths[-1]}" if len(depths) > 1 else f"{depths[0]}"
-    return (
-        f"{len(rows)} nets of {spread} weight layers, each after a search for its own learning rate and weight "
-        f"decay, {trained}, have top-1 errors from {_percent(best)} ({best.arch}) to {_percent(worst)} ({worst.arch}) "
-        f"({how})."
+    errors = (
+        f"of {len(rows)} nets of {spread} weight layers {best.arch} has the lowest top-1 error, {_percent(best)}, and "
+        f"{worst.arch} the highest, {_percent(worst)} ({how})."
     )
+    parts = [*_with_depth(found), errors]
+    return f"{parts[0][0].upper()}{parts[0][1:]}{''.join(f'; {part}' for part in parts[1:])}"
 
 
 def _untrained(rows: Sequence[Row]) -> str:
@@ -195,10 +194,9 @@ def _has_better(one: Comparison) -> bool:
 
 
 def _with_depth(found: Findings) -> list[str]:
-    """Return what the error's slope over depth is, and the verdict on the paper's claim; nothing if it is not asked."""
+    """Return the verdict on what depth does, with the error's slope over it; nothing if it is not asked."""
     return [
-        f"{label[0].upper()}{label[1:]}: {one.mean:+z.2f} points [{one.low:+z.2f}, {one.high:+z.2f}]; that "
-        f"{judged.claim.text[0].lower()}{judged.claim.text[1:]} is {judged.verdict}."
+        f"{_DEPTH[judged.verdict]}: {label} {one.mean:+z.2f} points [{one.low:+z.2f}, {one.high:+z.2f}]"
         for judged in found.judgements
         if judged.claim.key == "depth"
         for label, one, _ in judged.differences
