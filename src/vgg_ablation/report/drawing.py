@@ -56,7 +56,7 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.2,
 }
 
-PAIR_SIZE = (4.8, 2.75)  # inches of 72 points; a point is a CSS pixel or more, by the width of its place
+PAIR_SIZE = (4.8, 2.4)  # inches of 72 points; a point is a CSS pixel or more, by the width of its place
 SMALL_SIZE = (3.9, 3.2)
 WIDE = 7.6  # inches
 OPACITIES = (0.04, 0.45)  # opacity of the palest and of the strongest shade: text on it keeps its contrast
