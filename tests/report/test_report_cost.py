@@ -38,6 +38,12 @@ def test_the_stages_cost_adds_up(make: Make):
     assert "2:06 min of stages' time on cpu (2 threads, bfloat16); 64% of it in steps" in text
 
 
+def test_one_thread_is_one(make: Make):
+    files = make("A", runs=2)
+    files.costs["threads"] = 1
+    assert " on cpu (1 thread, bfloat16); " in cost_sections(files.read())[0].paragraphs[0]
+
+
 def test_the_share_of_the_limit_counts_by_work(make: Make):
     files = make("A", runs=2, scales="fixed large")
     trained = files.costs["stage"].str.startswith("train")

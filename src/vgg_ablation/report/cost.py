@@ -4,7 +4,7 @@ import pandas as pd
 
 from vgg_ablation.pipeline.console import duration
 from vgg_ablation.report.inputs import Study
-from vgg_ablation.report.sections import Section
+from vgg_ablation.report.sections import Section, count
 from vgg_ablation.report.tables import NONE, Number, Table, agreed, whole
 
 ORIGINS = {"machine": "machine", "device": "device", "versions": "versions", "commit": "commit"}
@@ -32,7 +32,7 @@ def _lead(study: Study) -> str:
     total, steps = costs["seconds"].sum(), nets["work_seconds"].sum()
     device = agreed(
         {
-            f"{row['stage']} {row['arch']}": f"{row['device']} ({row['threads']} threads, {row['precision']})"
+            f"{row['stage']} {row['arch']}": f"{row['device']} ({count(row['threads'], 'thread')}, {row['precision']})"
             for row in nets.to_dict("records")
         }
     )
