@@ -48,6 +48,7 @@ with stage(" ".join(["evaluate", *sys.argv[1:]])) as report:
     require_space(results, test_images * classes * 4 * len(protocols))
 
     compute = choose_compute()
+    report.say(f"computing on {compute}")
     runs = []
     meter = Meter()
     with (

@@ -62,6 +62,7 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
             raise StageError(f"{before / 'training.json'} is of {len(starts)} runs, data.splits of {runs}; train again")
 
     compute = choose_compute()
+    report.say(f"computing on {compute}")
     curves: list[dict[str, object]] = []
     outcomes: list[dict[str, object]] = []
     training_images = classes = 0

@@ -45,6 +45,7 @@ with stage(" ".join(["tune", *sys.argv[1:]])) as report:
     verify(PROCESSED)
 
     compute = choose_compute()
+    report.say(f"computing on {compute}")
     images = RunImages.open(PROCESSED, 0, model.input_side, compute.device)
     meter = Meter()
     experiment = Experiment(arch, 0, images, model, compute, report.say, meter)

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +12,7 @@ from PIL import Image
 
 from vgg_ablation.data.archive import members
 from vgg_ablation.data.pack import decode, pack
+from vgg_ablation.data.packed import INDEX_COLUMNS
 from vgg_ablation.data.pixels import Pixels
 from vgg_ablation.pipeline.console import Stage
 from vgg_ablation.pipeline.errors import StageError
@@ -76,6 +78,21 @@ def test_pixels_of_another_size_than_the_index_are_refused(opened: Open, tmp_pat
     os.truncate(tmp_path / "processed" / "pixels.uint8", flat.numel() + more)
     with pytest.raises(StageError, match=rf"pixels\.uint8 is damaged: .* describes {flat.numel():,}; run preprocess"):
         Pixels.open(tmp_path / "processed")
+
+
+def test_pixels_need_not_fit_in_memory(tmp_path: Path) -> None:
+    """The larger images of all of Caltech-256 take some 30 GB; whether they are in memory is for the system to say."""
+    height, last = 50_000, np.array([7, 8, 9], np.uint8)
+    width = 2 * (psutil.virtual_memory().total + psutil.swap_memory().total) // (3 * height)
+    row = ["0", "001.ak47/1.jpg", "001.ak47", "0", str(height), str(width), "0", "9f" * 32]
+    (tmp_path / "index.csv").write_text(",".join(INDEX_COLUMNS) + "\n" + ",".join(row) + "\n")
+    with (tmp_path / "pixels.uint8").open("wb") as file:  # a sparse file: it takes a block of the disk
+        file.seek(3 * height * width - 3)
+        file.write(last.tobytes())
+    pixels = Pixels.open(tmp_path)
+    corner = pixels.crop(torch.tensor([0]), torch.tensor([height - 2]), torch.tensor([width - 2]), 2)
+    np.testing.assert_array_equal(corner[0, -1, -1].numpy(), last)
+    assert corner.sum() == last.sum()
 
 
 def test_an_image_of_the_stored_side_keeps_its_pixels(opened: Open) -> None:

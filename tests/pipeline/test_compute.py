@@ -4,12 +4,14 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from vgg_ablation.pipeline import compute as compute_module
 from vgg_ablation.pipeline.compute import Compute, choose_compute
+from vgg_ablation.pipeline.errors import StageError
 
 CPU = torch.device("cpu")
 
@@ -29,6 +31,7 @@ def switches() -> Iterator[None]:
 def a_cpu(monkeypatch: pytest.MonkeyPatch, *, avx512: bool, amx: bool) -> None:
     """Have this machine be one without a GPU and with these instructions."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(compute_module, "_DEVICES", Path("no devices"))
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
 
@@ -51,6 +54,24 @@ def test_a_gpu_computes_in_float16_where_it_only_emulates_bfloat16(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: including_emulation or native)
     assert choose_compute() == Compute(torch.device("cuda"), precision)
+
+
+@pytest.mark.parametrize(("built", "why"), [("13.2", "for CUDA 13.2, for which the driver may be"), (None, "for CPUs")])
+def test_a_gpu_that_torch_cannot_use_does_not_lie_idle_unasked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, built: str | None, why: str
+) -> None:
+    """A study for a GPU takes weeks on a CPU: nobody should find out by waiting."""
+    a_cpu(monkeypatch, avx512=False, amx=False)
+    monkeypatch.setattr(compute_module, "_DEVICES", tmp_path)
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (tmp_path / "nvidiactl").touch()  # as in a container that was given no GPU
+    assert choose_compute().device == CPU
+    (tmp_path / "nvidia0").touch()
+    with pytest.raises(StageError, match=rf"NVIDIA GPU that torch .* cannot use: it was built {why}"):
+        choose_compute()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert choose_compute().device == CPU
 
 
 def test_kernels_are_deterministic_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -346,6 +346,18 @@ def test_asking_changes_nothing(compute: Compute, arch: str) -> None:
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+def test_a_scaled_step_that_overflows_leaves_weights_and_momentum_as_they_were() -> None:
+    """The first steps in float16 overflow as a rule, until the scale of the loss has come down."""
+    network = narrow()
+    take_step = step_for(network, Compute(torch.device("cpu"), torch.float16))
+    take_step.scaler.load_state_dict({**take_step.scaler.state_dict(), "scale": 3e38})
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    take_steps(take_step, 1, IMAGES)
+    assert take_step.scaler.get_scale() < 3e38, "it overflowed"
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not any(take_step.optimiser.state.values())
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_step_on_a_gpu_that_fills_the_allowed_memory_fits() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vgg_ablation.data.packed import LARGE_FOLDER, TEST, TRAIN, VALIDATION, images_in, read_splits
-from vgg_ablation.data.pixels import Pixels
+from vgg_ablation.data.pixels import Pixels, to_device
 from vgg_ablation.data.rescale import rescaled_crops, rescaled_sizes
 from vgg_ablation.pipeline.errors import StageError
 
@@ -89,9 +89,11 @@ class Batches:
             if scale is None:
                 top = (place[0, batch] * (self.pixels.heights[numbers] - self.side + 1)).long()
                 left = (place[1, batch] * (self.pixels.widths[numbers] - self.side + 1)).long()
-                crops = self._to_device(self.pixels.crop(numbers, top, left, self.side))
+                crops = to_device(self.pixels.crop(numbers, top, left, self.side), self.device)
                 flipped = crops.flip(2).flatten(1)
-                crops = torch.where(self._to_device(flip[batch])[:, None], flipped, crops.flatten(1)).view_as(crops)
+                crops = torch.where(to_device(flip[batch], self.device)[:, None], flipped, crops.flatten(1)).view_as(
+                    crops
+                )
             else:
                 sizes = rescaled_sizes(self.pixels, numbers, scale[batch])
                 corners = (place[:, batch] * (sizes - self.side + 1)).long()
@@ -108,7 +110,7 @@ class Batches:
             else:
                 sizes = rescaled_sizes(self.pixels, numbers, self.test_scale)
                 crops = rescaled_crops(self.pixels, numbers, sizes, (sizes - self.side) // 2, self.side, self.device)
-            yield self.normalise(self._to_device(crops)), self.labels(numbers)
+            yield self.normalise(to_device(crops, self.device)), self.labels(numbers)
 
     def whole(self, images: Tensor, largest: int, scale: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield `images` uncropped, normalised: numbers (B,) and inputs (B, 3, H, W), images of one size together.
@@ -122,7 +124,7 @@ class Batches:
         shapes, group = sizes.unique(dim=1, return_inverse=True)
         for label, (height, width) in enumerate(shapes.T.tolist()):
             for numbers in images[group == label].split(max(1, largest // (height * width))):
-                whole = [self._to_device(pixels.image(number)) for number in numbers.tolist()]
+                whole = [to_device(pixels.image(number), self.device) for number in numbers.tolist()]
                 yield numbers, self.normalise(torch.stack([_rescaled(image, height, width) for image in whole]))
 
     def _draw_scales(self, count: int, generator: torch.Generator) -> Tensor | None:
@@ -134,7 +136,7 @@ class Batches:
 
     def labels(self, images: Tensor) -> Tensor:
         """Return the labels of `images` on the device, (B,) int64."""
-        return self._to_device(self.pixels.labels[images])
+        return to_device(self.pixels.labels[images], self.device)
 
     def normalise(self, values: Tensor, shift: Tensor | None = None) -> Tensor:
         """Turn (B, H, W, 3), 0..255, into (B, 3, H, W) float32 channels-last of zero mean and unit deviation a channel.
@@ -144,14 +146,9 @@ class Batches:
         mean = self.colour.mean if shift is None else self.colour.mean - shift[:, None, :]
         width = values.shape[2]
         # A row of pixels at a time: operations on three channels at a time take ten times as long on a CPU.
-        scale = self._to_device((1 / (255 * self.colour.deviation)).repeat(width))
-        offset = self._to_device((-mean / self.colour.deviation).view(-1, 1, 3).repeat(1, 1, width))
+        scale = to_device((1 / (255 * self.colour.deviation)).repeat(width), self.device)
+        offset = to_device((-mean / self.colour.deviation).view(-1, 1, 3).repeat(1, 1, width), self.device)
         return values.flatten(2).float().mul_(scale).add_(offset).view(values.shape).permute(0, 3, 1, 2)
-
-    def _to_device(self, tensor: Tensor) -> Tensor:
-        if self.device.type == "cuda" and tensor.device.type == "cpu":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor
 
 
 def _rescaled(image: Tensor, height: int, width: int) -> Tensor:

@@ -1,8 +1,10 @@
 """Packed images opened for reading, and rectangles cut from them in one gather."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,7 +33,10 @@ class Pixels:
         Raises as `Index.read` does.
         """
         index = Index.read(folder)
-        flat = torch.from_file(str(folder / PIXELS_FILE), shared=False, size=index.size, dtype=torch.uint8)
+        # Not torch.from_file: what it maps may be written to, and so must fit in memory and swap.
+        mapped = np.memmap(folder / PIXELS_FILE, np.uint8, mode="r")
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # torch's: the array is not writable
+            flat = torch.from_numpy(mapped)
         offsets, heights, widths, labels = map(
             torch.from_numpy, (index.offsets, index.heights, index.widths, index.labels)
         )
@@ -70,7 +75,12 @@ class Pixels:
         # Every window of one row's length in the file, overlapping, as a view: a crop is a choice of such windows.
         row = 3 * side
         windows = self.flat.as_strided((self.flat.numel() - row + 1, row), (1, 1))
-        starts = starts.flatten()
-        if self.flat.is_cuda:
-            starts = starts.pin_memory().to(self.flat.device, non_blocking=True)
+        starts = to_device(starts.flatten(), self.flat.device)
         return windows.index_select(0, starts).view(len(images), side, side, 3)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return `tensor` on `device`, to which the copy goes on while the CPU does."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor

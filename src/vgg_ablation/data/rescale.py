@@ -7,7 +7,7 @@ The filter is a triangle two pixels wide in the smaller of the two images, as in
 import torch
 from torch import Tensor
 
-from vgg_ablation.data.pixels import Pixels
+from vgg_ablation.data.pixels import Pixels, to_device
 
 _AT_ONCE = 2**26  # values of the windows that crops are made from: bounds the memory
 
@@ -45,12 +45,12 @@ def rescaled_crops(
     mirrored = torch.zeros(len(images), dtype=torch.bool) if flip is None else flip
     parts = []
     for part in torch.arange(len(images)).split(max(1, _AT_ONCE // (3 * window * window))):
-        values = pixels.crop(images[part], first[0, part], first[1, part], window).to(device)
-        here = [each[:, part].to(device) for each in (corners, ratio, first)]
+        values = to_device(pixels.crop(images[part], first[0, part], first[1, part], window), device)
+        here = [to_device(each[:, part], device) for each in (corners, ratio, first)]
         down, across = (
             _filter(corner, stride, start, side, window) for corner, stride, start in zip(*here, strict=True)
         )
-        across = torch.where(mirrored[part].to(device)[:, None, None], across.flip(1), across)
+        across = torch.where(to_device(mirrored[part], device)[:, None, None], across.flip(1), across)
         # Rows first, then columns: a product of matrices each, with the three colours beside one another.
         narrow = (down @ values.float().flatten(2)).view(len(part), side, window, 3)
         small = across @ narrow.transpose(1, 2).flatten(2)

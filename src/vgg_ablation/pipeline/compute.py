@@ -3,9 +3,13 @@
 import ctypes
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from vgg_ablation.pipeline.errors import StageError
+
+_DEVICES = Path("/dev")
 _M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1  # of malloc.h
 
 
@@ -22,6 +26,9 @@ class Compute:
         """Return the context in which a forward pass runs in `precision`."""
         return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
 
+    def __str__(self) -> str:
+        return " in ".join(self.names.values())
+
     @property
     def names(self) -> dict[str, str]:
         """The device and the precision in words, as results record them."""
@@ -36,6 +43,9 @@ def choose_compute() -> Compute:
     """Return the best device here, with the whole process set for it: deterministic kernels, memory kept for reuse.
 
     bfloat16 where the processor multiplies it (Ampere and later; AVX512-BF16 and AMX), float16 on older GPUs.
+
+    Raises:
+        StageError: there is an NVIDIA GPU, and torch cannot use it.
     """
     # cuBLAS is deterministic only with a fixed workspace, and reads this when it is first used.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -46,10 +56,22 @@ def choose_compute() -> Compute:
     if torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return Compute(torch.device("cuda"), torch.bfloat16 if native else torch.float16)
+    _require_no_gpu()
     _keep_freed_memory()
     # The public way to ask a CPU for this does not exist yet.
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001
     return Compute(torch.device("cpu"), torch.bfloat16 if native else torch.float32)
+
+
+def _require_no_gpu() -> None:
+    """Raise StageError where a GPU would lie idle unasked: its study would take weeks on the CPU, without a word."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or not any(_DEVICES.glob("nvidia[0-9]*")):
+        return
+    built = f"for CUDA {torch.version.cuda}, for which the driver may be too old" if torch.version.cuda else "for CPUs"
+    raise StageError(
+        f"this machine has an NVIDIA GPU that torch {torch.__version__} cannot use: it was built {built}. "
+        "CUDA_VISIBLE_DEVICES=-1 in the environment has the CPU used instead"
+    )
 
 
 def _keep_freed_memory() -> None:

@@ -37,10 +37,13 @@ class TrainingStep:
         say: Callable[[str], None] = print,
     ) -> None:
         self.network = network
+        scaled = compute.precision == torch.float16
+        # With a loss scaler, a fused first step that overflows would leave its momentum as memory was found: the kernel
+        # skips what the optimiser takes to be done.
         self.optimiser = torch.optim.SGD(
-            network.parameters(), learning_rate, momentum, weight_decay=weight_decay, fused=True
+            network.parameters(), learning_rate, momentum, weight_decay=weight_decay, fused=not scaled
         )
-        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision == torch.float16)
+        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=scaled)
         self._compute = compute
         self._largest = largest
         self._say = say
