@@ -78,6 +78,7 @@ def test_a_stopped_stage_says_how_to_go_on_and_goes_on(longer, tmp_path, number,
     shutil.rmtree(again.folder / ".state")
     with again.start("python", "stages/train.py", "C", "fixed") as process:
         assert process.stdout is not None
+        assert process.stdout.readline().startswith("train C fixed: computing on ")
         assert process.stdout.readline().startswith("train C fixed: run 1/2, epoch 1/40")
         process.send_signal(number)
         stopped = process.wait(10)
@@ -94,6 +95,7 @@ def test_a_second_process_of_a_stage_waits_for_the_first_and_both_leave_its_byte
     shutil.rmtree(again.folder / "results/C/fixed/weights")
     with again.start("python", "stages/train.py", "C", "fixed") as first:
         assert first.stdout is not None
+        assert first.stdout.readline().startswith("train C fixed: computing on ")
         assert first.stdout.readline().startswith("train C fixed: run 1/2, epoch 1/2")
         first.send_signal(signal.SIGSTOP)  # it holds what it holds, and gets no further until the second has come
         with again.start("python", "stages/train.py", "C", "fixed") as second:
