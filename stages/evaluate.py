@@ -24,7 +24,7 @@ from vgg_ablation.pipeline.console import stage
 from vgg_ablation.pipeline.cost import Meter
 from vgg_ablation.pipeline.files import read_json, require_space, write_json
 from vgg_ablation.pipeline.limit import product_rate
-from vgg_ablation.pipeline.params import read_arguments, read_params
+from vgg_ablation.pipeline.params import ComputeSettings, read_arguments, read_params
 
 PROCESSED = Path("data/processed")
 
@@ -47,7 +47,7 @@ with stage(" ".join(["evaluate", *sys.argv[1:]])) as report:
     test_images = sum(len(images_in(splits, outcome["run"], TEST)) for outcome in trained["runs"])
     require_space(results, test_images * classes * 4 * len(protocols))
 
-    compute = choose_compute()
+    compute = choose_compute(params.section("compute", ComputeSettings).threads)
     report.say(f"computing on {compute}")
     runs = []
     meter = Meter()

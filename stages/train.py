@@ -24,7 +24,7 @@ from vgg_ablation.pipeline.cost import Meter
 from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.pipeline.files import read_json, write_json, write_table
 from vgg_ablation.pipeline.limit import product_rate
-from vgg_ablation.pipeline.params import read_arguments, read_params
+from vgg_ablation.pipeline.params import ComputeSettings, read_arguments, read_params
 from vgg_ablation.pipeline.state import file_digest, locked
 from vgg_ablation.train.epoch import CURVE_COLUMNS, Epoch
 from vgg_ablation.train.experiment import CHECKPOINT, Experiment, Start
@@ -61,7 +61,7 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
         if len(starts) < runs:
             raise StageError(f"{before / 'training.json'} is of {len(starts)} runs, data.splits of {runs}; train again")
 
-    compute = choose_compute()
+    compute = choose_compute(params.section("compute", ComputeSettings).threads)
     report.say(f"computing on {compute}")
     curves: list[dict[str, object]] = []
     outcomes: list[dict[str, object]] = []

@@ -22,7 +22,7 @@ from vgg_ablation.pipeline.console import stage
 from vgg_ablation.pipeline.cost import Meter
 from vgg_ablation.pipeline.files import write_json, write_table
 from vgg_ablation.pipeline.limit import product_rate
-from vgg_ablation.pipeline.params import read_arguments, read_params
+from vgg_ablation.pipeline.params import ComputeSettings, read_arguments, read_params
 from vgg_ablation.pipeline.slots import Slots
 from vgg_ablation.pipeline.state import locked
 from vgg_ablation.train.epoch import Epoch
@@ -44,7 +44,7 @@ with stage(" ".join(["tune", *sys.argv[1:]])) as report:
     report.alone()
     verify(PROCESSED)
 
-    compute = choose_compute()
+    compute = choose_compute(params.section("compute", ComputeSettings).threads)
     report.say(f"computing on {compute}")
     images = RunImages.open(PROCESSED, 0, model.input_side, compute.device)
     meter = Meter()

@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from vgg_ablation.data.settings import SCALES, DataSettings, ScalesSettings
 from vgg_ablation.evaluate.settings import EvaluateSettings
 from vgg_ablation.model.settings import ModelSettings
+from vgg_ablation.pipeline.params import ComputeSettings
 from vgg_ablation.train.settings import FineTuneSettings, TrainSettings, TuneSettings
 
 SELECTIONS = (*SCALES, "all")
@@ -20,6 +21,7 @@ class StudySettings(BaseModel):
 
     data: DataSettings
     scales: ScalesSettings
+    compute: ComputeSettings
     model: ModelSettings
     train: TrainSettings
     fine_tune: FineTuneSettings

@@ -23,6 +23,7 @@ TINY = {
         "large": {"train": 44, "test": [40, 44, 48]},
         "jitter": {"train": [36, 48], "test": [36, 44, 48]},
     },
+    "compute": {"threads": 1},
     "model": {"input_side": 32, "width": 0.0625, "batch_norm": False, "dropout": 0.5, "init": "kaiming"},
     "train": {
         "epochs": 2, "batch_size": 8, "momentum": 0.9, "schedule": "cosine", "patience": 3, "colour_shift": 0.1,

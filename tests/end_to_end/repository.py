@@ -33,8 +33,7 @@ class Repository:
         """Of commands in it: its own copy of the package, and the programs of the environment that the tests run in."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         changes = {"PATH": path, "PYTHONPATH": str(self.folder / "src"), "COLUMNS": "200"}
-        # One thread: tiny nets gain nothing from more, and lose much where cores are shared.
-        return {**os.environ, **changes, "OMP_NUM_THREADS": "1"}
+        return {**os.environ, **changes}
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Start a command in it."""

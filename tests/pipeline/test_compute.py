@@ -20,9 +20,11 @@ CPU = torch.device("cpu")
 def switches() -> Iterator[None]:
     """Put the process's switches back."""
     before, workspace = torch.get_deterministic_debug_mode(), os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    threads = torch.get_num_threads()
     filling = torch.utils.deterministic.fill_uninitialized_memory  # pyright: ignore[reportAttributeAccessIssue]
     yield
     torch.set_deterministic_debug_mode(before)
+    torch.set_num_threads(threads)
     torch.utils.deterministic.fill_uninitialized_memory = filling  # pyright: ignore[reportAttributeAccessIssue]
     if workspace is None:
         os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
@@ -44,7 +46,7 @@ def test_a_cpu_computes_in_bfloat16_where_it_multiplies_it(
     monkeypatch: pytest.MonkeyPatch, avx512: bool, amx: bool, precision: torch.dtype
 ) -> None:
     a_cpu(monkeypatch, avx512=avx512, amx=amx)
-    assert choose_compute() == Compute(CPU, precision)
+    assert choose_compute(1) == Compute(CPU, precision)
 
 
 @pytest.mark.parametrize(("native", "precision"), [(True, torch.bfloat16), (False, torch.float16)])
@@ -53,7 +55,7 @@ def test_a_gpu_computes_in_float16_where_it_only_emulates_bfloat16(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: including_emulation or native)
-    assert choose_compute() == Compute(torch.device("cuda"), precision)
+    assert choose_compute(1) == Compute(torch.device("cuda"), precision)
 
 
 @pytest.mark.parametrize(("built", "why"), [("13.2", "for CUDA 13.2, for which the driver may be"), (None, "for CPUs")])
@@ -66,18 +68,26 @@ def test_a_gpu_that_torch_cannot_use_does_not_lie_idle_unasked(
     monkeypatch.setattr(torch.version, "cuda", built)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     (tmp_path / "nvidiactl").touch()  # as in a container that was given no GPU
-    assert choose_compute().device == CPU
+    assert choose_compute(1).device == CPU
     (tmp_path / "nvidia0").touch()
     with pytest.raises(StageError, match=rf"NVIDIA GPU that torch .* cannot use: it was built {why}"):
-        choose_compute()
+        choose_compute(1)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert choose_compute().device == CPU
+    assert choose_compute(1).device == CPU
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_study_sets_the_number_of_threads(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    a_cpu(monkeypatch, avx512=False, amx=False)
+    torch.set_num_threads(2)
+    choose_compute(threads)
+    assert torch.get_num_threads() == threads
 
 
 def test_kernels_are_deterministic_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
     a_cpu(monkeypatch, avx512=False, amx=False)
     torch.set_deterministic_debug_mode("default")
-    choose_compute()
+    choose_compute(1)
     assert torch.are_deterministic_algorithms_enabled()
 
 
@@ -95,7 +105,7 @@ def test_results_record_device_and_precision_in_words() -> None:
 def test_freed_memory_is_kept_for_the_next_step() -> None:
     """Large tensors that come and go cost no page faults once the process has had as many."""
     program = (
-        "import resource, torch; from vgg_ablation.pipeline.compute import choose_compute; choose_compute();"
+        "import resource, torch; from vgg_ablation.pipeline.compute import choose_compute; choose_compute(1);"
         "count = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt;"
         "step = lambda: sum(torch.ones(2_000_000).sum() for _ in range(5));"
         "step(); before = count(); step(); print(count() - before)"

@@ -133,7 +133,7 @@ def test_an_unknown_key_is_told_which_are_known() -> None:
 
 def test_an_unknown_section_is_told_which_are_known() -> None:
     (line,) = problems(study(trian={}))
-    assert "allowed: data, scales, model, train, fine_tune, tune, evaluate (did you mean train?)" in line
+    assert "allowed: data, scales, compute, model, train, fine_tune, tune, evaluate (did you mean train?)" in line
 
 
 @pytest.mark.parametrize(

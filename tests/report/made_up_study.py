@@ -239,6 +239,7 @@ class Files:
                     "seed": 0,
                 },
                 "scales": {scale: {"train": TRAIN_SCALES[scale], "test": TEST_SCALES[scale]} for scale in PROTOCOLS},
+                "compute": {"threads": 1},
                 "model": {"input_side": 64, "width": 0.25, "batch_norm": False, "dropout": 0.5, "init": "kaiming"},
                 "train": {
                     "epochs": 100,

@@ -363,7 +363,7 @@ def test_a_scaled_step_that_overflows_leaves_weights_and_momentum_as_they_were()
 def test_a_step_on_a_gpu_that_fills_the_allowed_memory_fits() -> None:
     from vgg_ablation.pipeline.compute import choose_compute
 
-    compute = choose_compute()
+    compute = choose_compute(1)
     network = VGG("E", 256).to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     count = images_at_once(network, 224, compute)
     images = torch.zeros(count, 3, 224, 224, device=compute.device).to(memory_format=torch.channels_last)

@@ -10,7 +10,7 @@ class Choice:
     """The device and the precision that ours chooses. Choosing changes the process, so this has one of its own."""
 
     def __init__(self) -> None:
-        self._compute = choose_compute()
+        self._compute = choose_compute(torch.get_num_threads())
 
     def describe(self) -> dict[str, str | int]:
         """Return `kind` (cpu or cuda), `device`, `precision` and the CPU's `threads`."""

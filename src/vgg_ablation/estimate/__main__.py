@@ -75,7 +75,7 @@ def main() -> None:
         one_of("params.yaml: scale", params.scale, SELECTIONS)
         study = params.whole(StudySettings)
         images = count_images(study.data)
-        compute = choose_compute()
+        compute = choose_compute(study.compute.threads)
         start = measure_start()
         nets: dict[str, dict[str, float]] = {}
         archs = ABLATION if params.arch == "all" else (params.arch,)

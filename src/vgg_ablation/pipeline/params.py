@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vgg_ablation.pipeline.errors import StageError
 
@@ -23,6 +23,15 @@ _LONGEST_NAME = 60  # characters of a name or value that a message repeats
 _LONGEST_TEXT = 400
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+
+class ComputeSettings(BaseModel):
+    """Section `compute` of a study: what of the machine decides the last digits of a result."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    threads: Annotated[int, Field(ge=1, le=1024)]
+    """CPU threads of a stage's tensor operations, whatever `OMP_NUM_THREADS` and the number of cores are."""
 
 
 class SettingsError(StageError):

@@ -8,8 +8,6 @@ from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
-import torch
-
 from vgg_ablation.data.batches import RunImages
 from vgg_ablation.data.settings import DataSettings, ScalesSettings
 from vgg_ablation.model.settings import ModelSettings
@@ -119,7 +117,6 @@ def measure(plan: Plan, processes: int, report: Stage) -> Measured:
 
 
 def _start_worker() -> None:
-    torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
 
 
@@ -145,7 +142,7 @@ def _look_around(plan: Plan, folder: Path) -> tuple[Facts, float]:
 @cache
 def _trainer(plan: Plan, folder: Path) -> Trainer:
     """Open the images, once a process."""
-    compute = choose_compute()
+    compute = choose_compute(threads=1)
     images = RunImages.open(folder, 0, plan.model.input_side, compute.device)
     experiment = Experiment(ARCH, 0, images, plan.model, compute, print, Meter())
 

@@ -26,7 +26,7 @@ class Ours:
 
     def __init__(self, case: Case, device: str, precision: str) -> None:
         del device, precision  # both were asked of this same function
-        compute = choose_compute()
+        compute = choose_compute(torch.get_num_threads())
         self.precision = compute.names["precision"]
         pixels = Pixels.open(case.images.packed)
         self._images = torch.arange(case.images.count)
