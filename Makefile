@@ -4,7 +4,7 @@ BIN := .venv/bin
 SET_UP := .venv/.set-up
 SET_UP_BENCH := .venv/.set-up-bench
 
-.PHONY: reproduce test torture lint lock readme estimate search-cost bench bench-short clean-scratch
+.PHONY: reproduce test torture lint lock readme estimate search-cost bench bench-short
 .DELETE_ON_ERROR:
 
 # DVC finds `python` on PATH, so that stages run with the environment's own.
@@ -28,21 +28,17 @@ readme: $(SET_UP)
 	$(BIN)/python -m vgg_ablation.report.readme
 
 estimate: $(SET_UP)
-	$(BIN)/python -m vgg_ablation.estimate
-
-# Resume state that nothing can go on from any more.
-clean-scratch: $(SET_UP)
-	$(BIN)/python -m vgg_ablation.scratch
+	$(BIN)/python -m benchmarks.estimate
 
 # Half an hour on two cores.
 search-cost: $(SET_UP)
-	$(BIN)/python -m vgg_ablation.search_cost
+	$(BIN)/python -m benchmarks.search_cost
 
 bench: $(SET_UP_BENCH)
-	$(BIN)/python -m vgg_ablation.benchmark
+	$(BIN)/python -m benchmarks.speed
 
 bench-short: $(SET_UP_BENCH)
-	$(BIN)/python -m vgg_ablation.benchmark --short
+	$(BIN)/python -m benchmarks.speed --short
 
 # --universal: one lock for every platform; hashes, and no address of an index. The benchmark has a lock of its own, with
 # the same versions, so that only who runs it installs what we are compared with.

@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from vgg_ablation.data.settings import SCALES
-from vgg_ablation.evaluate.joined import join_nets, join_scales, join_search
-from vgg_ablation.model.configurations import ARCHITECTURES
-from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.params import read_arguments
+from vgg_ablation.evaluate.aggregate import join_nets, join_scales, join_search
+from vgg_ablation.model.table1 import ARCHITECTURES
+from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.params import read_arguments
+from vgg_ablation.runtime.settings import SCALES
 
 RESULTS = Path("results")
 

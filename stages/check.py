@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from vgg_ablation.model.configurations import ARCHITECTURES
-from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.files import write_text
-from vgg_ablation.pipeline.params import one_of, read_params
-from vgg_ablation.settings import SELECTIONS, StudySettings
+from vgg_ablation.files import write_text
+from vgg_ablation.model.table1 import ARCHITECTURES
+from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.params import one_of, read_params
+from vgg_ablation.runtime.settings import SELECTIONS, StudySettings
 
 with stage("check") as report:
     params = read_params()

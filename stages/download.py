@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from vgg_ablation.data.archive import obtain
-from vgg_ablation.data.download import without_credentials
-from vgg_ablation.data.settings import DataSettings
-from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.cost import Meter
-from vgg_ablation.pipeline.params import read_params
+from vgg_ablation.dataset.archive import obtain
+from vgg_ablation.dataset.download import without_credentials
+from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.params import read_params
+from vgg_ablation.runtime.settings import DataSettings
 
 ARCHIVE = Path("data/raw/256_ObjectCategories.tar")
 COST = Path("data/cost")

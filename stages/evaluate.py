@@ -7,24 +7,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vgg_ablation.data.batches import RunImages
-from vgg_ablation.data.packed import LARGE_FOLDER, PACKED, TEST, Index, images_in, read_splits, verify
-from vgg_ablation.data.settings import SCALES, ScalesSettings
+from vgg_ablation.device import choose_compute, product_rate
 from vgg_ablation.evaluate.arrays import writing
 from vgg_ablation.evaluate.metrics import measure
 from vgg_ablation.evaluate.outcomes import write_outcomes, write_split
 from vgg_ablation.evaluate.predictions import array_name
 from vgg_ablation.evaluate.protocols import Stored, View, average, views
-from vgg_ablation.evaluate.settings import EvaluateSettings
 from vgg_ablation.evaluate.trained import TrainedNet, load_net
-from vgg_ablation.model.configurations import ARCHITECTURES, count_gmacs, count_parameters, weight_layers
-from vgg_ablation.model.settings import ModelSettings
-from vgg_ablation.pipeline.compute import choose_compute
-from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.cost import Meter
-from vgg_ablation.pipeline.files import read_json, require_space, write_json
-from vgg_ablation.pipeline.limit import product_rate
-from vgg_ablation.pipeline.params import ComputeSettings, read_arguments, read_params
+from vgg_ablation.files import read_json, require_space, write_json
+from vgg_ablation.images.batches import RunImages
+from vgg_ablation.images.index import LARGE_FOLDER, PACKED, TEST, Index, images_in, read_splits, verify
+from vgg_ablation.model.table1 import ARCHITECTURES, count_gmacs, count_parameters, weight_layers
+from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.params import read_arguments, read_params
+from vgg_ablation.runtime.settings import SCALES, ComputeSettings, EvaluateSettings, ModelSettings, ScalesSettings
 
 PROCESSED = Path("data/processed")
 

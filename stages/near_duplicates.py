@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from vgg_ablation.data.packed import verify
-from vgg_ablation.near_duplicates.find import COLUMNS, find_near_duplicates
-from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.cost import Meter
-from vgg_ablation.pipeline.files import write_table
+from vgg_ablation.dataset.near_duplicates import COLUMNS, find_near_duplicates
+from vgg_ablation.files import write_table
+from vgg_ablation.images.index import verify
+from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.cost import Meter
 
 PROCESSED = Path("data/processed")
 PAIRS = Path("data/near-duplicates.csv")

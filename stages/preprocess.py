@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from vgg_ablation.data.preprocess import preprocess
-from vgg_ablation.data.settings import DataSettings, ScalesSettings
-from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.cost import Meter
-from vgg_ablation.pipeline.params import read_params
+from vgg_ablation.dataset.preprocess import preprocess
+from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.params import read_params
+from vgg_ablation.runtime.settings import DataSettings, ScalesSettings
 
 ARCHIVE = Path("data/raw/256_ObjectCategories.tar")
 PROCESSED = Path("data/processed")

@@ -3,14 +3,13 @@
 import sys
 from pathlib import Path
 
-from vgg_ablation.data.settings import SCALES
-from vgg_ablation.model.configurations import ARCHITECTURES
-from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.errors import StageError
-from vgg_ablation.pipeline.params import one_of, read_params
-from vgg_ablation.report.inputs import read_partial, read_study
+from vgg_ablation.analysis.study import read_partial, read_study
+from vgg_ablation.errors import StageError
+from vgg_ablation.model.table1 import ARCHITECTURES
 from vgg_ablation.report.outputs import write_report
-from vgg_ablation.settings import SELECTIONS, StudySettings
+from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.params import one_of, read_params
+from vgg_ablation.runtime.settings import SCALES, SELECTIONS, StudySettings
 
 DATA = Path("data")
 REPORTS = Path("reports")

@@ -12,24 +12,30 @@ from pathlib import Path
 
 import torch
 
-from vgg_ablation.data.batches import RunImages
-from vgg_ablation.data.packed import LARGE_FOLDER, PACKED, TRAIN, images_in, read_splits, verify
-from vgg_ablation.data.settings import SCALES, DataSettings, ScalesSettings
-from vgg_ablation.model.configurations import ARCHITECTURES
-from vgg_ablation.model.settings import ModelSettings
+from vgg_ablation import paper
+from vgg_ablation.device import choose_compute, product_rate
+from vgg_ablation.errors import StageError
+from vgg_ablation.files import read_json, write_json, write_table
+from vgg_ablation.images.batches import RunImages
+from vgg_ablation.images.index import LARGE_FOLDER, PACKED, TRAIN, images_in, read_splits, verify
+from vgg_ablation.model.table1 import ARCHITECTURES
 from vgg_ablation.model.weights import write_weights
-from vgg_ablation.pipeline.compute import choose_compute
-from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.cost import Meter
-from vgg_ablation.pipeline.errors import StageError
-from vgg_ablation.pipeline.files import read_json, write_json, write_table
-from vgg_ablation.pipeline.limit import product_rate
-from vgg_ablation.pipeline.params import ComputeSettings, read_arguments, read_params
-from vgg_ablation.pipeline.state import file_digest, locked
+from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.params import read_arguments, read_params
+from vgg_ablation.runtime.settings import (
+    SCALES,
+    ComputeSettings,
+    DataSettings,
+    FineTuneSettings,
+    ModelSettings,
+    ScalesSettings,
+    TrainSettings,
+)
+from vgg_ablation.runtime.state import file_digest, locked
 from vgg_ablation.train.epoch import CURVE_COLUMNS, Epoch
 from vgg_ablation.train.experiment import CHECKPOINT, Experiment, Start
 from vgg_ablation.train.run import DivergedError, Recipe, at_chance
-from vgg_ablation.train.settings import FINE_TUNING, FineTuneSettings, TrainSettings
 
 PROCESSED = Path("data/processed")
 
@@ -50,7 +56,7 @@ with stage(" ".join(["train", *sys.argv[1:]])) as report:
         recipe = Recipe(tuned["learning_rate"], tuned["weight_decay"], **settings.model_dump())
     else:
         verify(PROCESSED / LARGE_FOLDER, PACKED)
-        rate = FINE_TUNING * tuned["learning_rate"]
+        rate = paper.FINE_TUNING * tuned["learning_rate"]
         settings = settings.model_copy(update={"epochs": params.section("fine_tune", FineTuneSettings).epochs})
         recipe = Recipe(rate, tuned["weight_decay"], **settings.model_dump())
         before = net / SCALES[SCALES.index(scale) - 1]

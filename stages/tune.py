@@ -13,24 +13,22 @@ from pathlib import Path
 
 import torch
 
-from vgg_ablation.data.batches import RunImages
-from vgg_ablation.data.packed import verify
-from vgg_ablation.model.configurations import ARCHITECTURES
-from vgg_ablation.model.settings import ModelSettings
-from vgg_ablation.pipeline.compute import choose_compute
-from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.cost import Meter
-from vgg_ablation.pipeline.files import write_json, write_table
-from vgg_ablation.pipeline.limit import product_rate
-from vgg_ablation.pipeline.params import ComputeSettings, read_arguments, read_params
-from vgg_ablation.pipeline.slots import Slots
-from vgg_ablation.pipeline.state import locked
+from vgg_ablation.device import choose_compute, product_rate
+from vgg_ablation.files import write_json, write_table
+from vgg_ablation.images.batches import RunImages
+from vgg_ablation.images.index import verify
+from vgg_ablation.model.table1 import ARCHITECTURES
+from vgg_ablation.runtime.checkpoints import Slots
+from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.params import read_arguments, read_params
+from vgg_ablation.runtime.settings import ComputeSettings, ModelSettings, TrainSettings, TuneSettings
+from vgg_ablation.runtime.state import locked
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.experiment import Experiment
-from vgg_ablation.train.ledger import DatabaseLedger, FileLedger
 from vgg_ablation.train.run import Recipe
-from vgg_ablation.train.settings import TrainSettings, TuneSettings
-from vgg_ablation.train.tune import Outcome, at_edge, best, search
+from vgg_ablation.train.search import Outcome, at_edge, best, search
+from vgg_ablation.train.trials import DatabaseLedger, FileLedger
 
 PROCESSED = Path("data/processed")
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from vgg_ablation.data.packed import (
+from vgg_ablation.images.index import (
     INDEX_COLUMNS,
     INDEX_FILE,
     LARGE_FOLDER,
@@ -19,8 +19,10 @@ from vgg_ablation.data.packed import (
     SPLITS_FILE,
     write_checksums,
 )
-from vgg_ablation.data.pixels import Pixels
-from vgg_ablation.pipeline.console import Stage
+from vgg_ablation.images.pixels import Pixels
+from vgg_ablation.runtime.console import Stage
+
+pytest_plugins = ["image_fixtures", "study_fixtures"]
 
 settings.register_profile("any machine", deadline=None)  # a busy one may pause within an example
 settings.load_profile("any machine")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vgg_ablation.data.archive import SAMPLE_PER_CATEGORY
-from vgg_ablation.data.download import OFFICIAL_SIZE
-from vgg_ablation.data.sample import CATEGORIES
+from vgg_ablation.dataset.archive import SAMPLE_PER_CATEGORY
+from vgg_ablation.dataset.download import OFFICIAL_SIZE
+from vgg_ablation.dataset.sample import CATEGORIES
 from vgg_ablation.report.readme import FILES, updated, with_excerpt
 
 ROOT = Path(__file__).parents[1]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vgg_ablation.data.settings import SCALES
-from vgg_ablation.model.configurations import ABLATION, ARCHITECTURES
+from vgg_ablation.model.table1 import ABLATION, ARCHITECTURES
+from vgg_ablation.runtime.settings import SCALES
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"

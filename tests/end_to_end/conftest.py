@@ -10,7 +10,7 @@ import pytest
 import yaml
 from repository import Repository
 
-from vgg_ablation.data.sample import render_sample
+from vgg_ablation.dataset.sample import render_sample
 
 ROOT = Path(__file__).parents[2]
 TINY = {

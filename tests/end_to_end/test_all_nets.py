@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vgg_ablation.model.configurations import ABLATION, count_parameters
+from vgg_ablation.model.table1 import ABLATION, count_parameters
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 

@@ -12,7 +12,7 @@ import yaml
 from repository import Repository
 
 from vgg_ablation.evaluate.arrays import reading, writing
-from vgg_ablation.model.configurations import ABLATION
+from vgg_ablation.model.table1 import ABLATION
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 

@@ -5,7 +5,7 @@ import time
 import pytest
 from repository import Repository
 
-from vgg_ablation.model.configurations import ABLATION
+from vgg_ablation.model.table1 import ABLATION
 
 STAGES = "stages/dvc.yaml"
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate.arrays import reading, writing
-from vgg_ablation.pipeline.errors import StageError
 
 KINDS = [np.int16, np.int32, np.int64, np.float32]
 NAMED = st.dictionaries(

@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms.functional import crop, hflip, resize
 
-from vgg_ablation.data.batches import Batches, Colour
-from vgg_ablation.data.pixels import Pixels
+from vgg_ablation.device import Compute
 from vgg_ablation.evaluate import protocols
 from vgg_ablation.evaluate.protocols import Stored, View, average, count_view_gmacs, posteriors, views
-from vgg_ablation.evaluate.settings import Protocol
+from vgg_ablation.images.batches import Batches, Colour
+from vgg_ablation.images.pixels import Pixels
 from vgg_ablation.model.vgg import VGG
-from vgg_ablation.pipeline.compute import Compute
+from vgg_ablation.runtime.settings import Protocol
 
 CLASSES = 7
 CROP = 32

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vgg_ablation.model.configurations import ARCHITECTURES
 from vgg_ablation.model.dense import class_score_map, dense_logits
+from vgg_ablation.model.table1 import ARCHITECTURES
 from vgg_ablation.model.vgg import VGG
 
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from vgg_ablation.model.configurations import count_parameters
+from vgg_ablation.model.table1 import count_parameters
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

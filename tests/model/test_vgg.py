@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import vgg as torchvision_vgg
 
-from vgg_ablation.model.configurations import ARCHITECTURES
+from vgg_ablation.model.table1 import ARCHITECTURES
 from vgg_ablation.model.vgg import SHALLOW_LAYERS, VGG, Dropout, LocalResponseNorm, batch_in_parts, copy_from_shallow
 
 

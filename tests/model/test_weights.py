@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torchvision.models import vgg11
 
+from vgg_ablation.errors import StageError
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.model.weights import read_weights, write_weights
-from vgg_ablation.pipeline.errors import StageError
 
 
 class Trap:

@@ -11,7 +11,7 @@ import yaml
 from page_elements import Page
 from scipy import stats
 
-from vgg_ablation.pipeline.errors import StageError
+from vgg_ablation.errors import StageError
 from vgg_ablation.report import compare
 from vgg_ablation.report.compare import Experiment, changes, document, read_experiment
 

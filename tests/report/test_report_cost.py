@@ -1,8 +1,8 @@
 import pytest
-from made_up_study import Make
 
+from made_up_study import Make
+from vgg_ablation.analysis.study import Study
 from vgg_ablation.report.cost import cost_sections
-from vgg_ablation.report.inputs import Study
 from vgg_ablation.report.tables import Number, Table
 
 

@@ -8,12 +8,12 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_study import Files, Make
 
+from made_up_study import Files, Make
+from vgg_ablation.analysis.study import Study
+from vgg_ablation.paper import TABLE_3
 from vgg_ablation.report import class_figures, error_figures, figures, training_figures
 from vgg_ablation.report.drawing import STYLE, VARIABLES, Drawing
-from vgg_ablation.report.inputs import Study
-from vgg_ablation.report.published import TABLE_3
 from vgg_ablation.report.sections import Findings, find
 
 CSS = (Path(figures.__file__).parent / "style.css").read_text()

@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from made_up_study import Files
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
+from made_up_study import Files
 from vgg_ablation.report.outputs import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -1,8 +1,8 @@
 import re
 
 import pytest
-from made_up_study import Make
 
+from made_up_study import Make
 from vgg_ablation.report.markdown import LONGEST, document, laid_out
 from vgg_ablation.report.sections import Findings, Section, sections, title
 from vgg_ablation.report.tables import Table, whole

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from made_up_study import Files, Make
 
+from made_up_study import Files, Make
+from vgg_ablation.analysis.study import COST_COLUMNS, Study
 from vgg_ablation.report import outputs
-from vgg_ablation.report.inputs import COST_COLUMNS, Study
 from vgg_ablation.report.outputs import render, write_report
 
 STAGE = Path(__file__).parents[2] / "stages" / "report.py"

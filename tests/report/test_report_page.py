@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import matplotlib as mpl
 import pytest
-from made_up_study import Files, Make
 from page_elements import Page
 
+from made_up_study import Files, Make
+from vgg_ablation.analysis.study import Study
 from vgg_ablation.report import class_figures, figures
 from vgg_ablation.report.cost import cost_sections
 from vgg_ablation.report.drawing import STYLE, Drawing
-from vgg_ablation.report.inputs import Study
 from vgg_ablation.report.page import VERDICTS, document, value
 from vgg_ablation.report.sections import Section, find, sections, title
 from vgg_ablation.report.tables import NONE, Number, Table

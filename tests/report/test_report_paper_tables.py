@@ -1,12 +1,12 @@
 from dataclasses import replace
 
 import pytest
-from made_up_study import Make
 
-from vgg_ablation.report import published
-from vgg_ablation.report.inputs import Net, Study
+from made_up_study import Make
+from vgg_ablation import paper as published
+from vgg_ablation.analysis.study import Net, Study
+from vgg_ablation.paper import TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TRAINING_SCALES
 from vgg_ablation.report.paper_tables import missing_cells, table_1, table_2, table_3, table_4, table_5, table_6
-from vgg_ablation.report.published import TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TRAINING_SCALES
 from vgg_ablation.report.tables import NONE, Number, Table, ablation
 
 PAPER_Q = {"fixed": "224, 256, 288", "large": "352, 384, 416", "jitter": "256, 384, 512"}

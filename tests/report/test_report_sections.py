@@ -3,13 +3,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_up_study import Files, Make
 from scipy import stats
 
+from made_up_study import Files, Make
+from vgg_ablation.analysis.study import Study
 from vgg_ablation.evaluate import metrics
-from vgg_ablation.report.inputs import Study
+from vgg_ablation.paper import TABLE_3, TABLE_4, TORCHVISION
 from vgg_ablation.report.markdown import document
-from vgg_ablation.report.published import TABLE_3, TABLE_4, TORCHVISION
 from vgg_ablation.report.sections import (
     MEASURES,
     Findings,

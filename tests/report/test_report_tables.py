@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from made_up_study import Make
 
-from vgg_ablation.report.inputs import Study
-from vgg_ablation.report.published import SINGLE_SCALE
+from made_up_study import Make
+from vgg_ablation.analysis.study import Study
+from vgg_ablation.paper import SINGLE_SCALE
 from vgg_ablation.report.tables import (
     Number,
     Table,

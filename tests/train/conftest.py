@@ -17,9 +17,9 @@ import pytest
 import torch
 import yaml
 
-from vgg_ablation.data.batches import Batches, Colour, RunImages
-from vgg_ablation.data.pixels import Pixels
-from vgg_ablation.pipeline.compute import Compute
+from vgg_ablation.device import Compute
+from vgg_ablation.images.batches import Batches, Colour, RunImages
+from vgg_ablation.images.pixels import Pixels
 from vgg_ablation.train.run import Recipe
 
 COUNT = 32

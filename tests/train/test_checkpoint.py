@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vgg_ablation.pipeline.errors import StageError
-from vgg_ablation.pipeline.slots import Slots
+from vgg_ablation.errors import StageError
+from vgg_ablation.runtime.checkpoints import Slots
 from vgg_ablation.train import checkpoint
 from vgg_ablation.train.epoch import Epoch
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from vgg_ablation.data.batches import RunImages
-from vgg_ablation.model.settings import ModelSettings
+from vgg_ablation.device import Compute
+from vgg_ablation.errors import StageError
+from vgg_ablation.images.batches import RunImages
 from vgg_ablation.model.vgg import SHALLOW_LAYERS, VGG
 from vgg_ablation.model.weights import write_weights
-from vgg_ablation.pipeline.compute import Compute
-from vgg_ablation.pipeline.cost import Meter
-from vgg_ablation.pipeline.errors import StageError
-from vgg_ablation.pipeline.state import file_digest
+from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.settings import ModelSettings
+from vgg_ablation.runtime.state import file_digest
 from vgg_ablation.train import experiment as experiment_module
 from vgg_ablation.train import memory
 from vgg_ablation.train.experiment import CHECKPOINT, Experiment, Start

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vgg_ablation.data.batches import Batches
-from vgg_ablation.pipeline.state import file_digest
+from vgg_ablation.images.batches import Batches
+from vgg_ablation.runtime.state import file_digest
 from vgg_ablation.train import run as run_module
 
 Train = Callable[..., dict[str, Any]]
@@ -23,7 +23,7 @@ NOTHING_MOVES = 1e-29  # learning rate that leaves every weight where it is
 @pytest.fixture(autouse=True)
 def fine_tuning(study: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a study have one epoch at the fixed scale and three at the others, and nets that weights alone describe."""
-    monkeypatch.setattr("vgg_ablation.pipeline.limit.product_rate", lambda _: 1e9)  # it takes longer than the epochs
+    monkeypatch.setattr("vgg_ablation.device.product_rate", lambda _: 1e9)  # it takes longer than the epochs
     study["train"]["epochs"] = 1
     study["fine_tune"]["epochs"] = 3
     study["model"] |= {"batch_norm": False, "dropout": 0.5}

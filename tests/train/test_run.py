@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
-from vgg_ablation.data.batches import Batches, RunImages
+from vgg_ablation.device import Compute
+from vgg_ablation.images.batches import Batches, RunImages
 from vgg_ablation.model.vgg import VGG
-from vgg_ablation.pipeline.compute import Compute
-from vgg_ablation.pipeline.slots import Slots
+from vgg_ablation.runtime.checkpoints import Slots
 from vgg_ablation.train import run as run_module
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.run import DivergedError, Recipe, at_chance, derive_seed, train, validate

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from vgg_ablation.train import ledger as ledger_module
 from vgg_ablation.train import run as run_module
-from vgg_ablation.train import tune as tune_module
-from vgg_ablation.train.tune import Outcome
+from vgg_ablation.train import search as tune_module
+from vgg_ablation.train import trials as ledger_module
+from vgg_ablation.train.search import Outcome
 
 SCRIPT = Path(__file__).parents[2] / "stages" / "tune.py"
 TRIALS, EPOCHS = 3, 2

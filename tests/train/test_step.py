@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vgg_ablation.data.batches import RunImages
-from vgg_ablation.model.configurations import ARCHITECTURES
+from vgg_ablation.device import Compute
+from vgg_ablation.errors import StageError
+from vgg_ablation.images.batches import RunImages
+from vgg_ablation.model.table1 import ARCHITECTURES
 from vgg_ablation.model.vgg import VGG
-from vgg_ablation.pipeline.compute import Compute
-from vgg_ablation.pipeline.errors import StageError
 from vgg_ablation.train import memory
 from vgg_ablation.train.memory import images_at_once
 from vgg_ablation.train.step import TrainingStep
@@ -361,7 +361,7 @@ def test_a_scaled_step_that_overflows_leaves_weights_and_momentum_as_they_were()
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_step_on_a_gpu_that_fills_the_allowed_memory_fits() -> None:
-    from vgg_ablation.pipeline.compute import choose_compute
+    from vgg_ablation.device import choose_compute
 
     compute = choose_compute(1)
     network = VGG("E", 256).to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

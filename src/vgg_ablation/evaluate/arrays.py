@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from vgg_ablation.pipeline.errors import StageError
-from vgg_ablation.pipeline.files import replacing
+from vgg_ablation.errors import StageError
+from vgg_ablation.files import replacing
 
 _SUFFIX = ".npy"
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate.arrays import Arrays
-from vgg_ablation.pipeline.errors import StageError
 
 
 class TestImages(NamedTuple):

@@ -10,13 +10,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from vgg_ablation.data.batches import Batches
-from vgg_ablation.data.rescale import rescaled_sizes
-from vgg_ablation.evaluate.settings import Protocol
-from vgg_ablation.model.configurations import count_gmacs
+from vgg_ablation.device import Compute
+from vgg_ablation.images.batches import Batches
+from vgg_ablation.images.rescale import rescaled_sizes
 from vgg_ablation.model.dense import dense_logits
+from vgg_ablation.model.table1 import count_gmacs
 from vgg_ablation.model.vgg import VGG
-from vgg_ablation.pipeline.compute import Compute
+from vgg_ablation.runtime.settings import Protocol
 
 _CROPS = 256  # a batch
 _PIXELS = 256 * 224 * 224  # a batch of whole images

@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vgg_ablation.evaluate.kept import compute_once
+from vgg_ablation.device import Compute
+from vgg_ablation.errors import StageError
+from vgg_ablation.evaluate.cache import compute_once
 from vgg_ablation.evaluate.protocols import Stored, View, count_view_gmacs, posteriors
-from vgg_ablation.model.settings import ModelSettings
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.model.weights import read_weights
-from vgg_ablation.pipeline.compute import Compute
-from vgg_ablation.pipeline.cost import Meter
-from vgg_ablation.pipeline.errors import StageError
-from vgg_ablation.pipeline.slots import Slots
-from vgg_ablation.pipeline.state import file_digest, locked, source_digest, state_folder
+from vgg_ablation.runtime.checkpoints import Slots
+from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.settings import ModelSettings
+from vgg_ablation.runtime.state import file_digest, locked, source_digest, state_folder
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class TrainedNet:
                 "images": [each.pixels.digest for each in batches],
                 # The colours that inputs are normalised by are those of the training images.
                 "split": [hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in (self.training, self.test)],
-                "source": source_digest("data", "evaluate", "model", "pipeline"),
+                "source": source_digest("device.py", "evaluate", "images", "model"),
                 **self.compute.names,
                 "threads": torch.get_num_threads(),
             },

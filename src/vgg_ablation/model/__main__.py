@@ -5,7 +5,7 @@ from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from rich.console import Console
 from rich.table import Table
 
-from vgg_ablation.model.configurations import (
+from vgg_ablation.model.table1 import (
     ARCHITECTURES,
     PUBLISHED_MILLIONS,
     count_gmacs,

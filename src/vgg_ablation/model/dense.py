@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vgg_ablation.model.configurations import STRIDE
+from vgg_ablation.model.table1 import STRIDE
 from vgg_ablation.model.vgg import VGG
 
 

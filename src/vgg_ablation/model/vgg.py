@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vgg_ablation.model.configurations import NORMALISED_LAYER, convolution_groups, fully_connected
+from vgg_ablation.model.table1 import NORMALISED_LAYER, convolution_groups, fully_connected
 
 SHALLOW_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 """What the deeper nets take from a trained A: its first four convolutions and its FC layers (section 3.1)."""

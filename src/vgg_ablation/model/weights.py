@@ -7,8 +7,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from vgg_ablation.pipeline.errors import StageError
-from vgg_ablation.pipeline.files import write_bytes
+from vgg_ablation.errors import StageError
+from vgg_ablation.files import write_bytes
 
 
 def pack(tensors: Mapping[str, Tensor]) -> bytes:

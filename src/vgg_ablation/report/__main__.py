@@ -7,9 +7,9 @@ lie here. The page goes to reports/compare.html.
 from argparse import ArgumentParser
 from pathlib import Path
 
-from vgg_ablation.pipeline.console import stage
-from vgg_ablation.pipeline.files import write_text
+from vgg_ablation.files import write_text
 from vgg_ablation.report.compare import document, read_experiment
+from vgg_ablation.runtime.console import stage
 
 REPOSITORY = Path()
 

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.path import Path
 
-from vgg_ablation.report import classes
+from vgg_ablation.analysis import classes
+from vgg_ablation.analysis.study import Net, Study
 from vgg_ablation.report.drawing import (
     BAD,
     BAR,
@@ -24,7 +25,6 @@ from vgg_ablation.report.drawing import (
     matrix_axes,
     opacity,
 )
-from vgg_ablation.report.inputs import Net, Study
 
 NAMED_CLASSES = 40  # more do not fit under each other with their names
 SHOWN_CLASSES = 10  # of each kind, where not all are shown

@@ -14,12 +14,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vgg_ablation.data.download import without_credentials
-from vgg_ablation.pipeline.errors import StageError
-from vgg_ablation.pipeline.params import read_params
+from vgg_ablation.dataset.download import without_credentials
+from vgg_ablation.errors import StageError
 from vgg_ablation.report.drawing import INK, OURS, STYLE, THIRD, Drawing, drawing
 from vgg_ablation.report.page import environment
 from vgg_ablation.report.tables import NONE, PROTOCOL_WORDS, Table, flattened, interval
+from vgg_ablation.runtime.params import read_params
 
 WORKSPACE = "workspace"
 """The name of the files as they lie on disk, as DVC has it."""

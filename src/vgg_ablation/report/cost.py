@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from vgg_ablation.pipeline.console import duration
-from vgg_ablation.report.inputs import Study
+from vgg_ablation.analysis.study import Study
 from vgg_ablation.report.sections import Section, count
 from vgg_ablation.report.tables import NONE, Number, Table, agreed, whole
+from vgg_ablation.runtime.console import duration
 
 ORIGINS = {"machine": "machine", "device": "device", "versions": "versions", "commit": "commit"}
 """Columns of the cost table that say where and with what a stage ran, in words."""

@@ -10,9 +10,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullLocator
 
-from vgg_ablation.model.configurations import ABLATION
-from vgg_ablation.report.claims import Judgement
-from vgg_ablation.report.comparisons import Comparison
+from vgg_ablation.analysis.claims import Judgement
+from vgg_ablation.analysis.comparisons import Comparison
+from vgg_ablation.analysis.statistics import Estimate
+from vgg_ablation.analysis.study import Net, Study
+from vgg_ablation.model.table1 import ABLATION
+from vgg_ablation.paper import TABLE_3, TRAINING_SCALES, WEIGHT_LAYERS
 from vgg_ablation.report.drawing import (
     BAD,
     INK,
@@ -29,9 +32,6 @@ from vgg_ablation.report.drawing import (
     matrix_axes,
     opacity,
 )
-from vgg_ablation.report.inputs import Net, Study
-from vgg_ablation.report.published import TABLE_3, TRAINING_SCALES, WEIGHT_LAYERS
-from vgg_ablation.report.statistics import Estimate
 from vgg_ablation.report.tables import PROTOCOL_WORDS, estimate_of
 
 SCALE_MARKS: dict[str, dict[str, Any]] = {

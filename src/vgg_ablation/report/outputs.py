@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from vgg_ablation.pipeline.files import write_text
+from vgg_ablation.analysis.study import Study
+from vgg_ablation.files import write_text
 from vgg_ablation.report import figures, latex, markdown, page, tables
 from vgg_ablation.report.cost import cost_sections
-from vgg_ablation.report.inputs import Study
 from vgg_ablation.report.sections import Section, find, sections, title
 
 LINKS = (

@@ -9,11 +9,11 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from vgg_ablation.data.settings import SCALES
+from vgg_ablation.analysis.study import Study
 from vgg_ablation.report.drawing import Drawing
-from vgg_ablation.report.inputs import Study
 from vgg_ablation.report.sections import Section, title
 from vgg_ablation.report.tables import NONE, Number, Table
+from vgg_ablation.runtime.settings import SCALES
 
 VERDICTS = ("reproduced", "contradicted", "undecided", "not asked")
 """Cells that say this and nothing else are shown as badges."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from vgg_ablation.data.settings import SCALES
-from vgg_ablation.model.configurations import (
+from vgg_ablation import paper as published
+from vgg_ablation.analysis.study import Study
+from vgg_ablation.model.table1 import (
     ABLATION,
     NORMALISED_LAYER,
     Layer,
@@ -11,10 +12,9 @@ from vgg_ablation.model.configurations import (
     count_parameters,
     fully_connected,
 )
-from vgg_ablation.report import published
-from vgg_ablation.report.inputs import Study
-from vgg_ablation.report.published import TRAINING_SCALES, published_errors
+from vgg_ablation.paper import TRAINING_SCALES, published_errors
 from vgg_ablation.report.tables import NONE, PROTOCOL_WORDS, Number, Row, Table, decimal, interval, whole
+from vgg_ablation.runtime.settings import SCALES
 
 IMAGENET_CLASSES = 1000
 IMAGENET_SIDE = 224

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from vgg_ablation.pipeline.files import write_text
+from vgg_ablation.files import write_text
 
 _BEGIN = "<!-- excerpt of {}: make readme -->\n"
 _END = "<!-- end of excerpt -->"

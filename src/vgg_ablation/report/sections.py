@@ -5,18 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from vgg_ablation.data.settings import SCALES
-from vgg_ablation.model.configurations import ABLATION
-from vgg_ablation.report import classes, fairness, paper_tables, tables
-from vgg_ablation.report.agreement import FEWEST, Agreement, agreement
-from vgg_ablation.report.claims import SHALLOW, Judgement, judge
+from vgg_ablation.analysis import classes, fairness
+from vgg_ablation.analysis.agreement import FEWEST, Agreement, agreement
+from vgg_ablation.analysis.claims import SHALLOW, Judgement, judge
+from vgg_ablation.analysis.comparisons import Comparison, compare_all
+from vgg_ablation.analysis.statistics import CONFIDENCE, LEVEL, POWER
+from vgg_ablation.analysis.study import Data, Net, Study
+from vgg_ablation.model.table1 import ABLATION
+from vgg_ablation.paper import LEARNING_RATE, SINGLE_SCALE, TORCHVISION, WEIGHT_DECAY, Errors
+from vgg_ablation.report import paper_tables, tables
 from vgg_ablation.report.class_figures import BINS
-from vgg_ablation.report.comparisons import Comparison, compare_all
-from vgg_ablation.report.inputs import Data, Net, Study
 from vgg_ablation.report.paper_tables import IMAGENET_CLASSES, IMAGENET_SIDE
-from vgg_ablation.report.published import PAPER_POINT, SINGLE_SCALE, TORCHVISION, Errors
-from vgg_ablation.report.statistics import CONFIDENCE, LEVEL, POWER
 from vgg_ablation.report.tables import NONE, PROTOCOL_WORDS, SETTINGS, Number, Row, Table, agreed
+from vgg_ablation.runtime.settings import SCALES
 
 CALTECH_256_CATEGORIES = 256
 CLUTTER = "257.clutter"
@@ -504,7 +505,7 @@ def search(study: Study) -> Section:
         f"{trials} of {epochs}, or fewer where one ended early, and {seen} in all."
     )
     if _paper_was_tried(study):
-        learning_rate, weight_decay = PAPER_POINT
+        learning_rate, weight_decay = LEARNING_RATE, WEIGHT_DECAY
         point = f"learning rate {learning_rate:g} and weight decay {weight_decay:g}"
         text += f" The paper's {point} are among every net's trials."
     notes = []
@@ -514,7 +515,7 @@ def search(study: Study) -> Section:
 
 
 def _paper_was_tried(study: Study) -> bool:
-    learning_rate, weight_decay = PAPER_POINT
+    learning_rate, weight_decay = LEARNING_RATE, WEIGHT_DECAY
     trials = study.trials
     tried = trials[(trials["learning_rate"] == learning_rate) & (trials["weight_decay"] == weight_decay)]
     return set(study.archs) <= set(tried["arch"])

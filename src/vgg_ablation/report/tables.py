@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from vgg_ablation.report.inputs import Data, Net, Scores, Setting, Study
-from vgg_ablation.report.published import TRAINING_SCALES, Errors, published_errors
-from vgg_ablation.report.statistics import Difference, Estimate, expected_error
-from vgg_ablation.settings import StudySettings
+from vgg_ablation.analysis.statistics import Difference, Estimate, expected_error
+from vgg_ablation.analysis.study import Data, Net, Scores, Setting, Study
+from vgg_ablation.paper import TRAINING_SCALES, Errors, published_errors
+from vgg_ablation.runtime.settings import StudySettings
 
 SETTINGS: dict[Setting, str] = {"learning_rate": "learning rate", "weight_decay": "weight decay"}
 """What is tuned, in words."""

@@ -17,6 +17,8 @@ from matplotlib.ticker import NullLocator
 from optuna.distributions import FloatDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
+from vgg_ablation import paper
+from vgg_ablation.analysis.study import Net, Study
 from vgg_ablation.report.drawing import (
     BAD,
     INK,
@@ -28,8 +30,6 @@ from vgg_ablation.report.drawing import (
     Drawing,
     drawing,
 )
-from vgg_ablation.report.inputs import Net, Study
-from vgg_ablation.report.published import PAPER_POINT
 
 ACCURACY_COLOURS = mpl.colormaps["viridis"].resampled(32)  # a bar of more than 50 would become a bitmap
 
@@ -84,10 +84,10 @@ def search(net: Net, study: Study) -> Drawing:
         linewidths=0.7,
         zorder=3,
     )
-    axes.plot(*PAPER_POINT, **PAPERS)
+    axes.plot(paper.LEARNING_RATE, paper.WEIGHT_DECAY, **PAPERS)
     axes.plot(net.tuned.learning_rate, net.tuned.weight_decay, **CHOSEN)
-    axes.set_xlim(_reach(rates, PAPER_POINT[0]))
-    axes.set_ylim(_reach(decays, PAPER_POINT[1]))
+    axes.set_xlim(_reach(rates, paper.LEARNING_RATE))
+    axes.set_ylim(_reach(decays, paper.WEIGHT_DECAY))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_minor_locator(NullLocator())

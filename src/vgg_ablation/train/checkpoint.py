@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 
+from vgg_ablation.errors import StageError
 from vgg_ablation.model.weights import pack, put, unpack
-from vgg_ablation.pipeline.errors import StageError
-from vgg_ablation.pipeline.slots import Slots
+from vgg_ablation.runtime.checkpoints import Slots
 from vgg_ablation.train.epoch import Epoch
 
 _NETWORK, _MOMENTUM, _RECORD = "network.", "momentum.", "record"

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import torch
 
-from vgg_ablation.data.batches import RunImages
-from vgg_ablation.model.configurations import count_gmacs
-from vgg_ablation.model.settings import ModelSettings
+from vgg_ablation import paper
+from vgg_ablation.device import Compute
+from vgg_ablation.errors import StageError
+from vgg_ablation.images.batches import RunImages
+from vgg_ablation.model.table1 import count_gmacs
 from vgg_ablation.model.vgg import VGG, copy_from_shallow
 from vgg_ablation.model.weights import read_weights
-from vgg_ablation.pipeline.compute import Compute
-from vgg_ablation.pipeline.cost import Meter
-from vgg_ablation.pipeline.errors import StageError
-from vgg_ablation.pipeline.slots import Slots
-from vgg_ablation.pipeline.state import file_digest, locked, source_digest, state_folder
+from vgg_ablation.runtime.checkpoints import Slots
+from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.settings import ModelSettings
+from vgg_ablation.runtime.state import file_digest, locked, source_digest, state_folder
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.memory import images_at_once
 from vgg_ablation.train.run import DivergedError, Recipe, derive_seed, train
-from vgg_ablation.train.settings import PAPER_LEARNING_RATE, PAPER_WEIGHT_DECAY
 
 CHECKPOINT = "checkpoint"
 _SHALLOW = ("A", "A_LRN", "B_5x5")
@@ -105,7 +105,7 @@ class Experiment:
                 "scale": self.scale,
                 "sides": [batches.training_scale, batches.test_scale],
                 "start": self.start.sha256 if self.start else "",
-                "source": source_digest("data", "model", "pipeline", "train"),
+                "source": source_digest("device.py", "images", "model", "paper.py", "train"),
                 **self.compute.names,
                 # These two decide how sums are grouped, and so the last digits.
                 "threads": torch.get_num_threads(),
@@ -168,7 +168,7 @@ class Experiment:
             DivergedError: that A diverged.
         """
         shallow = replace(self, arch="A")
-        point = replace(recipe, learning_rate=PAPER_LEARNING_RATE, weight_decay=PAPER_WEIGHT_DECAY)
+        point = replace(recipe, learning_rate=paper.LEARNING_RATE, weight_decay=paper.WEIGHT_DECAY)
         network = shallow._random_network()  # noqa: SLF001 - of the same class
         folder = shallow.folder("train", point.batch_size, recipe=asdict(point))
         work = shallow.epoch_work(point.batch_size)

@@ -6,7 +6,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from vgg_ablation.pipeline.compute import Compute
+from vgg_ablation.device import Compute
 
 _SHARE = 0.5  # of the memory; the rest is for gradients on their way, for kernels' workspaces and for other programs
 _CONTAINERS_LIMIT = Path("/sys/fs/cgroup/memory.max")

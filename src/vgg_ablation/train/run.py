@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import get_total_norm
 
-from vgg_ablation.data.batches import Batches
-from vgg_ablation.pipeline.compute import Compute
-from vgg_ablation.pipeline.slots import Slots
+from vgg_ablation.device import Compute
+from vgg_ablation.images.batches import Batches
+from vgg_ablation.runtime.checkpoints import Slots
 from vgg_ablation.train import checkpoint
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.schedule import cosine, plateau

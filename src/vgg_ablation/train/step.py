@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from vgg_ablation.device import Compute
+from vgg_ablation.errors import StageError
 from vgg_ablation.model.vgg import VGG, batch_in_parts
-from vgg_ablation.pipeline.compute import Compute
-from vgg_ablation.pipeline.errors import StageError
 
 
 class TrainingStep:

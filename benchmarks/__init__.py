@@ -1,0 +1,1 @@
+"""Measurements beside the pipeline: speed, time estimates, and what the search buys."""

@@ -1,0 +1,50 @@
+"""torchvision's net, folder and transforms, used as its documentation advises."""
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import models
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from benchmarks.speed.contestants.with_loader import Loader, WithLoader
+from benchmarks.speed.forms import CLASSES, DROPOUT, Case
+
+_BUILD = {"A": models.vgg11, "E": models.vgg19}
+_POOLED_TO = 7  # side of the last map that torchvision's classifier is made for
+
+
+def build_network(net: str, pixels: int) -> nn.Module:
+    """Return net A or E for crops of `pixels` pixels.
+
+    Smaller maps are blown up to 7x7 by torchvision; that is mended, so that all contestants have the same net.
+    """
+    network = _BUILD[net](num_classes=CLASSES, dropout=DROPOUT)
+    if (side := pixels // 32) != _POOLED_TO:
+        network.avgpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+        network.classifier[0] = nn.Linear(512 * side**2, 4096)
+    return network
+
+
+class GoodPractice(WithLoader):
+    """Decoding and transforms in the loader's processes, bfloat16 where the processor has it."""
+
+    def __init__(self, case: Case, device: str, precision: str) -> None:
+        transform = v2.Compose([
+            v2.RGB(),
+            v2.ToImage(),
+            v2.Resize(case.side, antialias=True),
+            v2.RandomCrop(case.pixels),
+            v2.RandomHorizontalFlip(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
+        ])  # fmt: skip
+        dataset = ImageFolder(case.images.files, transform)
+
+        def make_loader(workers: int) -> Loader:
+            return DataLoader(
+                dataset, case.batch_size, shuffle=True, drop_last=True, num_workers=workers,
+                pin_memory=device == "cuda", persistent_workers=workers > 0,
+            )  # fmt: skip
+
+        super().__init__(build_network(case.net, case.pixels), torch.device(device), precision, make_loader)

@@ -1,0 +1,1 @@
+"""What the predictions say: intervals, comparisons, claims, fairness. Numbers only."""

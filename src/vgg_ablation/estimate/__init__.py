@@ -1,1 +1,0 @@
-"""How long a study will take on this machine, before anything of it is run: `python -m vgg_ablation.estimate`."""

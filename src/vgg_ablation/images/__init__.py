@@ -1,0 +1,1 @@
+"""Packed images, read back and served as batches on the device."""

@@ -1,0 +1,123 @@
+"""The numbers that others published: tables 1 to 6 of the paper, what it says of a shallow net, torchvision's errors.
+
+Source, but for torchvision's: Simonyan and Zisserman, arXiv 1409.1556v6. Errors are those on ImageNet's 1000 classes.
+Nets, training scales and protocols have the names that they have in this project.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Error on ImageNet's validation images, percent."""
+
+    top1: float
+    top5: float
+    test_top5: float | None = None
+    """On ImageNet's test images, where the paper had its nets measured on them."""
+
+
+TABLE_1 = {
+    "A": ("64", "128", "256 256", "512 512", "512 512"),
+    "A_LRN": ("64 LRN", "128", "256 256", "512 512", "512 512"),
+    "B": ("64 64", "128 128", "256 256", "512 512", "512 512"),
+    "C": ("64 64", "128 128", "256 256 256/1", "512 512 512/1", "512 512 512/1"),
+    "D": ("64 64", "128 128", "256 256 256", "512 512 512", "512 512 512"),
+    "E": ("64 64", "128 128", "256 256 256 256", "512 512 512 512", "512 512 512 512"),
+}
+"""The five groups of each net: output channels of its convolutions, 3x3, or 1x1 where marked `/1`.
+
+A max-pool follows each group, and three fully-connected layers of 4096, 4096 and 1000 outputs the last.
+"""
+
+WEIGHT_LAYERS = {"A": 11, "A_LRN": 11, "B": 13, "C": 16, "D": 16, "E": 19}
+"""Table 1's nets in its order, with their depth."""
+
+TABLE_2 = {"A": 133, "A_LRN": 133, "B": 133, "C": 134, "D": 138, "E": 144}
+"""Parameters in millions. The paper counts A and A-LRN together."""
+
+TRAINING_SCALES = {"fixed": "256", "large": "384", "jitter": "[256; 512]"}
+"""The smallest side S of a training image in pixels, as the tables write it."""
+
+TABLE_3 = {
+    "fixed": {
+        "A": Errors(29.6, 10.4),
+        "A_LRN": Errors(29.7, 10.5),
+        "B": Errors(28.7, 9.9),
+        "C": Errors(28.1, 9.4),
+        "D": Errors(27.0, 8.8),
+        "E": Errors(27.3, 9.0),
+    },
+    "large": {"C": Errors(28.1, 9.3), "D": Errors(26.8, 8.7), "E": Errors(26.9, 8.7)},
+    "jitter": {"C": Errors(27.3, 8.8), "D": Errors(25.6, 8.1), "E": Errors(25.5, 8.0)},
+}
+"""One test scale, by training scale, then net. Q = S, and Q = 384 for S in [256; 512]; protocol `dense`."""
+
+SINGLE_SCALE = TABLE_3["fixed"]
+"""The one column that holds all six nets."""
+
+TABLE_4 = {
+    "fixed": {
+        "B": Errors(28.2, 9.6),
+        "C": Errors(27.7, 9.2),
+        "D": Errors(26.6, 8.6),
+        "E": Errors(26.9, 8.7),
+    },
+    "large": {"C": Errors(27.8, 9.2), "D": Errors(26.5, 8.6), "E": Errors(26.7, 8.6)},
+    "jitter": {"C": Errors(26.3, 8.2), "D": Errors(24.8, 7.5), "E": Errors(24.8, 7.5)},
+}
+"""Three test scales, by training scale, then net; protocol `dense_scales`."""
+
+TABLE_5 = {
+    "dense_scales": {"D": Errors(24.8, 7.5), "E": Errors(24.8, 7.5)},
+    "multi_crop": {"D": Errors(24.6, 7.5), "E": Errors(24.6, 7.4)},
+    "combined": {"D": Errors(24.4, 7.2), "E": Errors(24.4, 7.1)},
+}
+"""Dense against multi-crop at three test scales, by protocol, then net; training scale `jitter`."""
+
+TABLE_6 = {
+    "dense_scales": {"D+E": Errors(24.0, 7.1, test_top5=7.0)},
+    "multi_crop": {"D+E": Errors(23.9, 7.2)},
+    "combined": {"D+E": Errors(23.7, 6.8, test_top5=6.8)},
+}
+"""Fusion of posteriors, by protocol, then nets; training scale `jitter`."""
+
+SUBMISSION = Errors(24.7, 7.5, test_top5=7.3)
+"""Table 6's first row: the seven nets of the ILSVRC submission, fused."""
+
+FIVE_BY_FIVE_EXCESS = 7.0
+"""How much higher, in percent, the top-1 error of a net with one 5x5 convolution in place of each pair of 3x3 in B is.
+
+Section 2.3 has the argument, section 4.1 the number, on centre crops.
+"""
+
+TORCHVISION = {
+    "A": Errors(30.980, 11.372),
+    "B": Errors(30.072, 10.754),
+    "D": Errors(28.408, 9.618),
+    "E": Errors(27.624, 9.124),
+}
+"""One centre crop of vgg11, vgg13, vgg16 and vgg19, weights IMAGENET1K_V1: 100 less torchvision's acc@1 and acc@5.
+
+Source: https://docs.pytorch.org/vision/stable/models/vgg.html. Unlike the paper's, this order is monotone in depth.
+"""
+
+LEARNING_RATE = 1e-2
+"""At the start of training (section 3.1)."""
+
+WEIGHT_DECAY = 5e-4
+"""Factor of the L2 penalty (section 3.1)."""
+
+FINE_TUNING = 0.1
+"""Learning rate at the large and jittered scales over that at the fixed one: 1e-3 over 1e-2 (section 3.1)."""
+
+
+def published_errors(scale: str, protocol: str) -> dict[str, Errors]:
+    """Return the paper's errors by net, or nets joined by `+`, for a training scale and protocol; empty if it has none.
+
+    Where D and E stand both in Table 4 and in Table 5, the two agree.
+    """
+    tables = [TABLE_3.get(scale, {})] if protocol == "dense" else []
+    tables += [TABLE_4.get(scale, {})] if protocol == "dense_scales" else []
+    tables += [table.get(protocol, {}) for table in (TABLE_5, TABLE_6)] if scale == "jitter" else []
+    return {name: errors for table in tables for name, errors in table.items()}

@@ -1,0 +1,29 @@
+"""Where the stages' files lie, relative to the repository's root: one output folder a stage."""
+
+from pathlib import Path
+
+SETTINGS_VALID = Path("data/settings-are-valid.txt")
+ARCHIVE = Path("data/raw/256_ObjectCategories.tar")
+PROCESSED = Path("data/processed")
+"""Packed images, their index, splits and summary."""
+NEAR_DUPLICATES = Path("data/near-duplicates")
+RESULTS = Path("results")
+REPORTS = Path("reports")
+
+ALL = "all"
+"""In place of a net or a training scale: all of them."""
+
+
+def search(arch: str, results: Path = RESULTS) -> Path:
+    """Return the folder of a net's search: `best.json`, `trials.csv`."""
+    return results / arch / "search"
+
+
+def training(arch: str, scale: str, results: Path = RESULTS) -> Path:
+    """Return the folder of a net's runs at one training scale: `weights/`, `curves.csv`, `training.json`."""
+    return results / arch / scale / "training"
+
+
+def evaluation(arch: str, scale: str, results: Path = RESULTS) -> Path:
+    """Return the folder of their evaluation: `predictions.npz`, `decisions.npz`, `metrics.json`."""
+    return results / arch / scale / "evaluation"

@@ -1,0 +1,40 @@
+"""What machine and what source a result is from. Imports no torch."""
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from vgg_ablation.runtime.state import PACKAGE
+
+
+def describe_machine() -> str:
+    """Return the processor's name, the number of cores and the memory: `AMD EPYC 9V45, 2 cores, 24 GiB`."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{processor()}, {os.cpu_count() or 1} cores, {memory / 2**30:.0f} GiB"
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def describe_commit() -> str:
+    """Return the commit of the repository that this source lies in, with `+changes` where tracked files differ from it.
+
+    Empty where there is no git or no repository, as for a package that was installed.
+    """
+    git = ["git", "-C", str(PACKAGE)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+        # The stages' code alone: the settings are a record of their own, and results of other nets change as they come.
+        code = [".", ":/stages/*.py"]
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *code], capture_output=True, check=False)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit + ("+changes" if changed.returncode == 1 else "")

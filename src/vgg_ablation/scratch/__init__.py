@@ -1,1 +1,0 @@
-"""Removing resume state that nothing can reach any more."""

@@ -1,0 +1,150 @@
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from judged_study import made_up, simulate, study_of
+from vgg_ablation.analysis.agreement import agreement, rank_agreement, rank_agreements, resampled_errors
+from vgg_ablation.analysis.statistics import RESAMPLES, Errors, aligned
+from vgg_ablation.paper import SINGLE_SCALE, TORCHVISION
+
+PAPER = {arch: errors.top1 for arch, errors in SINGLE_SCALE.items()}
+RANKED = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=8)
+
+
+def at_fixed(expected: Mapping[str, float]):
+    return {(net, "fixed", "dense"): error for net, error in expected.items()}
+
+
+def exactly(wrong: Mapping[str, int], runs: int = 2, images: int = 100):
+    """A study whose nets are wrong on so many images, the same in each run."""
+    return study_of(
+        {
+            (net, "fixed", "dense"): Errors(
+                np.repeat(np.arange(runs), images),
+                np.tile(np.arange(images), runs),
+                np.tile(np.repeat([1.0, 0.0], [count, images - count]), runs),
+            )
+            for net, count in wrong.items()
+        }
+    )
+
+
+def test_agreement_with_the_paper_itself_is_full():
+    wrong = {arch: round(10 * error) for arch, error in PAPER.items()}
+    found = agreement(exactly(wrong, images=1000), "fixed", "dense", PAPER)
+    assert found is not None
+    assert found.tau == pytest.approx(1)
+
+
+def test_agreement_tells_nets_and_runs():
+    found = agreement(exactly({"A": 40, "A_LRN": 41, "C": 30}), "fixed", "dense", PAPER)
+    assert found is not None
+    assert (found.nets, found.runs) == (("A", "A_LRN", "C"), 2)
+
+
+def test_agreement_by_hand():
+    """D > E > B > A in error against the paper's A > B > E > D: of six pairs D and E agree in none."""
+    study = exactly({"A": 20, "B": 30, "D": 50, "E": 40})
+    found = agreement(study, "fixed", "dense", PAPER)
+    assert found is not None
+    assert found.tau == -1
+
+
+def test_ties_take_part_as_in_tau_b():
+    """A, B and D in the paper's order but A and B equal: two of three pairs agree, over the root of two times three."""
+    found = agreement(exactly({"A": 40, "B": 40, "D": 30}), "fixed", "dense", PAPER)
+    assert found is not None
+    assert found.tau == pytest.approx(2 / 6**0.5)
+
+
+def test_agreement_with_torchvision_is_over_the_nets_that_it_has():
+    torchvision = {arch: errors.top1 for arch, errors in TORCHVISION.items()}
+    found = agreement(made_up(at_fixed(dict.fromkeys(PAPER, 40.0))), "fixed", "dense", torchvision)
+    assert found is not None
+    assert found.nets == ("A", "B", "D", "E")
+
+
+@pytest.mark.parametrize("nets", ["A", "A B"])
+def test_fewer_than_three_nets_have_no_order(nets: str):
+    study = made_up(at_fixed({net: PAPER[net] for net in nets.split()}))
+    assert agreement(study, "fixed", "dense", PAPER) is None
+
+
+def test_nets_that_are_all_equal_have_no_order():
+    assert agreement(exactly({"A": 30, "B": 30, "C": 30}), "fixed", "dense", PAPER) is None
+
+
+def test_nets_far_apart_leave_no_doubt_about_their_order():
+    found = agreement(made_up(at_fixed({"A": 80, "B": 50, "D": 20})), "fixed", "dense", PAPER)
+    assert found is not None
+    assert (found.low, found.high) == (1, 1)
+
+
+def test_equal_nets_leave_much_doubt_about_their_order():
+    found = agreement(made_up(at_fixed(dict.fromkeys(PAPER, 30.0))), "fixed", "dense", PAPER)
+    assert found is not None
+    assert found.high - found.low > 0.8
+
+
+def test_runs_that_contradict_each_other_leave_doubt_however_many_images_there_are():
+    images = 5000
+    wrong = {"A": (0.5, 0.11), "B": (0.4, 0.2), "D": (0.3, 0.28)}
+    errors = {
+        (net, "fixed", "dense"): Errors(
+            np.repeat([0, 1], images),
+            np.tile(np.arange(images), 2),
+            np.concatenate([np.arange(images) < share * images for share in shares]).astype(float),
+        )
+        for net, shares in wrong.items()
+    }
+    found = agreement(study_of(errors), "fixed", "dense", PAPER)
+    assert found is not None
+    assert (found.low, found.high) == (-1, 1)
+
+
+def test_the_same_study_gives_the_same_interval():
+    study = made_up(at_fixed({"A": 31, "B": 30, "D": 29}))
+    assert agreement(study, "fixed", "dense", PAPER) == agreement(study, "fixed", "dense", PAPER)
+
+
+@given(RANKED)
+def test_rank_agreement_is_scipys(pairs: list[tuple[int, int]]):
+    first, second = map(np.array, zip(*pairs, strict=True))
+    expected = stats.kendalltau(first, second).statistic  # pyright: ignore[reportAttributeAccessIssue]
+    assert rank_agreement(first, second) == (None if np.isnan(expected) else pytest.approx(expected))
+
+
+@given(st.lists(st.lists(st.integers(0, 4), min_size=5, max_size=5), min_size=1, max_size=20))
+def test_many_rank_agreements_are_scipys(samples: list[list[int]]):
+    ranking = np.array([3.0, 1.0, 2.0, 2.0, 5.0])
+    expected = [stats.kendalltau(one, ranking).statistic for one in samples]  # pyright: ignore[reportAttributeAccessIssue]
+    assert rank_agreements(np.array(samples, dtype=float), ranking) == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.fixture(scope="module")
+def resampled() -> tuple[list[Errors], np.ndarray]:
+    errors = simulate(np.random.default_rng(1), [30, 50], runs=4, run_spread=0.3)
+    return errors, resampled_errors(*aligned(errors))
+
+
+def test_resampled_errors_have_the_measured_mean(resampled: tuple[list[Errors], np.ndarray]):
+    errors, drawn = resampled
+    assert len(drawn) == RESAMPLES
+    assert drawn.mean(axis=0) == pytest.approx([one.wrong.mean() for one in errors], abs=0.005)
+
+
+def test_resampled_errors_vary_as_resampling_one_by_one_does(resampled: tuple[list[Errors], np.ndarray]):
+    errors, drawn = resampled
+    rng = np.random.default_rng(2)
+    literal = []
+    for _ in range(4000):
+        weight = np.bincount(rng.integers(400, size=400), minlength=400)[errors[0].images]
+        sizes = np.bincount(errors[0].runs, weight)
+        chosen = rng.integers(4, size=4)
+        literal.append([(np.bincount(one.runs, weight * one.wrong) / sizes)[chosen].mean() for one in errors])
+    expected = np.cov(np.transpose(literal))
+    assert np.cov(drawn.T) == pytest.approx(expected, abs=0.1 * expected.max())

@@ -1,0 +1,372 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import statsmodels.api
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.sandwich_covariance import cov_cluster_2groups
+
+from judged_study import of_runs, simulate
+from vgg_ablation.analysis.statistics import Errors, aligned, contrast, expected_error, holm, paired_difference
+
+FEW = settings(max_examples=40)
+P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=8)
+
+
+@st.composite
+def measured(draw: st.DrawFn, nets: int = 1, runs: int = 4) -> list[Errors]:
+    """Errors of several nets on the same images of the same runs; runs need not have as many images as the next."""
+    numbers = draw(st.lists(st.integers(0, 99), min_size=1, max_size=runs, unique=True))
+    images = [
+        draw(st.lists(st.integers(0, 30), min_size=2, max_size=12, unique=True), label=f"images of run {run}")
+        for run in numbers
+    ]
+    count = sum(map(len, images))
+    return [
+        Errors(
+            runs=np.repeat(numbers, list(map(len, images))),
+            images=np.concatenate(images),
+            wrong=np.array(draw(st.lists(st.booleans(), min_size=count, max_size=count)), dtype=np.float64),
+        )
+        for _ in range(nets)
+    ]
+
+
+def one_run(wrong: int, images: int) -> Errors:
+    return Errors(np.zeros(images, dtype=int), np.arange(images), np.repeat([1.0, 0.0], [wrong, images - wrong]))
+
+
+def bounds(errors: list[Errors], confidence: float = 0.95) -> tuple[float, float]:
+    found = contrast([(-1, errors[0]), (1, errors[1])], confidence)
+    return found.low, found.high
+
+
+def statsmodels_variance(errors: Errors) -> float:
+    """Clustered by run and image, of the mean of the run means: each measurement over its run's number of images."""
+    weight = 1 / np.bincount(errors.runs)[errors.runs]
+    fit = statsmodels.api.OLS(100 * errors.wrong * np.sqrt(weight), np.sqrt(weight)[:, None]).fit()
+    return max(float(one[0, 0]) for one in cov_cluster_2groups(fit, errors.runs, errors.images))
+
+
+# Expected errors
+
+
+@pytest.mark.parametrize("runs", [2, 3, 5])
+@pytest.mark.parametrize("run_spread", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("even", [True, False])
+def test_the_standard_error_is_statsmodels_clustered_by_run_and_image(runs: int, run_spread: float, even: bool):
+    rng = np.random.default_rng(1)
+    (errors,) = simulate(rng, [30], runs, run_spread=run_spread)
+    if not even:
+        kept = rng.random(len(errors.runs)) < 0.3 + 0.6 * errors.runs / runs
+        errors = Errors(errors.runs[kept], errors.images[kept], errors.wrong[kept])
+    assert expected_error(errors).standard_error ** 2 == pytest.approx(statsmodels_variance(errors))
+
+
+def test_the_mean_is_the_runs_mean_however_many_images_a_run_has():
+    errors = Errors(np.array([0, 0, 1, 1, 1, 1]), np.array([0, 1, 2, 3, 4, 5]), np.array([1.0, 1, 0, 0, 0, 1]))
+    found = expected_error(errors)
+    assert (found.mean, found.by_run) == (62.5, {0: 100, 1: 25})
+
+
+def test_runs_that_differ_much_get_students_interval():
+    errors = [20.0, 30.0, 42.0, 25.0]
+    low, high = stats.t.interval(0.95, 3, np.mean(errors), stats.sem(errors))
+    found = expected_error(of_runs(errors, 5000))
+    assert (found.mean, found.low, found.high) == pytest.approx((29.25, low, high))
+
+
+@pytest.mark.parametrize(("wrong", "images"), [(0, 50), (1, 50), (112, 360), (360, 360), (7, 8), (1, 2)])
+def test_one_run_gets_wilsons_interval(wrong: int, images: int):
+    expected = stats.binomtest(wrong, images).proportion_ci(0.95, method="wilson")
+    found = expected_error(one_run(wrong, images))
+    assert (found.low, found.high) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-9)
+
+
+def test_runs_that_agree_on_every_image_get_wilsons_interval_of_one_run():
+    single = one_run(3, 100)
+    thrice = Errors(np.repeat([0, 1, 2], 100), np.tile(single.images, 3), np.tile(single.wrong, 3))
+    one, three = expected_error(single), expected_error(thrice)
+    assert three.high == pytest.approx(one.high)
+
+
+def test_a_net_that_is_never_wrong_has_an_interval_of_some_width():
+    found = expected_error(Errors(np.repeat([0, 1], 50), np.tile(np.arange(50), 2), np.zeros(100)))
+    assert (found.low, found.standard_error) == (0, 2)
+    assert found.high > 5
+
+
+@FEW
+@given(measured())
+def test_an_interval_holds_the_mean_and_stays_within_0_and_100(errors: list[Errors]):
+    found = expected_error(errors[0])
+    assert 0 <= found.low <= found.mean <= found.high <= 100
+
+
+@FEW
+@given(measured(nets=2), st.randoms(use_true_random=False))
+def test_the_order_of_measurements_is_irrelevant(errors: list[Errors], shuffler):
+    order = list(range(len(errors[0].runs)))
+    shuffler.shuffle(order)
+    shuffled = Errors(errors[0].runs[order], errors[0].images[order], errors[0].wrong[order])
+    assert contrast([(-1, shuffled), (1, errors[1])]) == contrast([(-1, errors[0]), (1, errors[1])])
+
+
+@pytest.mark.parametrize("runs", [3, 5])
+@pytest.mark.parametrize(
+    ("run_spread", "image_spread", "tested"), [(0, 1, 190), (0.1, 1, 190), (0.4, 1, 190), (0.1, 3, 190), (0.1, 1, 400)]
+)
+def test_95_percent_intervals_of_an_error_cover_it(runs: int, run_spread: float, image_spread: float, tested: int):
+    rng = np.random.default_rng(2)
+    covered = []
+    for _ in range(400):
+        (errors,) = simulate(rng, [30], runs, 400, tested, run_spread, image_spread)
+        found = expected_error(errors)
+        covered.append(found.low <= 30 <= found.high)
+    assert 0.93 <= np.mean(covered) <= 0.99
+
+
+def test_one_runs_interval_leaves_out_split_and_seed():
+    """What the report says of single runs is so: the interval covers far less than 95 % where seeds matter."""
+    rng = np.random.default_rng(1)
+    estimates = [expected_error(simulate(rng, [30], 1, run_spread=0.5)[0]) for _ in range(300)]
+    assert np.mean([found.low <= 30 <= found.high for found in estimates]) < 0.75
+
+
+def test_one_image_is_refused():
+    with pytest.raises(ValueError, match="too few"):
+        expected_error(one_run(1, 1))
+
+
+def test_an_image_measured_twice_in_a_run_is_refused():
+    with pytest.raises(ValueError, match="twice"):
+        expected_error(Errors(np.zeros(3, dtype=int), np.array([4, 5, 4]), np.ones(3)))
+
+
+# Differences
+
+
+def test_a_difference_that_varies_by_run_alone_is_scipys_paired_t_test():
+    first, second = [31.0, 33.5, 29.0, 35.0, 30.2], [28.0, 32.0, 20.0, 34.5, 24.0]
+    expected = stats.ttest_rel(second, first)
+    interval = expected.confidence_interval(0.95)
+    found = paired_difference(of_runs(first, 5000), of_runs(second, 5000))
+    assert found.runs == 5
+    assert found.p_value == pytest.approx(expected.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_with_one_run_a_difference_is_scipys_paired_t_test_over_images():
+    first, second = simulate(np.random.default_rng(3), [30, 40], runs=1)
+    expected = stats.ttest_rel(100 * second.wrong, 100 * first.wrong)
+    interval = expected.confidence_interval(0.95)
+    found = paired_difference(first, second)
+    assert found.p_value == pytest.approx(expected.pvalue)  # pyright: ignore[reportAttributeAccessIssue]
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+@FEW
+@given(measured(nets=2))
+def test_a_difference_is_never_surer_than_the_paired_t_test_over_runs(errors: list[Errors]):
+    first, second = (list(expected_error(one).by_run.values()) for one in errors)
+    differences = np.subtract(second, first)
+    if len(differences) < 2 or np.ptp(differences) < 1e-9:
+        return
+    expected = stats.ttest_rel(second, first)
+    assert paired_difference(*errors).p_value >= expected.pvalue - 1e-9  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_only_what_both_nets_measured_is_compared():
+    first, second = simulate(np.random.default_rng(4), [30, 40])
+    kept = (second.runs > 0) & (second.images % 5 > 0)
+    second = Errors(second.runs[kept], second.images[kept], second.wrong[kept])
+    same = Errors(first.runs[kept], first.images[kept], first.wrong[kept])
+    assert paired_difference(first, second) == paired_difference(same, second)
+
+
+def test_aligned_errors_stand_beside_each_other():
+    one = Errors(np.array([0, 1, 1]), np.array([5, 5, 7]), np.array([1.0, 0, 1]))
+    other = Errors(np.array([1, 0]), np.array([7, 5]), np.array([0.0, 1]))
+    runs, images, wrong = aligned([one, other])
+    assert (runs.tolist(), images.tolist(), wrong.tolist()) == ([0, 1], [5, 7], [[1, 1], [1, 0]])
+
+
+@FEW
+@given(measured(nets=2))
+def test_swapping_the_nets_flips_the_signs(errors: list[Errors]):
+    one, other = paired_difference(*errors), paired_difference(*reversed(errors))
+    assert (other.mean, other.low, other.high) == pytest.approx((-one.mean, -one.high, -one.low), abs=1e-9)
+    assert other.p_value == pytest.approx(one.p_value)
+    assert other.superiority == pytest.approx(1 - one.superiority)
+
+
+@FEW
+@given(measured(nets=2))
+def test_a_difference_stays_within_100_points(errors: list[Errors]):
+    found = paired_difference(*errors)
+    assert -100 <= found.low <= found.mean <= found.high <= 100
+
+
+@FEW
+@given(measured(nets=3))
+def test_a_contrast_is_the_sum_of_its_terms(errors: list[Errors]):
+    coefficients = [0.5, 0.5, -1]
+    expected = sum(c * expected_error(one).mean for c, one in zip(coefficients, errors, strict=True))
+    assert contrast(list(zip(coefficients, errors, strict=True))).mean == pytest.approx(expected, abs=1e-9)
+
+
+@FEW
+@given(measured(nets=2))
+def test_a_difference_is_decided_where_its_interval_leaves_out_zero(errors: list[Errors]):
+    found = paired_difference(*errors)
+    assert (found.p_value < 0.05) == (found.low > 1e-9 or found.high < -1e-9)
+
+
+def test_nets_without_any_difference_get_an_interval_of_some_width():
+    (errors,) = simulate(np.random.default_rng(5), [90])
+    found = paired_difference(errors, errors)
+    assert found.p_value == 1
+    assert found.low < 0 < found.high
+
+
+@pytest.mark.parametrize("runs", [3, 5])
+@pytest.mark.parametrize(("run_spread", "image_spread"), [(0.1, 1), (0.1, 3), (0.4, 1)])
+def test_95_percent_intervals_of_a_difference_cover_it(runs: int, run_spread: float, image_spread: float):
+    rng = np.random.default_rng(6)
+    found = [
+        bounds(simulate(rng, [34, 30], runs, run_spread=run_spread, image_spread=image_spread)) for _ in range(400)
+    ]
+    assert 0.93 <= np.mean([low <= -4 <= high for low, high in found]) <= 0.99
+
+
+@pytest.mark.parametrize(("runs", "run_spread"), [(2, 0.3), (3, 0.0), (5, 0.3)])
+def test_equal_nets_are_told_apart_in_at_most_6_percent_of_studies(runs: int, run_spread: float):
+    rng = np.random.default_rng(7)
+    p_values = [paired_difference(*simulate(rng, [30, 30], runs, run_spread=run_spread)).p_value for _ in range(500)]
+    assert np.mean(np.array(p_values) < 0.05) <= 0.06
+
+
+def test_nothing_in_common_is_refused():
+    first, second = simulate(np.random.default_rng(8), [30, 30], runs=1)
+    with pytest.raises(ValueError, match="too few"):
+        paired_difference(first, Errors(second.runs + 1, second.images, second.wrong))
+
+
+def test_no_terms_are_refused():
+    with pytest.raises(ValueError, match="no errors"):
+        contrast([])
+
+
+# Effect size, P(A > B), power
+
+
+@pytest.mark.parametrize("runs", [3, 5, 20])
+def test_the_effect_size_is_unbiased_for_normal_runs(runs: int):
+    """A mean over a standard deviation is a noncentral t over the root of the runs, whose mean scipy knows."""
+    differences = np.random.default_rng(9).normal(-2, 3, runs)
+    naive = differences.mean() / differences.std(ddof=1)
+    bias = float(np.asarray(stats.nct.mean(runs - 1, 1.5))) / 1.5
+    found = contrast([(1, of_runs(differences.tolist()))])
+    assert found.effect_size == pytest.approx(naive / bias)
+
+
+@pytest.mark.parametrize("values", [[-3.0], [-3.0, -2.0], [-3.0, -3.0, -3.0]])
+def test_too_few_runs_or_no_spread_have_no_effect_size(values: list[float]):
+    assert contrast([(1, of_runs(values))]).effect_size is None
+
+
+def test_superiority_is_that_of_a_normal_model():
+    differences = np.random.default_rng(20).normal(-2, 3, 400)
+    found = contrast([(1, of_runs(differences.tolist()))])
+    assert found.superiority == pytest.approx(stats.norm.cdf(2 / 3), abs=0.04)
+    assert found.superiority_low < stats.norm.cdf(2 / 3) < found.superiority_high
+
+
+def test_equal_runs_count_half():
+    assert contrast([(1, of_runs([-1.0, 0.0, 0.0, 2.0]))]).superiority == 0.5
+
+
+def test_three_wins_of_three_leave_wilsons_doubt():
+    expected = stats.binomtest(3, 3).proportion_ci(0.95, method="wilson")
+    found = contrast([(1, of_runs([-5.0, -6.0, -7.0]))])
+    assert (found.superiority, found.superiority_low, found.superiority_high) == pytest.approx((1, expected.low, 1))
+
+
+def test_the_interval_of_superiority_is_that_of_drawing_runs_and_images_anew():
+    first, second = simulate(np.random.default_rng(11), [36, 30], runs=12, run_spread=0.1)
+    rng = np.random.default_rng(12)
+    shares = []
+    for _ in range(1000):
+        weight = np.bincount(rng.integers(400, size=400), minlength=400)[first.images]
+        sums = np.bincount(first.runs, weight * (second.wrong - first.wrong))
+        wins = np.where(sums == 0, 0.5, sums < 0)
+        shares.append(np.mean(wins[rng.integers(12, size=12)]))
+    low, high = np.quantile(shares, [0.025, 0.975])
+    found = paired_difference(first, second)
+    assert (found.superiority_low, found.superiority_high) == pytest.approx((low, high), abs=0.09)
+
+
+@pytest.mark.parametrize("runs", [2, 3, 5, 20])
+def test_the_detectable_difference_is_statsmodels(runs: int):
+    values = np.random.default_rng(13).normal(0, 4, runs)
+    expected = float(np.asarray(TTestPower().solve_power(nobs=runs, alpha=0.05, power=0.8, alternative="two-sided")))
+    found = contrast([(1, of_runs(values.tolist(), 5000))])
+    assert found.detectable == pytest.approx(expected * np.std(values, ddof=1), rel=1e-5)
+
+
+@pytest.mark.parametrize("runs", [2, 3, 5])
+@pytest.mark.parametrize("family", [3, 15])
+def test_the_detectable_difference_in_a_family_has_80_percent_power_at_bonferronis_level(runs: int, family: int):
+    """By scipy's noncentral t: statsmodels' search for an effect size does not converge at such levels and few runs."""
+    values = np.random.default_rng(17).normal(0, 4, runs)
+    found = contrast([(1, of_runs(values.tolist(), 5000))], family=family)
+    assert found.detectable is not None
+    critical = stats.t.isf(0.05 / family / 2, runs - 1)
+    assert stats.nct.sf(critical, runs - 1, found.detectable / stats.sem(values)) == pytest.approx(0.8, abs=1e-3)
+
+
+def test_the_family_leaves_all_but_the_detectable_difference():
+    first, second = simulate(np.random.default_rng(19), [30, 33])
+    alone, among = paired_difference(first, second), paired_difference(first, second, family=15)
+    assert replace(among, family=1, detectable=alone.detectable) == alone
+
+
+def test_one_run_has_no_detectable_difference():
+    assert paired_difference(*simulate(np.random.default_rng(14), [30, 40], runs=1)).detectable is None
+
+
+def test_the_detectable_difference_is_found_in_about_80_percent_of_studies():
+    """Runs alone vary, with a known spread: 5 runs have a power of 80 % at 1.682 standard deviations (Cohen 1988)."""
+    differences = np.random.default_rng(15).normal(-1.682, 1, (400, 5))
+    found = [contrast([(1, of_runs(runs.tolist(), 800))]).p_value for runs in differences]
+    assert 0.75 <= np.mean(np.array(found) < 0.05) <= 0.85
+
+
+def test_more_runs_detect_smaller_differences():
+    rng = np.random.default_rng(16)
+    detectable = [
+        np.mean([paired_difference(*simulate(rng, [30, 30], runs)).detectable or 0 for _ in range(20)])
+        for runs in (2, 3, 5, 10)
+    ]
+    assert detectable == sorted(detectable, reverse=True)
+
+
+# Several tests
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_of_nothing():
+    assert holm([]) == []
+
+
+@settings(max_examples=10)  # statsmodels collects garbage at each call
+@given(P_VALUES)
+def test_holm_lies_between_no_correction_and_bonferronis(p_values: list[float]):
+    for raw, adjusted in zip(p_values, holm(p_values), strict=True):
+        assert raw <= adjusted <= min(1, len(p_values) * raw)

@@ -1,0 +1,430 @@
+"""Studies made up for the report's tests, as the files that the other stages write.
+
+What became of each test image is simulated, and every score in `metrics.json` follows from that.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vgg_ablation.analysis.study import Study, read_partial, read_study
+from vgg_ablation.runtime.settings import SCALES, StudySettings
+
+LAYERS = {"A": 11, "A_LRN": 11, "B": 13, "C": 16, "D": 16, "E": 19, "B_5x5": 8}
+EXPECTED = {"A": 36.0, "A_LRN": 36.4, "B": 32.5, "C": 30.5, "D": 27.0, "E": 27.3, "B_5x5": 34.5}
+SPACE = {"learning_rate": [1e-4, 1e-1], "weight_decay": [1e-5, 1e-2]}
+TRAIN_SCALES: dict[str, Any] = {"fixed": 72, "large": 108, "jitter": [72, 144]}
+TEST_SCALES = {"fixed": [64, 72, 80], "large": [100, 108, 116], "jitter": [72, 108, 144]}
+PROTOCOLS = {
+    "fixed": ["centre", "dense", "dense_scales"],
+    "large": ["dense", "dense_scales"],
+    "jitter": ["dense", "dense_scales", "multi_crop", "combined"],
+}
+BETTER = {"centre": -1.5, "dense": 0.0, "dense_scales": 0.7, "multi_crop": 0.5, "combined": 1.2}
+"""Percentage points by which a protocol's expected error is below dense."""
+BETTER_SCALE = {"fixed": 0.0, "large": 0.5, "jitter": 2.5}
+TRAIN, VALIDATION, TEST = 480, 120, 360
+IMAGES = TRAIN + VALIDATION + TEST
+
+
+class Files:
+    """A made-up study on disk: change `metrics`, `arrays`, `curves`, `trials`, `pairs` or `summary`, then `read` it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        archs: Sequence[str],
+        runs: int = 5,
+        classes: int = 10,
+        untrained: Collection[tuple[str, int]] = (),
+        scales: Collection[str] = ("fixed",),
+    ):
+        self.folder = folder
+        self.rng = rng = np.random.default_rng(5)
+        self.classes = classes
+        self.runs = runs
+        self.scales = list(scales)
+        self.archs = list(archs)
+        self.arrays: dict[str, np.ndarray] = {}
+        self.difficulty = rng.normal(0, 1, IMAGES)
+        labels = np.arange(IMAGES) % classes
+        self.splits = pd.DataFrame({"image": range(IMAGES), "path": [f"{n:04d}.jpg" for n in range(IMAGES)]})
+        for run in range(runs):
+            parts = np.array(["train"] * TRAIN + ["validation"] * VALIDATION + ["test"] * TEST)
+            self.splits[f"split_{run}"] = rng.permutation(parts)
+            images = np.flatnonzero(self.splits[f"split_{run}"] == "test").astype(np.int32)
+            self.arrays[f"split/{run}/images"] = images
+            self.arrays[f"split/{run}/labels"] = labels[images].astype(np.int16)
+        nets = [net(arch, scale, classes) for scale in scales for arch in archs]
+        self.metrics: dict[str, Any] = {"nets": nets, "fusions": []}
+        for made in nets:
+            made["runs"] = [self._run(made, run, (made["arch"], run) in untrained) for run in range(runs)]
+        for members in (["D", "E"], ["A", "A_LRN", "B", "C", "D", "E"]):
+            if set(members) <= set(archs):
+                self.metrics["fusions"] += [self._fusion(members, scale) for scale in scales]
+        self.curves = pd.DataFrame(
+            [
+                row
+                for scale in scales
+                for arch in archs
+                for run in range(runs)
+                for row in curve(rng, arch, scale, run, classes, (arch, run) in untrained)
+            ]
+        )
+        self.trials = pd.DataFrame([row for arch in archs for row in search(rng, arch, classes)])
+        stages = [("download", "", ""), ("preprocess", "", ""), ("near_duplicates", "", "")]
+        stages += [("tune", arch, "") for arch in archs]
+        stages += [("train", arch, scale) for scale in scales for arch in archs]
+        stages += [("evaluate", arch, scale) for scale in scales for arch in archs]
+        self.costs = pd.DataFrame([cost(number, *stage) for number, stage in enumerate(stages)])
+        pairs = rng.choice(IMAGES // classes, (6, 2), replace=False) * classes
+        self.pairs = pd.DataFrame(
+            [
+                {
+                    "image": min(pair),
+                    "other": max(pair),
+                    "path": f"{min(pair):04d}.jpg",
+                    "other_path": f"{max(pair):04d}.jpg",
+                    "category": "001.shape",
+                    "other_category": "001.shape",
+                    "distance": 2,
+                }
+                for pair in pairs.tolist()
+            ]
+        )
+        self.summary: dict[str, Any] = {
+            "source": "sample",
+            "archive_sha256": "9f" * 32,
+            "images": IMAGES,
+            "categories": [f"{number:03d}.shape" for number in range(1, classes + 1)],
+            "clutter": False,
+            "greyscale": 77,
+            "excluded": 3,
+            "excluded_reasons": {"duplicate": 2, "not an image": 1},
+            "duplicates": 2,
+            "side": 72,
+            "train_per_class": 60,
+            "train": TRAIN,
+            "validation": VALIDATION,
+            "test": TEST,
+            "splits": runs,
+        }
+
+    def _run(self, made: dict[str, Any], run: int, failed: bool) -> dict[str, Any]:
+        arch, scale = made["arch"], made["scale"]
+        chance = 100 * (1 - 1 / self.classes)
+        own = run % 3 + self.rng.normal(0, 1.2)
+        protocols = {}
+        for protocol in PROTOCOLS[scale]:
+            error = chance if failed else EXPECTED[arch] + own - BETTER[protocol] - BETTER_SCALE[scale]
+            protocols[protocol] = self._simulate(arch, scale, run, protocol, error, uniform=failed)
+        reason = f"at chance: training loss {math.log(self.classes):.3f} against ln K = {math.log(self.classes):.3f}"
+        return {
+            "run": run,
+            "seed": run,
+            "test_images": TEST,
+            "did_not_train": failed,
+            "reason": reason if failed else "",
+            "start_sha256": _digest(arch, SCALES[SCALES.index(scale) - 1], run) if scale != SCALES[0] else "",
+            "weights_sha256": _digest(arch, scale, run),
+            "training_error": chance if failed else round(EXPECTED[arch] / 4 + own / 2, 4),
+            "protocols": protocols,
+        }
+
+    def _fusion(self, members: list[str], scale: str) -> dict[str, Any]:
+        runs = []
+        for run in range(self.runs):
+            protocols = {}
+            for protocol in PROTOCOLS[scale]:
+                best = min(
+                    made["runs"][run]["protocols"][protocol]["top1_error"]
+                    for made in self.metrics["nets"]
+                    if made["scale"] == scale and made["arch"] in members
+                )
+                protocols[protocol] = self._simulate("+".join(members), scale, run, protocol, best - 1.5)
+            runs.append({"run": run, "test_images": TEST, "protocols": protocols})
+        return {"members": members, "scale": scale, "runs": runs}
+
+    def _simulate(
+        self, name: str, scale: str, run: int, protocol: str, error: float, *, uniform: bool = False
+    ) -> dict[str, float | None]:
+        """Simulate a run's outcomes with this top-1 error, to a whole number of images; return its scores.
+
+        Images have a difficulty that all nets share, and each run its own luck beside.
+        """
+        images, labels = (self.arrays[f"split/{run}/{part}"] for part in ("images", "labels"))
+        hardness = self.difficulty[images] + self.rng.normal(0, 0.7, len(images))
+        wrong = np.zeros(len(images), dtype=bool)
+        wrong[np.argsort(-hardness, kind="stable")[: round(len(images) * error / 100)]] = True
+        confidence = self.rng.uniform(0.5, 1, len(images)) - 0.2 * wrong
+        true = np.where(wrong, (1 - confidence) * self.rng.uniform(0.2, 1, len(images)), confidence)
+        predicted = np.where(wrong, (labels + 1 + images % (self.classes - 1)) % self.classes, labels)
+        if uniform:
+            predicted, confidence, true = np.zeros_like(labels), *np.full((2, len(images)), 1 / self.classes)
+        key = f"{name}/{scale}/{run}/{protocol}"
+        self.arrays[f"{key}/class"] = predicted.astype(np.int16)
+        self.arrays[f"{key}/confidence"] = confidence.astype(np.float32)
+        self.arrays[f"{key}/true"] = true.astype(np.float32)
+        return scores(predicted, labels, confidence, true, self.classes)
+
+    def set_errors(self, scale: str = "fixed", protocol: str = "dense", **errors: list[float]) -> None:
+        """Set the top-1 errors of each net's runs, to a whole number of images, under one protocol."""
+        for made in self.metrics["nets"]:
+            if made["scale"] == scale:
+                for run, error in zip(made["runs"], errors[made["arch"]], strict=True):
+                    run["protocols"][protocol] = self._simulate(made["arch"], scale, run["run"], protocol, error)
+
+    def read(self, study: str = "sample") -> Study:
+        """Write the files as they are now, all joined, and read them back."""
+        results, search = self.write()
+        return read_study(results, search, self.folder / "data", study, self.settings())
+
+    def write(self) -> tuple[Path, Path]:
+        """Write the files as they are now, all joined, and return the folders of the results and of the searches."""
+        search = self.folder / "results" / "all"
+        results = search / (self.scales[0] if len(self.scales) == 1 else "all")
+        write_results(results, self.metrics, self.arrays, self.curves, self.costs)
+        write_search(search, self.trials, self.costs)
+        self.write_data()
+        return results, search
+
+    def write_data(self) -> None:
+        """Write what is about the images."""
+        processed = self.folder / "data" / "processed"
+        processed.mkdir(parents=True, exist_ok=True)
+        (processed / "summary.json").write_text(json.dumps(self.summary), encoding="utf-8")
+        self.splits.to_csv(processed / "splits.csv", index=False)
+        self.pairs.to_csv(self.folder / "data" / "near-duplicates.csv", index=False)
+        write_costs(self.folder / "data" / "cost", self.costs[self.costs["arch"] == ""])
+
+    def write_apart(self) -> Path:
+        """Write the files as they are now, each net's and scale's in a folder of its own; return that of all."""
+        results = self.folder / "results"
+        for made in self.metrics["nets"]:
+            arch, scale = made["arch"], made["scale"]
+            own = {
+                name: array for name, array in self.arrays.items() if name.startswith(("split/", f"{arch}/{scale}/"))
+            }
+            folder = results / arch / scale
+            write_results(folder, {"nets": [made]}, own, of(self.curves, arch, scale), of(self.costs, arch, scale))
+            (folder / "training.json").write_text(json.dumps({"runs": made["runs"]}), encoding="utf-8")
+            (folder.parent / "best.json").write_text(json.dumps(made["tuned"]), encoding="utf-8")
+            write_search(folder.parent, of(self.trials, arch), of(self.costs, arch))
+        self.write_data()
+        return results
+
+    def read_apart(self, scales: Collection[str] = ("fixed",)) -> Study:
+        """Write the files as they are now, each net's in folders of its own, and read what is there."""
+        results = self.write_apart()
+        return read_partial(results, self.folder / "data", "sample", list(scales), self.settings())
+
+    def settings(self) -> StudySettings:
+        """Settings that make such a study."""
+        return StudySettings.model_validate(
+            {
+                "data": {
+                    "source": "sample",
+                    "categories": "all",
+                    "clutter": False,
+                    "train_per_class": 60,
+                    "validation_fraction": 0.2,
+                    "splits": self.runs,
+                    "seed": 0,
+                },
+                "scales": {scale: {"train": TRAIN_SCALES[scale], "test": TEST_SCALES[scale]} for scale in PROTOCOLS},
+                "compute": {"threads": 1},
+                "model": {"input_side": 64, "width": 0.25, "batch_norm": False, "dropout": 0.5, "init": "kaiming"},
+                "train": {
+                    "epochs": 100,
+                    "batch_size": 64,
+                    "momentum": 0.9,
+                    "schedule": "cosine",
+                    "patience": 5,
+                    "colour_shift": 0.1,
+                },
+                "fine_tune": {"epochs": 40},
+                "tune": {
+                    "trials": 15,
+                    "epochs": 30,
+                    **{name: dict(zip(("low", "high"), space, strict=True)) for name, space in SPACE.items()},
+                    "sampler": "gp",
+                    "random_trials": 3,
+                    "pruner": "none",
+                    "prune_after": 4,
+                    "seed": 0,
+                },
+                "evaluate": {"protocols": PROTOCOLS},
+            }
+        )
+
+
+def of(table: pd.DataFrame, arch: str, scale: str | None = None) -> pd.DataFrame:
+    """The rows of one net, and of one training scale where there is one."""
+    return table[(table["arch"] == arch) & (True if scale is None else table["scale"] == scale)]
+
+
+def write_results(
+    folder: Path, metrics: dict[str, Any], arrays: dict[str, np.ndarray], curves: pd.DataFrame, costs: pd.DataFrame
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    np.savez(folder / "outcomes.npz", **arrays)  # pyright: ignore[reportArgumentType]
+    curves.to_csv(folder / "curves.csv", index=False)
+    write_costs(folder / "cost", costs[costs["scale"] != ""])
+
+
+def write_search(folder: Path, trials: pd.DataFrame, costs: pd.DataFrame) -> None:
+    trials.to_csv(folder / "trials.csv", index=False)
+    write_costs(folder / "cost", costs[costs["stage"] == "tune"])
+
+
+def _digest(arch: str, scale: str, run: int) -> str:
+    return hashlib.sha256(f"{arch} {scale} {run}".encode()).hexdigest()
+
+
+def write_costs(folder: Path, costs: pd.DataFrame) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for stage, rows in costs.groupby("stage"):
+        rows.to_csv(folder / f"{stage}.csv", index=False)
+
+
+def scores(
+    predicted: np.ndarray, labels: np.ndarray, confidence: np.ndarray, true: np.ndarray, classes: int
+) -> dict[str, float | None]:
+    right = predicted == labels
+    bins = np.minimum((confidence * 15).astype(int), 14)
+    gaps = [abs(right[bins == one].sum() - confidence[bins == one].sum()) for one in np.unique(bins)]
+    recalls = [right[labels == label].mean() for label in np.unique(labels)]
+    return {
+        "top1_error": round(100 * (1 - right.mean()), 4),
+        "top5_error": None if classes <= 5 else round(100 * (1 - right.mean()) / 6, 4),
+        "mean_class_recall": round(100 * float(np.mean(recalls)), 4),
+        "nll": round(float(-np.log(true).mean()), 6),
+        "ece": round(100 * sum(gaps) / len(labels), 4),
+    }
+
+
+def cost(number: int, stage: str, arch: str, scale: str) -> dict[str, object]:
+    """A line of the cost table: the nth takes n + 10 seconds, all but two of them at work."""
+    return {
+        "stage": stage,
+        "arch": arch,
+        "scale": scale,
+        "images": 1000 * (number + 1),
+        "seconds": number + 10.0,
+        "work_seconds": number + 8.0,
+        "device": "cpu",
+        "precision": "bfloat16" if arch else "",
+        "threads": 2,
+        "share_of_limit": 0.125 if arch else None,
+        "machine": "A made-up processor, 2 cores, 24 GiB",
+        "commit": "c0ffee" * 6 + "c0ff",
+        "versions": "Python 3.11.7, torch 2.15.0",
+    }
+
+
+def net(arch: str, scale: str, classes: int) -> dict[str, Any]:
+    """A net as `metrics.json` has it, without its runs."""
+    fine_tuned, learning_rate = scale != "fixed", 0.1 if arch == "B" else 0.0131
+    return {
+        "arch": arch,
+        "scale": scale,
+        "weight_layers": LAYERS[arch],
+        "params": 1_234_567 + 100_000 * LAYERS[arch],
+        "gmacs": 0.0612 + 0.01 * LAYERS[arch],
+        "train_scale": TRAIN_SCALES[scale],
+        "test_scales": TEST_SCALES[scale],
+        "input_side": 64,
+        "classes": classes,
+        "tuned": {
+            "learning_rate": learning_rate,
+            "weight_decay": 0.0004218,
+            "validation_accuracy": 71.2,
+            "trials": 15,
+            "complete": 10,
+            "pruned": 5,
+            "diverged": 1,
+            "at_chance": 2,
+            "at_edge": ["learning_rate"] if arch == "B" else [],
+            "epochs": 30,
+            "images": 123_456,
+            "space": SPACE,
+        },
+        "training": {
+            "epochs": 40 if fine_tuned else 100,
+            "learning_rate": learning_rate * (0.1 if fine_tuned else 1),
+            "batch_size": 64,
+            "momentum": 0.9,
+            "schedule": "cosine",
+            "patience": 5,
+            "colour_shift": 0.1,
+            "init": "kaiming",
+            "batch_norm": False,
+            "dropout": 0.5,
+            "width": 0.25,
+            "device": "cpu",
+            "precision": "bfloat16",
+            "torch": "2.15.0",
+            "train_images": TRAIN,
+        },
+    }
+
+
+def curve(
+    rng: np.random.Generator, arch: str, scale: str, run: int, classes: int, failed: bool, epochs: int = 40
+) -> list[dict]:
+    rows = []
+    for epoch in range(1, epochs + 1):
+        progress = 0.0 if failed else 1 - math.exp(-epoch / 10)
+        rows.append(
+            {
+                "arch": arch,
+                "scale": scale,
+                "run": run,
+                "epoch": epoch,
+                "learning_rate": 0.0131 * (1 + math.cos(math.pi * epoch / epochs)) / 2,
+                "train_loss": math.log(classes) * (1 - 0.9 * progress) + rng.normal(0, 0.03),
+                "validation_loss": math.log(classes) * (1 - 0.6 * progress) + rng.normal(0, 0.05),
+                "validation_accuracy": 100 / classes + (60 * progress) + rng.normal(0, 2),
+            }
+        )
+    return rows
+
+
+def search(rng: np.random.Generator, arch: str, classes: int, trials: int = 15) -> list[dict]:
+    rows = []
+    for trial in range(trials):
+        learning_rate, weight_decay = (
+            (1e-2, 5e-4) if trial == 0 else (10 ** rng.uniform(-4, -1), 10 ** rng.uniform(-5, -2))
+        )
+        state, outcome = "complete", ""
+        accuracy = 72 - 14 * (math.log10(learning_rate) + 1.9) ** 2 + rng.normal(0, 1)
+        if learning_rate > 0.06:
+            outcome, accuracy = "diverged", math.nan
+        elif learning_rate < 2e-4:
+            outcome, accuracy = "at chance", 100 / classes
+        elif accuracy < 55:
+            state = "pruned"
+        rows.append(
+            {
+                "arch": arch,
+                "trial": trial,
+                "state": state,
+                "outcome": outcome,
+                "learning_rate": learning_rate,
+                "weight_decay": weight_decay,
+                "validation_accuracy": max(accuracy, 0),
+                "epochs": 30 if state == "complete" else 9,
+                "images": 480 * 30,
+            }
+        )
+    return rows
+
+
+Make = Callable[..., Files]
