@@ -1,4 +1,4 @@
-"""What the tests of several folders share: made-up images as the pipeline packs them, and a stage that can speak."""
+"""Fixtures of several folders: made-up images as the pipeline packs them, and a console."""
 
 import signal
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from vgg_ablation.images.index import (
     write_checksums,
 )
 from vgg_ablation.images.pixels import Pixels
-from vgg_ablation.runtime.console import Stage
+from vgg_ablation.runtime.console import Console
 
 pytest_plugins = ["image_fixtures", "study_fixtures"]
 
@@ -29,28 +29,28 @@ settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True, scope="session")
-def heeded_signals() -> None:
-    """Have this process, and those that it starts, heed what a shell's background job or nohup is told to ignore."""
+def default_signals() -> None:
+    """Handle the signals that a shell's background job or nohup tells this process to ignore."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the output that of a pipe and the root that of the working folder, wherever the tests run."""
+    """Remove the variables that change the kind of output, or locations."""
     own = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "DVC_ROOT", "OPTUNA_STORAGE", "CALTECH256_MIRRORS")
     for name in own:
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
-def stage() -> Stage:
-    return Stage("test")
+def console() -> Console:
+    return Console("test")
 
 
 @pytest.fixture(scope="session")
 def packed() -> Callable[..., Pixels]:
-    """Return what holds given (height, width, 3) uint8 arrays in memory as `preprocess` packs them on disk."""
+    """Return a function that packs (height, width, 3) uint8 arrays in memory as `preprocess` does on disk."""
 
     def hold(arrays: Sequence[np.ndarray], labels: Sequence[int] | None = None) -> Pixels:
         numbers = torch.zeros(len(arrays), dtype=torch.int64) if labels is None else torch.tensor(labels)
@@ -70,9 +70,9 @@ def packed() -> Callable[..., Pixels]:
 
 @pytest.fixture(scope="session")
 def write_processed() -> Callable[[Path], None]:
-    """Return what writes twelve images of two categories and two like splits into a folder, as `preprocess` does.
+    """Return a function that writes twelve images of two categories and two equal splits into a folder.
 
-    Their sides are 32 pixels at the fixed scale, and 64 in the pack for the others.
+    Their sides are 32 pixels at the fixed scale and 64 for the others.
     """
     images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
     names = [f"{number}.jpg" for number in range(12)]

@@ -1,4 +1,4 @@
-"""The one kind of error that a user can mend."""
+"""Errors that a user can fix."""
 
 
 class StageError(Exception):

@@ -3,6 +3,7 @@
 import csv
 import errno
 import glob
+import hashlib
 import io
 import json
 import os
@@ -13,23 +14,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from rich.filesize import decimal
 
 from vgg_ablation.errors import StageError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-"""Error numbers of a disk, or of the share of one that a user has."""
+"""Error numbers of a full disk and of an exhausted quota."""
 
 
 @contextmanager
 def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; rename it to `path` on success, delete it on failure.
+    """Yield a temporary path beside `path` to write to; rename it to `path` on success, delete it on failure.
 
-    What a killed process left beside `path` is deleted first. `needed` is how many bytes will be written, where that is
-    known: a full disk is then told what is missing.
+    Temporary files of killed processes are deleted first. `needed` is the number of bytes to write, if known; the
+    message about a full disk then says how much is missing.
 
     Raises:
         StageError: the disk is full.
-        OSError: the folder cannot be made, or the file not written, for another reason.
+        OSError: the folder cannot be created, or the file cannot be written, for another reason.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -42,14 +44,14 @@ def replacing(path: Path, *, needed: int | None = None) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
-        beside.unlink(missing_ok=True)  # first, to tell what is free without it
+        beside.unlink(missing_ok=True)  # before the free space is measured
         raise disk_full(path, needed) from None
     finally:
         beside.unlink(missing_ok=True)
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Check, before long work, that the disk of `folder`, which is made, can hold `needed` bytes.
+    """Check, before long work, that the disk of `folder`, which is created, can hold `needed` bytes.
 
     Raises:
         StageError: it cannot.
@@ -60,27 +62,21 @@ def require_space(folder: Path, needed: int) -> None:
 
 
 def disk_full(path: Path, needed: int | None = None) -> StageError:
-    """Return the error of a disk that cannot hold `path`, a file of `needed` bytes where that is known, or a folder."""
+    """Return the error for a disk that cannot hold `path`, of `needed` bytes if that is known."""
     existing = next(place for place in (path, *path.absolute().parents) if place.is_dir())
     free = shutil.disk_usage(existing).free
-    missing = f"{size(needed - free)} more" if needed and needed > free else f"more than {size(free)}"
+    missing = f"{decimal(needed - free)} more" if needed and needed > free else f"more than {decimal(free)}"
     return StageError(
-        f"{path}: the disk is full: {missing} would be needed, {size(free)} are free; make room and run it again"
+        f"{path}: the disk is full: {missing} would be needed, {decimal(free)} are free; make room and run it again"
     )
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Delete what processes that are no more left beside `path`."""
+    """Delete temporary files of `path` whose processes have ended."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         owner = re.fullmatch(r"\.(\d{1,9})", left.suffixes[-2])
         if owner and not psutil.pid_exists(int(owner[1])):
             left.unlink(missing_ok=True)
-
-
-def size(count: int) -> str:
-    """Return a number of bytes as people say it: `12 B`, `3.4 kB`, `1.2 GB`."""
-    power = min(max(len(str(count)) - 1, 0) // 3, 3)
-    return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB')[power]}"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -95,7 +91,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write `rows` as CSV with these columns in this order, floats with all their digits; other keys are an error."""
+    """Write `rows` as CSV with these columns in this order, floats with all digits; other keys are an error."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -108,7 +104,7 @@ def read_table(path: Path) -> dict[str, list[str]]:
 
     Raises:
         OSError: the file cannot be read.
-        StageError: it is empty, not UTF-8 or no CSV, its lines are not of one length, or two columns have one name.
+        StageError: it is empty, not UTF-8, not CSV, has lines of different lengths or two columns of one name.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -116,13 +112,13 @@ def read_table(path: Path) -> dict[str, list[str]]:
     except (UnicodeDecodeError, csv.Error):
         rows = []
     if len({len(row) for row in rows}) != 1 or len(set(rows[0])) < len(rows[0]):
-        raise StageError(f"{path}: no table; run the stage that writes it again")
+        raise StageError(f"{path}: not a table; run the stage that writes it again")
     header, *rows = rows
     return {name: [row[place] for row in rows] for place, name in enumerate(header)}
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON; NaN and infinity are refused, as JSON has no such numbers."""
+    """Write `value` as indented JSON; NaN and infinity are refused, since JSON has no such numbers."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
@@ -131,12 +127,18 @@ def read_json(path: Path) -> dict:
 
     Raises:
         OSError: the file cannot be read.
-        StageError: it holds anything else, or less.
+        StageError: it holds something else.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):  # what is not UTF-8 is a ValueError too
         value = None
     if not isinstance(value, dict):
-        raise StageError(f"{path}: no JSON object; run the stage that writes it again")
+        raise StageError(f"{path}: not a JSON object; run the stage that writes it again")
     return value
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

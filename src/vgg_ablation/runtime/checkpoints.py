@@ -1,4 +1,4 @@
-"""Work in progress on disk, kept so that a kill, a torn write or a flipped bit costs no more than its latest part."""
+"""Checkpoints of unfinished work: a kill, a torn write or a flipped bit costs no more than the latest one."""
 
 import hashlib
 import re
@@ -8,12 +8,12 @@ from pathlib import Path
 from vgg_ablation.files import replacing
 
 
-class Slots:
-    """The two latest states of some work, each numbered and under a SHA-256, in two files written in turn.
+class Checkpoints:
+    """The latest two checkpoints of some work, each with a number and a SHA-256, in two files written in turn.
 
     Args:
-        stem: of the files `STEM.0` and `STEM.1`.
-        say: tells people of a damaged file.
+        stem: common start of the names of the two files, `STEM.0` and `STEM.1`.
+        say: receives a line about a damaged file.
     """
 
     def __init__(self, stem: Path, say: Callable[[str], None]) -> None:
@@ -22,10 +22,10 @@ class Slots:
         self._say = say
 
     def write(self, number: int, content: bytes) -> None:
-        """Keep state `number` in place of the one before the latest; states are numbered one after the other.
+        """Write checkpoint `number` over the last but one; numbers must be consecutive.
 
         Raises:
-            StageError: the disk is full; both states that were kept still are.
+            StageError: the disk is full; both existing checkpoints stay.
             OSError: the file cannot be written for another reason.
         """
         head = _head(number, content) + b"\n"
@@ -35,7 +35,7 @@ class Slots:
             file.write(content)
 
     def read(self) -> bytes | None:
-        """Return the latest whole state, or None where there is none; a damaged file is named."""
+        """Return the content of the latest valid checkpoint, or None; damaged files are reported."""
         numbers = {path: _read_number(path) for path in self._paths if path.exists()}
         damaged = []
         for path in sorted(numbers, key=lambda path: -numbers[path]):
@@ -46,8 +46,8 @@ class Slots:
         else:
             content = None
         if damaged:
-            instead = "going on from the one before" if content is not None else "nothing whole is left: begun anew"
-            self._say(f"{' and '.join(map(str, damaged))}: damaged, the checksum does not match; {instead}")
+            instead = "using the previous checkpoint" if content is not None else "no valid checkpoint, starting over"
+            self._say(f"{', '.join(map(str, damaged))}: checksum mismatch; {instead}")
         return content
 
     def remove(self) -> None:
@@ -62,8 +62,8 @@ def _head(number: int, content: bytes) -> bytes:
 
 
 def _read_number(path: Path) -> int:
-    """Return the number that a file says it has; where its head is damaged, one above all, for it to be looked at."""
+    """Return the number in a file's head; if the head is damaged, a number above all others, so that it is reported."""
     with path.open("rb") as file:
         head = re.fullmatch(rb"((\d{1,18}) [0-9a-f]{64}) ([0-9a-f]{64})\n", file.readline(160))
-    # The head has a checksum of its own: a digit that was flipped would put the latest state behind the one before.
+    # The head has its own checksum: a flipped digit would put the latest checkpoint behind the previous one.
     return int(head[2]) if head and hashlib.sha256(head[1]).hexdigest().encode() == head[3] else 10**18

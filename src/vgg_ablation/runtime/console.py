@@ -1,4 +1,4 @@
-"""What people see of a stage: progress with rates and time left, a closing line, one line for an error."""
+"""Console output of a running stage: progress with rate and time left, a closing line, one line for an error."""
 
 import atexit
 import os
@@ -12,14 +12,15 @@ from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 
-from rich.console import Console
+from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from vgg_ablation.errors import StageError
-from vgg_ablation.files import DISK_FULL, disk_full, write_text
-from vgg_ablation.runtime.state import locked
+from vgg_ablation.files import DISK_FULL, disk_full
+from vgg_ablation.runtime.locks import latest
+from vgg_ablation.text import printable
 
-_HOW_TO_GO_ON = "what was done is kept: run it again (dvc repro) to go on"
+_SAVED = "progress saved; run `dvc repro` to resume"
 _REMEMBERED = 20  # steps that the time left is estimated from
 _STOPPED_BY = {
     getattr(signal, name): said
@@ -29,7 +30,7 @@ _STOPPED_BY = {
 
 
 class Task:
-    """Work of `total` known steps: a moving bar on a terminal, elsewhere lines, at most one in `quiet` seconds."""
+    """Work of `total` steps: a bar on a terminal, elsewhere lines, at most one in `quiet` seconds."""
 
     def __init__(
         self, progress: Progress, description: str, total: int, quiet: float, before_each: Callable[[], None]
@@ -45,100 +46,94 @@ class Task:
         self._bar: TaskID = progress.add_task(description, total=total, note="")
 
     def advance(self, note: str = "") -> None:
-        """Count one step as done; `note` says what came of it.
+        """Count one step as done; `note` is its result in a few words.
 
         Raises:
-            StageError: the `dvc` that began this stage is gone.
+            StageError: the `dvc` that started this stage has ended.
         """
         self._before_each()
         self._done += 1
-        self._progress.update(self._bar, completed=self._done, note=note)
+        self._progress.update(self._bar, completed=self._done, note=printable(note))
         self._ends.append(now := time.monotonic())
         last = self._done == self._total
         if not self._progress.console.is_terminal and (last or now - self._printed >= self._quiet):
             self._printed = now
-            self._print(note)
+            self._print(printable(note))
 
     def _print(self, note: str) -> None:
-        # From the latest steps alone: those that a resumed stage takes over from its state take no time.
+        # From the latest steps only: steps that a resumed stage takes from its state take no time.
         pace = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
         left = duration(pace * (self._total - self._done))
-        rate = f"{1 / pace:.3g}/s" if pace else "at once"
+        rate = f"{1 / pace:.3g}/s" if pace else "from saved state"
         print(f"{self._description} {self._done}/{self._total}: {note or rate}, {left} left", flush=True)
 
 
-class Stage:
-    """A running stage's voice."""
+class Console:
+    """Console output and locking of a running stage."""
 
-    def __init__(self, name: str, held: ExitStack | None = None) -> None:
+    def __init__(self, name: str, at_exit: ExitStack | None = None) -> None:
         self.name = name
-        self._held = held or ExitStack()
+        self._at_exit = at_exit or ExitStack()
         self._dvc = os.getppid() if "DVC_STAGE" in os.environ else None
-        self.console = Console(highlight=False, soft_wrap=True, emoji=False)
+        self._terminal = Terminal(highlight=False, soft_wrap=True, emoji=False)
         self._started = time.monotonic()
 
     def alone(self) -> None:
-        """Be the only process of this stage in this folder until it ends; wait, and say for whom, while there is one.
-
-        A stage that outlives its killed `dvc` thus never writes among the outputs of the one that comes after it.
+        """Be the only process of this stage in this folder until the stage ends; wait while there is another.
 
         Raises:
-            StageError: another came after this one while it waited: the outputs may be in that one's use already. Or
-                the `dvc` that began it is gone.
+            StageError: another process of the stage came while this one waited, or the `dvc` that started this one has
+                ended.
         """
         folder = Path(".state/stages") / self.name.replace(" ", "-")
-        write_text(folder / "latest.txt", f"{os.getpid()}\n")
-        self._held.enter_context(locked(folder, self.say))
-        if (latest := (folder / "latest.txt").read_text(encoding="utf-8").strip()) != str(os.getpid()):
-            raise StageError(f"process {latest} came after this one to do the same; this one leaves it to that")
+        self._at_exit.enter_context(latest(folder, self.say))
         self._require_dvc()
 
     def _require_dvc(self) -> None:
-        """Raise StageError where `dvc` was killed: what comes next may have other settings, and these outputs in use.
+        """Raise StageError if `dvc` was killed: the next one may have other settings and use these outputs.
 
         A shell between the two that outlives `dvc` hides its end.
         """
         if self._dvc is not None and os.getppid() != self._dvc:
-            raise StageError(f"the dvc that began this is gone; {_HOW_TO_GO_ON}")
+            raise StageError(f"the dvc process that started this stage has ended; {_SAVED}")
 
     def say(self, text: str) -> None:
         """Print one line now."""
-        self.console.print(f"{self.name}: {text}", markup=False)
+        self._terminal.print(f"{self.name}: {printable(text)}", markup=False)
 
     def made(self, text: str) -> None:
-        """Print the stage's closing line: what it made and how long it took."""
+        """Print the stage's closing line: what it made, and how long that took."""
         self.say(f"{text} in {duration(time.monotonic() - self._started)}")
 
     @contextmanager
     def task(self, description: str, total: int, quiet: float = 0.0) -> Iterator[Task]:
         """Show work of `total` steps while the body runs; see `Task`."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
-        terminal = self.console.is_terminal
-        with Progress(*columns, console=self.console, disable=not terminal, transient=True) as progress:
-            yield Task(progress, f"{self.name}: {description}", total, quiet, self._require_dvc)
+        terminal = self._terminal.is_terminal
+        with Progress(*columns, console=self._terminal, disable=not terminal, transient=True) as progress:
+            yield Task(progress, f"{self.name}: {printable(description)}", total, quiet, self._require_dvc)
 
 
 @contextmanager
-def stage(name: str) -> Iterator[Stage]:
-    """Run a stage's body; what a user can mend ends it with a line on stderr and a non-zero exit, not a traceback.
+def stage(name: str) -> Iterator[Console]:
+    """Run a stage's body; an error that a user can fix ends it with one line on stderr and exit status 1.
 
-    Ctrl-C, SIGTERM and SIGHUP end it too, after the operation that is under way, with the status that shells give for
-    them, unless the process was told to ignore them (nohup). Every file is whole at any moment, so that any moment is
-    safe.
+    Ctrl-C, SIGTERM and SIGHUP end it after the current operation, with the exit status that shells use for them, unless
+    the process was told to ignore them (nohup). Every file is whole at any moment, so that any moment is safe.
     """
-    with ExitStack() as held:
+    with ExitStack() as at_exit:
         for number in _STOPPED_BY:
             if (before := signal.getsignal(number)) is not signal.SIG_IGN:
-                held.callback(signal.signal, number, before)
+                at_exit.callback(signal.signal, number, before)
                 signal.signal(number, _stop)
         try:
-            yield Stage(name, held)
+            yield Console(name, at_exit)
         except StageError as error:
             _fail(name, str(error))
         except OSError as error:
@@ -149,39 +144,39 @@ def stage(name: str) -> Iterator[Stage]:
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            _fail(name, "out of memory; free some, or choose a smaller net, crop or batch, and run it again")
+            _fail(name, "out of memory; free some, or use a smaller net, crop or batch, and run it again")
         except KeyboardInterrupt as stop:
             number = stop.args[0] if stop.args else signal.SIGINT
-            print(f"{name}: stopped by {_STOPPED_BY[number]}; {_HOW_TO_GO_ON}", file=sys.stderr)
+            print(f"{name}: stopped by {_STOPPED_BY[number]}; {_SAVED}", file=sys.stderr)
             sys.exit(128 + number)
         finally:
-            # Libraries clean up at exit and swallow a Ctrl-C, which DVC, waiting, leaves to us: the study would go on.
+            # DVC leaves Ctrl-C to the stage, and libraries that clean up at exit swallow it: the study would continue.
             atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal handlers are called
-    for again in _STOPPED_BY:  # one is enough: a second would interrupt what the first makes us do
+    for again in _STOPPED_BY:  # a second signal would interrupt the handling of the first
         signal.signal(again, signal.SIG_IGN)
     raise KeyboardInterrupt(signal.Signals(number))
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Tell whether it is so, also of torch's errors, whose types would take seconds to import."""
+    """Recognise torch's errors by name: importing torch takes seconds."""
     of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     return isinstance(error, MemoryError) or of_torch
 
 
+def _fail(name: str, message: str) -> None:
+    for line in message.splitlines():
+        print(f"{name}: {printable(line)}", file=sys.stderr)
+    sys.exit(1)
+
+
 def duration(seconds: float) -> str:
-    """Return `seconds` as people say it: `0.4 s`, `12 s`, `3:20 min`, `2:05:00 h`."""
+    """Return `seconds` as text: `0.4 s`, `12 s`, `3:20 min`, `2:05:00 h`; no library in the lock has this."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if (whole := round(seconds)) < 60:
         return f"{whole} s"
     text = str(timedelta(seconds=whole))
     return f"{text} h" if whole >= 3600 else f"{text.removeprefix('0:').removeprefix('0')} min"
-
-
-def _fail(name: str, message: str) -> None:
-    for line in message.splitlines():
-        print(f"{name}: {line}", file=sys.stderr)
-    sys.exit(1)

@@ -17,36 +17,36 @@ from vgg_ablation.runtime.state import library_versions
 
 @dataclass(frozen=True)
 class Cost:
-    """What one stage cost, for one net where there is one: a line of the cost table, whose columns are these fields."""
+    """A row of the cost table, whose columns are these fields: one stage, for one net where there is one."""
 
     stage: str
     arch: str
     """Empty for a stage that all nets share."""
     scale: str
-    """The training scale; empty for a stage that all of them share."""
+    """Training scale; empty for a stage that all of them share."""
     images: int
-    """Images fetched, packed, trained on or classified; one that is seen twice counts twice."""
+    """Images fetched, packed, trained on or classified; an image used twice counts twice."""
     seconds: float
-    """From the process's start, imports included; work kept from an attempt that was cut off is counted too."""
+    """From the start of the process; work saved by earlier attempts included."""
     work_seconds: float
-    """Of these the steps themselves: fetching or rendering, packing, training and validating, or classifying."""
+    """Of these, the steps themselves: fetching or rendering, packing, training and validating, or classifying."""
     device: str
-    """Its name."""
+    """Name of the device."""
     precision: str
-    """Of the nets' products; empty for a stage without nets."""
+    """Of the nets' matrix products; empty for a stage without nets."""
     threads: int
     share_of_limit: float | None
-    """Operations of the nets in a second of work, over those of a plain matrix product here; None without nets."""
+    """Operations of the nets per second of work, divided by those of a plain matrix product; None without nets."""
     machine: str
-    """Its processor, cores and memory."""
+    """Processor, cores and memory."""
     commit: str
-    """Of the repository, with `+changes` where files differ from it; empty without git."""
+    """Of the repository, with `+changes` if files differ from it; empty without git."""
     versions: str
     """Of Python and the libraries that results depend on."""
 
 
 class Meter:
-    """Adds up what a stage's work costs, as it goes on."""
+    """Adds up the cost of a stage's work."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -54,12 +54,12 @@ class Meter:
         """Of convolutions and fully-connected layers, two a multiply-accumulate."""
         self.seconds = 0.0
         self.taken_over = 0.0
-        """Seconds of work that an earlier process had done."""
-        self._commit = describe_commit()  # now: by the stage's end another may be checked out
+        """Seconds of work done by earlier processes."""
+        self._commit = describe_commit()  # now: another may be checked out before the stage ends
         self._last = time.perf_counter()
 
     def add(self, seconds: float, images: int, gmacs: float = 0.0) -> None:
-        """Count a piece of work that has just ended, or was just found done: its seconds, images and 1e9 macs."""
+        """Count work that has just ended, or was found in the state: its seconds, images and 1e9 multiply-adds."""
         now = time.perf_counter()
         self.taken_over += max(0.0, seconds - (now - self._last))
         self._last = now
@@ -69,13 +69,13 @@ class Meter:
 
     @contextmanager
     def work(self, images: int = 0, gmacs: float = 0.0) -> Iterator[None]:
-        """Count the body as a piece of work; where only the work tells how many images there are, `count` them then."""
+        """Count the body as work; if only the body knows the number of images, `count` them afterwards."""
         self._last = time.perf_counter()
         yield
         self.add(time.perf_counter() - self._last, images, gmacs)
 
     def count(self, images: int) -> None:
-        """Count images of work whose time is counted already."""
+        """Count images of work whose time is already counted."""
         self.images += images
 
     def write(
@@ -90,24 +90,25 @@ class Meter:
         threads: int | None = None,
         rate: float | None = None,
     ) -> None:
-        """Write the stage's cost as `folder`/`stage`.csv.
+        """Write the stage's cost as `folder`/cost.csv.
 
         Args:
-            folder: of the cost files of this net, or of the data.
+            folder: of the stage's outputs.
             stage: its name in stages/dvc.yaml.
-            arch: the net, if it is about one.
-            scale: the training scale, if it is about one.
+            arch: the net, for a stage of one net.
+            scale: the training scale, for a stage of one scale.
             device: its name.
-            precision: of the nets' products, if there are nets.
-            threads: of the work; by default one a core.
-            rate: operations a second that the device can do, if there are nets; see `limit.product_rate`.
+            precision: of the nets' matrix products, if there are nets.
+            threads: of the work; by default one per core.
+            rate: operations per second that the device can do, if there are nets; see `device.matmul_rate`.
         """
+        age = max(0.0, time.time() - psutil.Process().create_time())  # of this process
         cost = Cost(
             stage=stage,
             arch=arch,
             scale=scale,
             images=self.images,
-            seconds=round(_age() + self.taken_over, 3),
+            seconds=round(max(age + self.taken_over, self.seconds), 3),
             work_seconds=round(self.seconds, 3),
             device=device,
             precision=precision,
@@ -117,14 +118,4 @@ class Meter:
             commit=self._commit,
             versions=", ".join([f"Python {python_version()}", *map(" ".join, library_versions().items())]),
         )
-        write_table(folder / f"{stage}.csv", [field.name for field in fields(Cost)], [asdict(cost)])
-
-
-def _age() -> float:
-    """Seconds since this process started."""
-    try:
-        # psutil's time is right to a second alone here: its origin is the system's start in whole seconds.
-        start = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - start
-    except (OSError, AttributeError):
-        return time.time() - psutil.Process().create_time()
+        write_table(folder / "cost.csv", [field.name for field in fields(Cost)], [asdict(cost)])

@@ -1,4 +1,4 @@
-"""Where the stages' files lie, relative to the repository's root: one output folder a stage."""
+"""Paths of the stages' files, relative to the repository's root: one output folder per stage."""
 
 from pathlib import Path
 

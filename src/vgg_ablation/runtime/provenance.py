@@ -1,17 +1,18 @@
-"""What machine and what source a result is from. Imports no torch."""
+"""The machine and the source that a result comes from. Imports no torch."""
 
 import os
 import platform
 import subprocess
 from pathlib import Path
 
+import psutil
+
 from vgg_ablation.runtime.state import PACKAGE
 
 
 def describe_machine() -> str:
     """Return the processor's name, the number of cores and the memory: `AMD EPYC 9V45, 2 cores, 24 GiB`."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return f"{processor()}, {os.cpu_count() or 1} cores, {memory / 2**30:.0f} GiB"
+    return f"{processor()}, {os.cpu_count() or 1} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
 
 
 def processor() -> str:
@@ -25,14 +26,14 @@ def processor() -> str:
 
 
 def describe_commit() -> str:
-    """Return the commit of the repository that this source lies in, with `+changes` where tracked files differ from it.
+    """Return the commit of the repository that holds this source, with `+changes` if tracked code differs from it.
 
-    Empty where there is no git or no repository, as for a package that was installed.
+    Empty without git or a repository, as for an installed package.
     """
     git = ["git", "-C", str(PACKAGE)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
-        # The stages' code alone: the settings are a record of their own, and results of other nets change as they come.
+        # Code only: settings are recorded on their own, and results of other nets change as they are computed.
         code = [".", ":/stages/*.py"]
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *code], capture_output=True, check=False)  # noqa: S603
     except (OSError, subprocess.CalledProcessError):

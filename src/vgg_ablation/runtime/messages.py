@@ -1,0 +1,135 @@
+"""Texts of the lines that people see while a stage runs. Rewording one reruns nothing.
+
+Small functions over plain values. Errors have their texts where they are raised.
+"""
+
+from collections.abc import Mapping
+
+# Training and search.
+
+
+def computing_on(compute: object) -> str:
+    """`computing on cpu in bfloat16`."""
+    return f"computing on {compute}"
+
+
+def resuming(epoch: int, epochs: int) -> str:
+    """A run continues after a checkpoint."""
+    return f"resuming after epoch {epoch}/{epochs}"
+
+
+def epoch_trained(train_loss: float, accuracy: float, learning_rate: float, images_per_second: float) -> str:
+    """Loss in nats, validation accuracy in percent."""
+    return (
+        f"loss {train_loss:.3f}, validation {accuracy:.1f} %, lr {learning_rate:.1e}, {images_per_second:,.0f} images/s"
+    )
+
+
+def starting_net_trained(epoch: int, epochs: int, train_loss: float) -> str:
+    """An epoch of the A that a deeper net starts from."""
+    return f"net A (initial weights): epoch {epoch}/{epochs}, loss {train_loss:.3f}"
+
+
+def split_batch(too_much: str, at_once: int) -> str:
+    """Memory ran out; `too_much` says for what."""
+    return f"{too_much} at once; continuing with {at_once} images per pass"
+
+
+def did_not_train(run: int, runs: int, reason: str) -> str:
+    """A run diverged or stayed at chance."""
+    return f"run {run + 1}/{runs} did not train: {reason}"
+
+
+def runs_trained(folder: object, runs: int, epochs: int) -> str:
+    """Closing line of `train`."""
+    return f"{folder}: {runs} runs of {epochs} epochs"
+
+
+def trial_finished(
+    learning_rate: float, weight_decay: float, accuracy: float, epochs: int, state: str, outcome: str
+) -> str:
+    """`state`: complete or pruned; `outcome`: diverged, exploded, at chance or nothing."""
+    return f"lr {learning_rate:.2e}, weight decay {weight_decay:.2e}: {accuracy:.1f} % in {epochs} epochs, {state}" + (
+        f", {outcome}" if outcome else ""
+    )
+
+
+def search_finished(path: object, learning_rate: float, weight_decay: float, accuracy: float) -> str:
+    """Closing line of `tune`."""
+    return (
+        f"{path}: lr {learning_rate:.2e}, weight decay {weight_decay:.2e} ({accuracy:.1f} % of the validation images)"
+    )
+
+
+def retrying(storage: str, reason: str, wait: float) -> str:
+    """The database of the trials cannot be reached."""
+    return f"{storage}: {reason}; retrying in {wait:g} s"
+
+
+# Evaluation and aggregation.
+
+
+def top1_errors(errors: Mapping[str, float]) -> str:
+    """Errors in percent by protocol."""
+    return ", ".join(f"{protocol} {error:.1f} %" for protocol, error in errors.items())
+
+
+def evaluated(folder: object, errors: Mapping[str, float]) -> str:
+    """Closing line of `evaluate`; the errors are means over runs."""
+    return f"{folder}: top-1 error {top1_errors(errors)}"
+
+
+def merged(folder: object) -> str:
+    """Closing line of `aggregate`."""
+    return f"{folder}: results merged"
+
+
+# Stages download, preprocess and near-duplicates.
+
+DOWNLOADING = "downloading MB"
+RENDERING = "rendering"
+GATHERING = "gathering"
+PACKING = "packing"
+HASHING = "hashing"
+COMPARING = "comparing"
+
+
+def download_started(address: str, size: int | None, offset: int) -> str:
+    """`size` and `offset` in bytes."""
+    known = f" ({size / 1e9:.2f} GB)" if size is not None else ""
+    return f"downloading {address}{known}" + (f", resuming at byte {offset:,}" if offset else "")
+
+
+def download_of_unknown_size() -> str:
+    """Instead of progress."""
+    return "the server does not tell the size; no progress is shown"
+
+
+def download_retried(address: str, reason: str, seconds: float) -> str:
+    """`seconds` until the next attempt."""
+    return f"{address}: {reason}; trying again in {seconds:.0f} s"
+
+
+def next_address(reason: str) -> str:
+    """`reason` names the address that failed."""
+    return f"{reason}: trying the next address"
+
+
+def left_out_of_folder(folder: str, special: int, outside: int) -> str:
+    """Of a folder that is the source."""
+    return f"{folder}: left out {special:,} links and special files, and {outside:,} files outside category folders"
+
+
+def archive_made(path: str, size: int, source: str) -> str:
+    """Closing line of download; `size` in bytes."""
+    return f"{path}: {size / 1e6:,.1f} MB from {source}"
+
+
+def images_packed(folder: str, images: int, categories: int, excluded: int) -> str:
+    """Closing line of preprocess."""
+    return f"{folder}: {images} images of {categories} categories ({excluded} files excluded)"
+
+
+def near_duplicates_found(path: str, pairs: int, images: int, faint: int) -> str:
+    """Closing line of near_duplicates."""
+    return f"{path}: {pairs} pairs among {images} images ({faint} with too little contrast to compare)"
