@@ -14,7 +14,7 @@ OFFICIAL = Path(__file__).parents[2] / "shared" / "data" / "caltech256-14.tar"
 
 @pytest.fixture(scope="session")
 def photographs() -> Path:
-    """The tar of real images that lies beside the repository where it is developed."""
+    """The tar of real images that is beside the repository where it is developed."""
     if not OFFICIAL.exists():
         pytest.skip(f"no {OFFICIAL}: 14 categories of the official archive")
     return OFFICIAL

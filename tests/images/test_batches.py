@@ -3,10 +3,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import binomtest, chisquare
@@ -15,12 +14,12 @@ from torchvision.transforms.functional import center_crop
 
 from vgg_ablation.dataset.archive import members
 from vgg_ablation.dataset.pack import pack
-from vgg_ablation.dataset.splits import draw_splits
+from vgg_ablation.dataset.splits import write_splits
 from vgg_ablation.errors import StageError
 from vgg_ablation.images.batches import Batches, Colour, RunImages
-from vgg_ablation.images.index import INDEX_FILE, LARGE_FOLDER, SPLITS_FILE
+from vgg_ablation.images.index import LARGE_FOLDER, images_in, read_splits
 from vgg_ablation.images.pixels import Pixels
-from vgg_ablation.runtime.console import Stage
+from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.settings import DataSettings
 
 Pack = Callable[..., Pixels]
@@ -66,36 +65,19 @@ def colour(packed: Pack) -> Colour:
     return Colour.measure(packed(ARRAYS), torch.arange(3))
 
 
-def test_the_mean_is_numpys(colour: Colour) -> None:
+def test_the_statistics_are_numpys(colour: Colour) -> None:
+    """The shift: components times their eigenvalues."""
     np.testing.assert_allclose(colour.mean, VALUES.mean(0), rtol=1e-6)
-
-
-def test_the_deviation_is_numpys(colour: Colour) -> None:
     np.testing.assert_allclose(colour.deviation, VALUES.std(0), rtol=1e-6)
-
-
-def test_the_shift_is_numpys_components_times_their_eigenvalues(colour: Colour) -> None:
     eigenvalues, components = np.linalg.eigh(np.cov(VALUES.T, bias=True))
     expected = components * eigenvalues
     signs = np.sign((expected * colour.shift.numpy()).sum(0))  # a component's sign is free
     np.testing.assert_allclose(colour.shift, expected * signs, rtol=1e-4, atol=1e-8)
 
 
-def test_the_statistics_are_of_the_given_images_alone(packed: Pack) -> None:
-    found = Colour.measure(packed(ARRAYS), torch.tensor([1]))
-    np.testing.assert_allclose(found.mean, ARRAYS[1].reshape(-1, 3).mean(0) / 255, rtol=1e-6)
-
-
 def test_the_order_of_the_images_does_not_change_a_bit_of_the_statistics(packed: Pack, colour: Colour) -> None:
     turned = Colour.measure(packed(ARRAYS), torch.tensor([2, 0, 1]))
     assert all(torch.equal(one, other) for one, other in zip(vars(colour).values(), vars(turned).values(), strict=True))
-
-
-def test_an_image_larger_than_what_is_summed_at_once_is_measured_whole(
-    packed: Pack, colour: Colour, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vgg_ablation.images.batches._CHUNK", 10)
-    assert torch.equal(Colour.measure(packed(ARRAYS), torch.arange(3)).shift, colour.shift)
 
 
 @pytest.mark.parametrize("value", [0, 33, 77, 255])
@@ -104,14 +86,6 @@ def test_a_channel_of_one_value_has_a_finite_deviation(packed: Pack, value: int)
     array[:, :, 0] = value
     deviation = Colour.measure(packed([array]), torch.tensor([0])).deviation
     np.testing.assert_allclose(deviation, [1 / 255, *(array.reshape(-1, 3)[:, 1:] / 255).std(0)], rtol=1e-6)
-
-
-def test_a_component_of_opposite_channels_is_kept(packed: Pack) -> None:
-    """Its entries sum to zero, whose sign is zero."""
-    array = np.array([[[0, 255, 0], [255, 0, 0]]], np.uint8)
-    shift = Colour.measure(packed([array]), torch.tensor([0])).shift
-    covariance = np.cov(array.reshape(-1, 3).T / 255, bias=True)
-    np.testing.assert_allclose(shift @ shift.T, covariance @ covariance, atol=1e-6)
 
 
 # Normalisation and layout.
@@ -140,26 +114,19 @@ def test_inputs_are_float32_in_channels_last_layout(packed: Pack, colour: Colour
 # Training batches.
 
 
+@settings(max_examples=30)
 @given(count=st.integers(1, 40), batch_size=st.integers(1, 50), seed=st.integers(0, 2**32))
-def test_an_epoch_shows_each_image_at_most_once_and_all_but_the_remainder(
+def test_an_epoch_shows_each_given_image_at_most_once_in_batches_of_one_size(
     packed: Pack, count: int, batch_size: int, seed: int
 ) -> None:
-    shown = epoch(packed(numbered(count)), 2, batch_size, seed=seed)[0][:, 0, 0, 0].round().long().tolist()
+    """All but the remainder."""
+    batches = Batches(packed(numbered(2 * count)), AS_THEY_ARE, 2, CPU)
+    crops = [crops for crops, _ in batches.training(torch.arange(count), batch_size, 0.0, generator(seed))]
     size = min(batch_size, count)
+    assert {len(batch) for batch in crops} == {size}
+    shown = torch.cat(crops)[:, 0, 0, 0].round().long().tolist()
     assert len(shown) == len(set(shown)) == count // size * size
-
-
-@given(count=st.integers(1, 40), batch_size=st.integers(1, 50))
-def test_all_batches_have_the_same_size(packed: Pack, count: int, batch_size: int) -> None:
-    batches = Batches(packed(numbered(count)), AS_THEY_ARE, 2, CPU)
-    found = batches.training(torch.arange(count), batch_size, 0.1, generator())
-    assert {len(crops) for crops, _ in found} == {min(batch_size, count)}
-
-
-def test_only_the_given_images_are_shown(packed: Pack) -> None:
-    batches = Batches(packed(numbered(9)), AS_THEY_ARE, 2, CPU)
-    ((crops, _),) = batches.training(torch.tensor([7, 2, 5]), 3, 0.0, generator())
-    assert sorted(crops[:, 0, 0, 0].tolist()) == pytest.approx([2, 5, 7], abs=1e-4)
+    assert max(shown) < count
 
 
 def test_each_crop_comes_with_its_images_label(packed: Pack) -> None:
@@ -168,14 +135,13 @@ def test_each_crop_comes_with_its_images_label(packed: Pack) -> None:
     assert found.tolist() == [labels[number] for number in crops[:, 0, 0, 0].round().long()]
 
 
-def test_the_same_seed_gives_the_same_batches(packed: Pack, colour: Colour) -> None:
-    one, other = (epoch(packed(ARRAYS), 6, 2, colour, shift=0.1, seed=3)[0] for _ in range(2))
-    assert torch.equal(one, other)
-
-
-def test_another_seed_gives_another_order(packed: Pack) -> None:
-    one, other = (epoch(packed(numbered(30)), 2, 30, seed=seed)[0][:, 0, 0, 0] for seed in (0, 1))
-    assert not torch.equal(one, other)
+def test_batches_depend_on_their_own_generator_alone(packed: Pack, colour: Colour) -> None:
+    found = []
+    for default, seed in ((0, 3), (1, 3), (0, 4)):
+        torch.manual_seed(default)
+        found.append(epoch(packed(ARRAYS), 6, 2, colour, shift=0.1, seed=seed)[0])
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
 
 
 def places_and_flips(crops: Tensor, array: np.ndarray) -> list[tuple[int, int, bool]]:
@@ -206,25 +172,11 @@ def drawn(packed: Pack) -> list[tuple[int, int, bool]]:
     return places_and_flips(epoch(repeated(packed([array]), 3000), 5, 1000)[0], array)
 
 
-def test_half_of_the_crops_are_mirrored(drawn: list[tuple[int, int, bool]]) -> None:
-    assert binomtest(sum(mirrored for *_, mirrored in drawn), len(drawn)).pvalue > 1e-4
-
-
-def test_all_places_are_as_likely(drawn: list[tuple[int, int, bool]]) -> None:
+def test_all_places_and_both_mirrorings_are_as_likely(drawn: list[tuple[int, int, bool]]) -> None:
     counts = [sum(place[:2] == (top, left) for place in drawn) for top in range(3) for left in range(5)]
     assert sum(counts) == len(drawn)
     assert chisquare(counts).pvalue > 1e-4
-
-
-def test_places_and_flips_are_unrelated(drawn: list[tuple[int, int, bool]]) -> None:
-    table = np.array([(*place,) for place in drawn], float)
-    related = np.corrcoef(table.T) - np.eye(3)
-    assert np.abs(related).max() < 5 / np.sqrt(len(drawn))
-
-
-def test_an_image_of_the_crops_side_is_shown_whole(packed: Pack) -> None:
-    array = np.random.default_rng(0).permutation(75).astype(np.uint8).reshape(5, 5, 3)
-    assert places_and_flips(epoch(packed([array]), 5, 1)[0], array)[0][:2] == (0, 0)
+    assert binomtest(sum(mirrored for *_, mirrored in drawn), len(drawn)).pvalue > 1e-4
 
 
 def test_a_colour_shift_is_one_colour_for_a_whole_crop(packed: Pack, colour: Colour) -> None:
@@ -246,14 +198,6 @@ def test_colour_shifts_have_the_published_covariance(packed: Pack, colour: Colou
     np.testing.assert_allclose(np.cov(shifts.T), expected, atol=0.05 * expected.max())
 
 
-def test_batches_do_not_depend_on_the_global_generator(packed: Pack, colour: Colour) -> None:
-    found = []
-    for seed in (0, 1):
-        torch.manual_seed(seed)
-        found.append(epoch(packed(ARRAYS), 6, 2, colour, shift=0.1)[0])
-    assert torch.equal(*found)
-
-
 # Centre crops and whole images.
 
 
@@ -265,121 +209,72 @@ def test_centre_crops_are_torchvisions(packed: Pack, height: int, width: int) ->
     torch.testing.assert_close(crops[0], expected.float())
 
 
-@pytest.mark.parametrize("width", [7, 9])
-def test_a_centre_crop_is_off_the_middle_by_half_a_pixel_at_most(packed: Pack, width: int) -> None:
-    array = np.broadcast_to(np.arange(width, dtype=np.uint8)[None, :, None], (6, width, 3)).copy()
-    ((crops, _),) = Batches(packed([array]), AS_THEY_ARE, 6, CPU).centre(torch.tensor([0]), 5)
-    assert abs(crops.mean().item() - (width - 1) / 2) <= 0.5 + 1e-4
-
-
-def test_centre_crops_keep_the_order_of_the_images(packed: Pack) -> None:
-    numbers = torch.tensor([4, 0, 3, 1, 6])
-    found = Batches(packed(numbered(7), [0, 1, 0, 1, 2, 0, 2]), AS_THEY_ARE, 2, CPU).centre(numbers, 2)
-    crops, labels = zip(*found, strict=True)
-    assert torch.cat(crops)[:, 0, 0, 0].round().long().tolist() == numbers.tolist()
-    assert torch.cat(labels).tolist() == [2, 0, 1, 1, 2]
-
-
 SIZES = st.lists(st.tuples(st.integers(2, 4), st.integers(2, 4)), min_size=1, max_size=9)
 
 
+@settings(max_examples=30)
 @given(sizes=SIZES, largest=st.integers(1, 60), data=st.data())
-def test_whole_images_come_once_each_and_unchanged(
+def test_whole_images_come_once_each_and_unchanged_in_batches_of_so_many_pixels_or_one_image(
     packed: Pack, sizes: list[tuple[int, int]], largest: int, data: st.DataObject
 ) -> None:
     arrays = [noise(height, width, seed) for seed, (height, width) in enumerate(sizes)]
     images = data.draw(st.lists(st.integers(0, len(sizes) - 1), min_size=1, unique=True))
     seen: list[int] = []
     for numbers, inputs in Batches(packed(arrays), AS_THEY_ARE, 2, CPU).whole(torch.tensor(images), largest):
+        assert len(numbers) == 1 or len(numbers) * inputs.shape[2] * inputs.shape[3] <= largest
         for number, values in zip(numbers.tolist(), inputs, strict=True):
             np.testing.assert_allclose(values.permute(1, 2, 0), arrays[number], atol=1e-3)
             seen.append(number)
     assert sorted(seen) == sorted(images)
 
 
-@given(sizes=SIZES, largest=st.integers(1, 60))
-def test_a_batch_of_whole_images_is_within_its_pixels_or_one_image(
-    packed: Pack, sizes: list[tuple[int, int]], largest: int
-) -> None:
-    arrays = [noise(height, width, seed) for seed, (height, width) in enumerate(sizes)]
-    for numbers, inputs in Batches(packed(arrays), AS_THEY_ARE, 2, CPU).whole(torch.arange(len(sizes)), largest):
-        assert len(numbers) == 1 or len(numbers) * inputs.shape[2] * inputs.shape[3] <= largest
-
-
 # A run's images, from the disk.
 
 
 @pytest.fixture
-def processed(tmp_path: Path, tar: Callable[..., Path], encoded: Callable[..., bytes], stage: Stage) -> Path:
+def processed(tmp_path: Path, tar: Callable[..., Path], encoded: Callable[..., bytes], console: Console) -> Path:
     """A folder as `preprocess` writes it: two categories of eight images at two sizes, two splits."""
     folder = tmp_path / "processed"
     archive = tar(
         {f"{1 + seed // 8:03d}.x/{seed}.png": encoded(Image.fromarray(noise(36, 40, seed))) for seed in range(16)}
     )
-    pack(archive, members(archive), 32, folder, stage)
-    pack(archive, members(archive), 48, folder / LARGE_FOLDER, stage)
-    settings = DataSettings(
-        source="x",
-        categories="all",
-        clutter=False,
-        train_per_class=6,
-        validation_fraction=0.4,
-        splits=2,
-        seed=0,
+    pack(archive, members(archive), 32, folder, console)
+    pack(archive, members(archive), 48, folder / LARGE_FOLDER, console)
+    data = DataSettings(
+        source="x", categories="all", clutter=False, train_per_class=6, validation_fraction=0.4, splits=2, seed=0
     )
-    draw_splits(pd.read_csv(folder / INDEX_FILE), settings).to_csv(folder / SPLITS_FILE, index=False)
+    write_splits(folder, data)
     return folder
 
 
-def test_a_runs_images_are_those_of_its_split(processed: Path) -> None:
+def test_a_runs_images_and_colours_are_those_of_its_split(processed: Path) -> None:
+    """The colours are not of the test images, which nothing but the evaluation may see."""
     found = RunImages.open(processed, 1, 32, CPU)
-    table = pd.read_csv(processed / SPLITS_FILE)
+    table = read_splits(processed)
     for part, images in (("train", found.training), ("validation", found.validation), ("test", found.test)):
-        assert images.tolist() == table["image"][table["split_1"] == part].tolist()
-
-
-def test_a_runs_colours_are_those_of_its_training_images(processed: Path) -> None:
-    """Not of the test images, which nothing but the evaluation may see."""
-    found = RunImages.open(processed, 1, 32, CPU)
+        assert images.tolist() == images_in(table, 1, part).tolist()
     values = [found.batches.pixels.image(number).reshape(-1, 3) for number in found.training.tolist()]
     np.testing.assert_allclose(found.batches.colour.mean, np.concatenate(values).mean(0) / 255, rtol=1e-6)
 
 
-def test_rescaled_images_are_those_of_the_same_split(processed: Path) -> None:
-    fixed = RunImages.open(processed, 1, 32, CPU)
-    found = fixed.rescaled(processed, 40, 44)
+def test_rescaled_images_are_those_of_the_split_made_from_the_larger_ones(processed: Path) -> None:
+    """They are normalised by the colours that the weights were trained with."""
+    fixed, larger = RunImages.open(processed, 1, 32, CPU), Pixels.open(processed / LARGE_FOLDER)
+    found = fixed.rescaled(processed, (36, 48), 44)
     for part in ("training", "validation", "test"):
         assert torch.equal(getattr(found, part), getattr(fixed, part))
-    assert torch.equal(found.batches.pixels.labels, fixed.batches.pixels.labels)
-
-
-def test_rescaled_images_are_made_from_the_larger_ones(processed: Path) -> None:
-    found = RunImages.open(processed, 1, 32, CPU).rescaled(processed, 40, 44)
-    larger = Pixels.open(processed / LARGE_FOLDER)
     assert torch.equal(found.batches.pixels.flat, larger.flat)
     assert torch.minimum(larger.heights, larger.widths).tolist() == [48] * 16
-
-
-def test_rescaled_images_have_the_scales_asked_for(processed: Path) -> None:
-    batches = RunImages.open(processed, 1, 32, CPU).rescaled(processed, (36, 48), 44).batches
-    assert (batches.training_scale, batches.test_scale, batches.side) == ((36, 48), 44, 32)
-
-
-def test_rescaled_images_are_normalised_by_the_colours_of_the_fixed_scale(processed: Path) -> None:
-    """The weights that a net goes on from were trained with these; those of the larger images are others."""
-    fixed = RunImages.open(processed, 1, 32, CPU)
-    found = fixed.rescaled(processed, 40, 44).batches.colour
-    for name, value in vars(fixed.batches.colour).items():
-        assert torch.equal(getattr(found, name), value)
-    assert not torch.equal(Colour.measure(Pixels.open(processed / LARGE_FOLDER), fixed.training).mean, found.mean)
+    assert (found.batches.training_scale, found.batches.test_scale, found.batches.side) == ((36, 48), 44, 32)
+    assert found.batches.colour is fixed.batches.colour
 
 
 def test_larger_images_of_other_labels_are_refused(
-    processed: Path, tar: Callable[..., Path], encoded: Callable[..., bytes], stage: Stage
+    processed: Path, tar: Callable[..., Path], encoded: Callable[..., bytes], console: Console
 ) -> None:
     content = {f"{1 + seed // 7:03d}.x/{seed}.png": encoded(Image.fromarray(noise(36, 40, seed))) for seed in range(14)}
     archive = tar(content, name="other.tar")
-    pack(archive, members(archive), 48, processed / LARGE_FOLDER, stage)
+    pack(archive, members(archive), 48, processed / LARGE_FOLDER, console)
     with pytest.raises(StageError, match=r"/large has other images than .*; run preprocess again$"):
         RunImages.open(processed, 1, 32, CPU).rescaled(processed, 40, 44)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vgg_ablation.errors import StageError
@@ -81,28 +81,19 @@ def rewritten(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Checksums.
 
 
-def test_checksums_are_those_of_the_files(processed: Path) -> None:
-    write_checksums(processed)
-    expected = [f"{hashlib.sha256((processed / name).read_bytes()).hexdigest()}  {name}\n" for name in CHECKED]
-    assert (processed / CHECKSUMS_FILE).read_text() == "".join(expected)
-
-
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum")
-def test_sha256sum_checks_the_files(processed: Path) -> None:
+def test_sha256sum_and_verify_accept_files_as_they_were_written(processed: Path) -> None:
     write_checksums(processed)
     command = ["sha256sum", "--check", "--strict", CHECKSUMS_FILE]
     done = subprocess.run(command, cwd=processed, capture_output=True, text=True, check=True)
     assert done.stdout == "".join(f"{name}: OK\n" for name in CHECKED)
-
-
-def test_files_as_they_were_written_are_verified(processed: Path) -> None:
-    write_checksums(processed)
     verify(processed)
 
 
 @pytest.mark.parametrize("name", CHECKED)
+@settings(max_examples=15)
 @given(data=st.data())
-def test_one_bit_lost_is_told_by_the_files_name(rewritten: Path, name: str, data: st.DataObject) -> None:
+def test_one_bit_lost_is_reported_with_the_files_name(rewritten: Path, name: str, data: st.DataObject) -> None:
     write_checksums(write_processed(rewritten))
     content = bytearray((rewritten / name).read_bytes())
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
@@ -111,16 +102,8 @@ def test_one_bit_lost_is_told_by_the_files_name(rewritten: Path, name: str, data
         verify(rewritten)
 
 
-@pytest.mark.parametrize("name", CHECKED)
-def test_a_file_cut_short_is_told_by_its_name(processed: Path, name: str) -> None:
-    write_checksums(processed)
-    os.truncate(processed / name, 7)
-    with pytest.raises(StageError, match=f"{name} is damaged"):
-        verify(processed)
-
-
 @pytest.mark.parametrize("name", [CHECKSUMS_FILE, *CHECKED])
-def test_a_missing_file_is_told_by_its_name(processed: Path, name: str) -> None:
+def test_a_missing_file_is_reported_with_its_name(processed: Path, name: str) -> None:
     write_checksums(processed)
     (processed / name).unlink()
     with pytest.raises(StageError, match=f"{name} is missing; make it again: dvc repro"):
@@ -130,17 +113,10 @@ def test_a_missing_file_is_told_by_its_name(processed: Path, name: str) -> None:
 @pytest.mark.parametrize("name", CHECKED)
 def test_a_file_without_a_checksum_is_not_verified(processed: Path, name: str) -> None:
     write_checksums(processed)
-    lines = (processed / CHECKSUMS_FILE).read_text().splitlines(keepends=True)
-    (processed / CHECKSUMS_FILE).write_text("".join(line for line in lines if name not in line))
+    lines = (processed / CHECKSUMS_FILE).read_bytes().splitlines(keepends=True)
+    (processed / CHECKSUMS_FILE).write_bytes(b"\xff\n" + b"".join(line for line in lines if name.encode() not in line))
     with pytest.raises(StageError, match=f"{CHECKSUMS_FILE} is damaged: it has no SHA-256 of {name}"):
         verify(processed)
-
-
-@given(content=st.binary())
-def test_any_other_bytes_for_checksums_are_refused(rewritten: Path, content: bytes) -> None:
-    (rewritten / CHECKSUMS_FILE).write_bytes(content)
-    with pytest.raises(StageError, match=f"{CHECKSUMS_FILE} is damaged"):
-        verify(rewritten)
 
 
 PREPROCESS = """
@@ -155,7 +131,7 @@ write_checksums(folder)
 
 
 @pytest.mark.end_to_end
-def test_the_commands_in_the_message_mend_a_file_that_dvc_takes_to_be_whole(tmp_path: Path) -> None:
+def test_the_commands_in_the_message_restore_a_file_that_dvc_takes_to_be_whole(tmp_path: Path) -> None:
     """A disk spoils bytes and leaves the time; the cache holds the same bytes by a hard link, where it can."""
 
     def run(command: str) -> None:
@@ -166,8 +142,7 @@ def test_the_commands_in_the_message_mend_a_file_that_dvc_takes_to_be_whole(tmp_
         assert done.returncode == 0, done.stderr
 
     processed = tmp_path / "data" / "processed"
-    outputs = [f"data/processed/{name}" for name in (*CHECKED, CHECKSUMS_FILE)]
-    stage = {"cmd": f"{shlex.quote(sys.executable)} preprocess.py", "outs": outputs}
+    stage = {"cmd": f"{shlex.quote(sys.executable)} preprocess.py", "outs": ["data/processed"]}
     (tmp_path / "preprocess.py").write_text(PREPROCESS)
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"preprocess": stage}}))
     (tmp_path / ".dvc").mkdir()
@@ -189,7 +164,7 @@ def test_the_commands_in_the_message_mend_a_file_that_dvc_takes_to_be_whole(tmp_
     assert pixels.read_bytes() == whole
 
 
-# The index.
+# The index and the splits.
 
 
 def test_a_whole_index_is_read(processed: Path) -> None:
@@ -198,65 +173,22 @@ def test_a_whole_index_is_read(processed: Path) -> None:
     assert index.labels.tolist() == LABELS
     assert index.categories == ("001.thing", "002.thing", "003.thing")
     assert index.offsets.tolist() == [0, 18, 36, 48, 63]
-    assert index.size == BYTES
-
-
-def test_an_image_is_its_bytes_in_the_file(processed: Path) -> None:
-    pixels = np.fromfile(processed / PIXELS_FILE, np.uint8)
-    expected = np.arange(36, 48, dtype=np.uint8).reshape(4, 1, 3)
-    np.testing.assert_array_equal(Index.read(processed).image(pixels, 2), expected)
-
-
-@pytest.mark.parametrize("value", ["", "x", "-1", "0", "+2", " 2", "2.0", "2_0", "٢", "1e3", "9" * 19, "9" * 5000])
-@pytest.mark.parametrize("column", ["height", "width"])
-def test_a_size_that_is_no_whole_number_from_one_is_told_by_its_line(processed: Path, column: str, value: str) -> None:
-    table = index_table()
-    table[3][INDEX_COLUMNS.index(column)] = value
-    (processed / INDEX_FILE).write_text(as_text(table))
-    with pytest.raises(StageError, match=rf"index\.csv is damaged: line 4: {column} is '.{{,40}}, not a whole number"):
-        Index.read(processed)
+    assert index.digest == hashlib.sha256((processed / INDEX_FILE).read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "message"),
+    ("column", "value"),
     [
-        ("image", "7", "line 4: image is '7', not 2"),
-        ("label", "-1", "line 4: label is '-1', not a whole number of 0 or more"),
-        ("label", "0", "line 4: label 0 is '002.thing', and '001.thing' before"),
-        ("label", "3", "a category has two labels"),
-        ("category", "x", "line 5: label 1 is '002.thing', and 'x' before"),
-        ("height", "3", "line 5: offset is '48', not 45"),
-        ("height", str(2**40), f"line 5: offset is '48', not {36 + 3 * 2**40}"),
-        ("offset", "35", "line 4: offset is '35', not 36"),
+        ("image", "7"), ("label", "-1"), ("label", "0"), ("label", "3"), ("label", "7"), ("category", "x"),
+        ("height", ""), ("height", "x"), ("height", "0"), ("height", "2.0"), ("height", "9" * 5000), ("height", "3"),
+        ("width", "-1"), ("offset", "35"),
     ],
-)
-def test_a_wrong_cell_of_the_index_is_told(processed: Path, column: str, value: str, message: str) -> None:
+)  # fmt: skip
+def test_a_wrong_cell_of_the_index_is_refused(processed: Path, column: str, value: str) -> None:
     table = index_table()
     table[3][INDEX_COLUMNS.index(column)] = value
     (processed / INDEX_FILE).write_text(as_text(table))
-    with pytest.raises(StageError, match=rf"index\.csv is damaged: {message}; run preprocess again$"):
-        Index.read(processed)
-
-
-def test_labels_with_a_gap_are_refused(processed: Path) -> None:
-    table = index_table()
-    table[5][3] = "7"
-    (processed / INDEX_FILE).write_text(as_text(table))
-    with pytest.raises(StageError, match="no image has label 2, and one has label 7"):
-        Index.read(processed)
-
-
-@pytest.mark.parametrize("column", INDEX_COLUMNS)
-def test_an_index_without_one_of_its_columns_is_refused(processed: Path, column: str) -> None:
-    place = INDEX_COLUMNS.index(column)
-    (processed / INDEX_FILE).write_text(as_text([line[:place] + line[place + 1 :] for line in index_table()]))
-    with pytest.raises(StageError, match="its columns are not image, path, category"):
-        Index.read(processed)
-
-
-def test_an_index_of_no_images_is_refused(processed: Path) -> None:
-    (processed / INDEX_FILE).write_text(as_text(index_table()[:1]))
-    with pytest.raises(StageError, match="it has no images"):
+    with pytest.raises(StageError, match=r"index\.csv is damaged: .*; run preprocess again$"):
         Index.read(processed)
 
 
@@ -275,6 +207,12 @@ def test_a_file_of_pixels_of_another_size_than_the_index_is_refused(processed: P
     message = rf"pixels\.uint8 is damaged: it has {size} bytes, and index\.csv describes {BYTES}; run preprocess again"
     with pytest.raises(StageError, match=message):
         Index.read(processed)
+
+
+@pytest.mark.parametrize("images", [0, 4, 6])
+def test_splits_of_more_or_fewer_images_than_the_index_are_refused(processed: Path, images: int) -> None:
+    with pytest.raises(StageError, match=r"its rows are not the images of index\.csv; run preprocess again$"):
+        read_splits(processed, images=images)
 
 
 # Damage of any kind: one clear line, or tables that lie within the file of pixels.
@@ -327,6 +265,7 @@ def refusal(read: Callable[[], object]) -> str:
 ONE_CLEAR_LINE = re.compile(r"|.{1,400} again")
 
 
+@settings(max_examples=60)
 @given(content=damaged(index_table()) | ANYTHING)
 @example(content=as_text(index_table()).encode("utf-16"))
 @example(content=b'"' + b"x" * 140_000)
@@ -343,6 +282,7 @@ def test_a_damaged_index_is_refused_or_lies_within_the_pixels(rewritten: Path, c
     assert ONE_CLEAR_LINE.fullmatch(refusal(read))
 
 
+@settings(max_examples=60)
 @given(content=damaged(splits_table()) | ANYTHING)
 @example(content=as_text(splits_table()).encode("utf-16"))
 def test_damaged_splits_are_refused_or_hold_each_image_once(rewritten: Path, content: bytes) -> None:

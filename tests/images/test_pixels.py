@@ -1,4 +1,3 @@
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,30 +5,32 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from vgg_ablation.dataset.archive import members
 from vgg_ablation.dataset.pack import decode, pack
-from vgg_ablation.errors import StageError
 from vgg_ablation.images.index import INDEX_COLUMNS
 from vgg_ablation.images.pixels import Pixels
-from vgg_ablation.runtime.console import Stage
+from vgg_ablation.runtime.console import Console
 
 Pack = Callable[..., Pixels]
+Encode = Callable[..., bytes]
+Files = dict[str, np.ndarray]
 
 
 def noise(height: int, width: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+@settings(max_examples=30)
 @given(
     sizes=st.lists(st.tuples(st.integers(4, 9), st.integers(4, 9)), min_size=1, max_size=5),
     side=st.integers(1, 4),
     data=st.data(),
 )
-def test_crops_are_slices_of_the_images(
+def test_images_and_crops_are_slices_of_the_arrays(
     packed: Pack, sizes: list[tuple[int, int]], side: int, data: st.DataObject
 ) -> None:
     arrays = [noise(height, width, seed) for seed, (height, width) in enumerate(sizes)]
@@ -39,45 +40,30 @@ def test_crops_are_slices_of_the_images(
     crops = packed(arrays).crop(torch.tensor(numbers), torch.tensor(top), torch.tensor(left), side)
     slices = [arrays[n][t : t + side, f : f + side] for n, t, f in zip(numbers, top, left, strict=True)]
     np.testing.assert_array_equal(crops.numpy(), np.stack(slices))
-
-
-def test_an_image_is_whole(packed: Pack) -> None:
-    arrays = [noise(5, 7, 0), noise(6, 4, 1), noise(4, 4, 2)]
-    for number, array in enumerate(arrays):
-        np.testing.assert_array_equal(packed(arrays).image(number).numpy(), array)
+    np.testing.assert_array_equal(packed(arrays).image(numbers[0]).numpy(), arrays[numbers[0]])
 
 
 @pytest.fixture
-def opened(
-    tmp_path: Path, tar: Callable[..., Path], encoded: Callable[..., bytes], stage: Stage
-) -> Callable[..., Pixels]:
+def opened(tmp_path: Path, tar: Callable[..., Path], encoded: Encode, console: Console) -> Callable[[Files], Pixels]:
     """Return what packs PNG files by their path, and opens what was written."""
 
-    def run(files: dict[str, np.ndarray]) -> Pixels:
+    def run(files: Files) -> Pixels:
         archive = tar({path: encoded(Image.fromarray(array)) for path, array in files.items()})
-        pack(archive, members(archive), 32, tmp_path / "processed", stage)
+        pack(archive, members(archive), 32, tmp_path / "processed", console)
         return Pixels.open(tmp_path / "processed")
 
     return run
 
 
-Open = Callable[..., Pixels]
-FILES = {"001.ak47/1.png": noise(40, 36, 0), "001.ak47/2.png": noise(36, 50, 1), "003.backpack/1.png": noise(32, 32, 2)}
+FILES = {"001.ak47/1.png": noise(40, 36, 0), "001.ak47/2.png": noise(36, 50, 1), "003.7/1.png": noise(32, 32, 2)}
 
 
-def test_opened_images_are_those_packed(opened: Open, encoded: Callable[..., bytes]) -> None:
+def test_opened_images_are_those_packed(opened: Callable[[Files], Pixels], encoded: Encode) -> None:
     pixels = opened(FILES)
     for number, array in enumerate(FILES.values()):
         expected = decode(encoded(Image.fromarray(array)), 32).pixels
         np.testing.assert_array_equal(pixels.image(number).numpy(), expected)
-
-
-@pytest.mark.parametrize("more", [-1, 1])
-def test_pixels_of_another_size_than_the_index_are_refused(opened: Open, tmp_path: Path, more: int) -> None:
-    flat = opened(FILES).flat
-    os.truncate(tmp_path / "processed" / "pixels.uint8", flat.numel() + more)
-    with pytest.raises(StageError, match=rf"pixels\.uint8 is damaged: .* describes {flat.numel():,}; run preprocess"):
-        Pixels.open(tmp_path / "processed")
+    assert [pixels.categories[label] for label in pixels.labels] == ["001.ak47", "001.ak47", "003.7"]
 
 
 def test_pixels_need_not_fit_in_memory(tmp_path: Path) -> None:
@@ -95,36 +81,13 @@ def test_pixels_need_not_fit_in_memory(tmp_path: Path) -> None:
     assert corner.sum() == last.sum()
 
 
-def test_an_image_of_the_stored_side_keeps_its_pixels(opened: Open) -> None:
-    np.testing.assert_array_equal(opened(FILES).image(2).numpy(), FILES["003.backpack/1.png"])
-
-
-def test_labels_point_at_the_official_names(opened: Open) -> None:
-    pixels = opened(FILES)
-    assert [pixels.categories[label] for label in pixels.labels] == ["001.ak47", "001.ak47", "003.backpack"]
-
-
-def test_names_that_look_like_numbers_stay_names(opened: Open) -> None:
-    digits = {f"{digit + 1:03d}.{digit}/1.png": noise(32, 32, digit) for digit in range(10)}
-    assert opened(digits).categories == tuple(f"{digit + 1:03d}.{digit}" for digit in range(10))
-
-
-def test_the_digest_is_the_same_for_the_same_images(opened: Open) -> None:
-    assert opened(FILES).digest == opened(dict(reversed(FILES.items()))).digest
-
-
-@pytest.mark.parametrize("change", ["pixel", "name", "number"])
-def test_the_digest_tells_other_images_apart(opened: Open, change: str) -> None:
-    other = {path: array.copy() for path, array in FILES.items()}
+@pytest.mark.parametrize("change", ["none", "pixel", "name", "number"])
+def test_the_digest_identifies_the_images(opened: Callable[[Files], Pixels], change: str) -> None:
+    other = {path: array.copy() for path, array in reversed(FILES.items())}
     if change == "pixel":
         other["001.ak47/1.png"][0, 0, 0] ^= 1
     elif change == "name":
-        other["003.backpack/2.png"] = other.pop("003.backpack/1.png")
-    else:
+        other["003.7/2.png"] = other.pop("003.7/1.png")
+    elif change == "number":
         del other["001.ak47/2.png"]
-    assert opened(FILES).digest != opened(other).digest
-
-
-def test_without_a_gpu_the_pixels_stay_where_they_are(packed: Pack) -> None:
-    pixels = packed([noise(4, 4, 0)])
-    assert pixels.resident(torch.device("cpu")) is pixels
+    assert (opened(FILES).digest == opened(other).digest) is (change == "none")

@@ -13,18 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import ExifTags, Image
 
-from vgg_ablation.dataset.archive import CLUTTER, LARGEST_MEMBER, Listing, Member, Stray, printable
+from vgg_ablation.dataset.archive import CLUTTER, LARGEST_MEMBER, Listing, Member, Stray
 from vgg_ablation.errors import StageError
-from vgg_ablation.files import replacing, require_space, write_text
+from vgg_ablation.files import replacing, require_space, write_table
 from vgg_ablation.images.index import EXCLUDED_FILE, INDEX_COLUMNS, INDEX_FILE, PIXELS_FILE
-from vgg_ablation.runtime.console import Stage
+from vgg_ablation.runtime import messages
+from vgg_ablation.runtime.console import Console
+from vgg_ablation.text import printable
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
 LARGEST_IMAGE = 100_000_000  # pixels; the largest of Caltech-256 has about 40 million
-LARGEST_ASPECT = 20  # longer side over shorter: what is packed of an image has up to so many times side x side pixels
+LARGEST_ASPECT = 20  # longer side over shorter; bounds the packed size of an image at so many times side x side pixels
 _ONE_AT_A_TIME = 16_000_000  # pixels; larger images wait for each other, so that memory does not grow with the cores
 _AHEAD = 64  # images decoded but not yet written: enough that no core waits, few enough to bound the memory
 _LONGEST_REASON = 200  # characters
@@ -60,7 +61,7 @@ def choose(listing: Listing, categories: str | tuple[str, ...], *, clutter: bool
     """Return the members in the chosen categories, the strays in them, and the strays in no category at all.
 
     Raises:
-        StageError: a category is not in the archive, is empty, is meant by two names, or its name is that of two.
+        StageError: a category is not in the archive, is empty, is named twice, or a name matches two categories.
     """
     filled = {member.category for member in listing.members}
     if categories == "all":
@@ -108,13 +109,13 @@ def decode(content: bytes, side: int) -> Decoded:
             _require_bounded(image)
             with _larger if image.width * image.height > _ONE_AT_A_TIME else nullcontext():
                 return _decode_open(image, side)
-    except (UnusableError, MemoryError):  # what is decoded is bounded: too little memory is no fault of the file
+    except (UnusableError, MemoryError):  # what is decoded is bounded: no fault of the file
         raise
     except Image.UnidentifiedImageError:
         raise UnusableError("not an image") from None
     except Image.DecompressionBombError as error:
         raise UnusableError(f"too large: {error}") from None
-    except Exception as error:  # Pillow's decoders meet hostile bytes with errors of many kinds, struct.error say
+    except Exception as error:  # Pillow's decoders raise errors of many kinds on hostile bytes
         said = printable(str(error) or type(error).__name__)
         raise UnusableError(f"undecodable: {said[:_LONGEST_REASON]}") from None
 
@@ -130,19 +131,19 @@ def _decode_open(image: Image.Image, side: int) -> Decoded:
     scale = side / min(image.size)
     width, height = (max(side, round(length * scale)) for length in image.size)
     greyscale = image.mode in ("1", "L", "LA", "I", "I;16")
-    # A JPEG decodes straight to a half, quarter or eighth; twice the size wanted leaves the filter its say.
+    # A JPEG decodes straight to a half, quarter or eighth; twice the size wanted leaves the filter enough.
     image.draft(None, (2 * width, 2 * height))
     eight = image.point(lambda value: value / 256, "L") if image.mode.startswith("I;16") else image
     rgb = eight.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
     try:
         turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # metadata that cannot be read make no photograph unusable; these errors are of many kinds too
+    except Exception:  # unreadable metadata make no photograph unusable; of many kinds too
         turn = None
     return Decoded(np.asarray(rgb if turn is None else rgb.transpose(turn)), greyscale)
 
 
 def pack(
-    archive: Path, chosen: list[Member], side: int, folder: Path, stage: Stage, strays: Iterable[Stray] = ()
+    archive: Path, chosen: list[Member], side: int, folder: Path, console: Console, strays: Iterable[Stray] = ()
 ) -> dict[str, object]:
     """Write the chosen images of the archive to `folder` as pixels, index and list of excluded files and `strays`.
 
@@ -163,7 +164,7 @@ def pack(
     with (
         replacing(folder / PIXELS_FILE) as beside,
         beside.open("wb") as packed,
-        stage.task("packing", len(chosen), quiet=10.0) as task,
+        console.task(messages.PACKING, len(chosen), quiet=10.0) as task,
         warnings.catch_warnings(action="ignore"),  # Pillow warns of odd metadata, which we do not need
         closing(_decode_all(archive, chosen, side)) as decoded,
     ):
@@ -184,8 +185,11 @@ def pack(
             greyscale += result.greyscale
     if empty := labels.keys() - {row[2] for row in rows}:
         raise StageError(f"category {min(empty)} has no usable image; leave it out of data.categories")
-    write_text(folder / INDEX_FILE, pd.DataFrame(rows, columns=INDEX_COLUMNS).to_csv(index=False))
-    write_text(folder / EXCLUDED_FILE, pd.DataFrame(sorted(excluded), columns=["path", "reason"]).to_csv(index=False))
+    for name, columns, table in (
+        (INDEX_FILE, INDEX_COLUMNS, rows),
+        (EXCLUDED_FILE, ["path", "reason"], sorted(excluded)),
+    ):
+        write_table(folder / name, columns, (dict(zip(columns, row, strict=True)) for row in table))
     kinds = Counter(_kind(reason) for _, reason in excluded)
     return {
         "images": len(rows),

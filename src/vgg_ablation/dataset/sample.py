@@ -1,7 +1,8 @@
 """A rendered stand-in for Caltech-256: pictures of solids in the official layout, made from a seed alone.
 
-Every image shows one of ten solids on a table, by sphere tracing its signed distance function. Pose, proportions,
-camera, light, colours and textures are drawn without regard to the category: only the shape tells what an image shows.
+Every image shows one of ten solids on a table, by sphere tracing its signed distance function: no library on PyPI
+renders the same bytes without a GL context. Pose, proportions, camera, light, colours and textures are drawn without
+regard to the category: only the shape tells the category.
 
 Points, directions and colours are float32 arrays of shape (3, n). Every solid fits the unit sphere around the origin,
 whose radius is the unit of length. The solid stays where it is; table, camera and light are turned about it.
@@ -19,12 +20,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from vgg_ablation.dataset.archive import ROOT_FOLDER
+
 Array = NDArray[np.floating]
 Solid = Callable[[Array, Array, Array], Array]  # x, y, z -> signed distance, or a bound below it
 Distance = Callable[[Array], Array]  # the same of points (3, n)
 Texture = Callable[[Array, Generator], Array]  # points (3, n) -> weight of the second of two colours (n,), 0 to 1
 
-ROOT = "256_ObjectCategories"
+SAMPLE_PER_CATEGORY = 100  # images
 SHORT_SIDE = 75, 140  # pixels, both ends included
 MAX_ASPECT = 1.5
 PORTRAIT_SHARE = 0.4
@@ -256,7 +259,7 @@ def render_image(category: int, number: int, seed: int) -> Image.Image:
     return image.convert("L") if greyscale else image
 
 
-def render_sample(images_per_category: int = 100, *, seed: int = 0) -> Iterator[tuple[str, bytes]]:
+def render_sample(images_per_category: int = SAMPLE_PER_CATEGORY, *, seed: int = 0) -> Iterator[tuple[str, bytes]]:
     """Yield the sample file by file, in sorted order.
 
     The pictures of a smaller sample are the first of a larger one in each category. At the default size it takes some
@@ -280,6 +283,6 @@ def render_sample(images_per_category: int = 100, *, seed: int = 0) -> Iterator[
     try:
         for (category, number), content in zip(places, pool.map(jpeg, places), strict=True):
             folder = CATEGORIES[category]
-            yield f"{ROOT}/{folder}/{folder[:3]}_{number:04d}.jpg", content
+            yield f"{ROOT_FOLDER}/{folder}/{folder[:3]}_{number:04d}.jpg", content
     finally:
         pool.shutdown(cancel_futures=True)  # whoever cannot use them, as on a full disk, does not wait for the rest

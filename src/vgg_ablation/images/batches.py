@@ -61,7 +61,7 @@ class Batches:
     side: int
     device: torch.device
     training_scale: int | tuple[int, int] | None = None
-    """S of section 3.1 in pixels, or the smallest and the largest, for each image drawn anew; None: as stored."""
+    """S of section 3.1 in pixels, or smallest and largest S, drawn for each image in each epoch; None: as stored."""
     test_scale: int | None = None
     """Q of section 3.2 that centre crops are cut at, in pixels; None: as stored."""
 
@@ -72,9 +72,9 @@ class Batches:
 
         Each image gives one random crop, flipped with probability 1/2, its colour shifted by the principal components
         of RGB with strengths alpha ~ N(0, `colour_shift`), once. The image has the training scale; between two of them,
-        each whole number of pixels is as likely. All random numbers come from `generator` (a CPU one) before the first
-        batch. The images left over by the last whole batch sit this epoch out: all batches are of one
-        size, `batch_size` or the number of images if that is smaller.
+        all whole numbers of pixels are equally likely. All random numbers come from `generator` (a CPU one) before the
+        first batch. All batches have one size, `batch_size` or the number of images if that is smaller: the
+        images left over by the last whole batch are not in this epoch.
         """
         count = len(images)
         order = images[torch.randperm(count, generator=generator)]
@@ -184,7 +184,7 @@ class RunImages:
     def rescaled(self, folder: Path, training_scale: int | tuple[int, int] | None, test_scale: int) -> "RunImages":
         """Return the same images at other scales, made from the larger ones that `preprocess` wrote to `folder`.
 
-        The colour statistics stay: nets go on from weights that they were trained with.
+        The colour statistics stay: nets resume from weights that were trained with them.
 
         Raises:
             StageError: the larger images are not the same ones.

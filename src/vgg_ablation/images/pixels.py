@@ -1,7 +1,7 @@
 """Packed images opened for reading, and rectangles cut from them in one gather."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ class Pixels:
     categories: tuple[str, ...]
     """Official names by label."""
     digest: str
-    """SHA-256 of the index, which holds the digest of each image's file: what data this is."""
+    """SHA-256 of the index, which holds the digest of each image's file: identifies the data."""
 
     @classmethod
     def open(cls, folder: Path) -> "Pixels":
@@ -57,9 +57,7 @@ class Pixels:
         torch.cuda.empty_cache()  # what torch holds of earlier runs' tensors is free, and the device does not know it
         if self.flat.numel() > torch.cuda.mem_get_info(device)[0] // 2:
             return self
-        return Pixels(
-            self.flat.to(device), self.offsets, self.heights, self.widths, self.labels, self.categories, self.digest
-        )
+        return replace(self, flat=self.flat.to(device))
 
     def crop(self, images: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
         """Cut a square from each of B images: (B, side, side, 3) uint8, where the pixels are.
@@ -80,7 +78,7 @@ class Pixels:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return `tensor` on `device`, to which the copy goes on while the CPU does."""
+    """Return `tensor` on `device`; to a GPU the copy runs beside the CPU."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor
