@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vgg_ablation import device as compute_module
-from vgg_ablation.device import Compute, choose_compute
+from vgg_ablation import device
+from vgg_ablation.device import Compute, choose_compute, matmul_rate
 from vgg_ablation.errors import StageError
 
 CPU = torch.device("cpu")
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def switches() -> Iterator[None]:
-    """Put the process's switches back."""
+    """Restore the process's switches."""
     before, workspace = torch.get_deterministic_debug_mode(), os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     threads = torch.get_num_threads()
     filling = torch.utils.deterministic.fill_uninitialized_memory  # pyright: ignore[reportAttributeAccessIssue]
@@ -30,27 +30,26 @@ def switches() -> Iterator[None]:
         os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
 
 
-def a_cpu(monkeypatch: pytest.MonkeyPatch, *, avx512: bool, amx: bool) -> None:
-    """Have this machine be one without a GPU and with these instructions."""
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(compute_module, "_DEVICES", Path("no devices"))
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(device, "_DEVICES", Path("no devices"))
 
 
 @pytest.mark.parametrize(
     ("avx512", "amx", "precision"),
     [(False, False, torch.float32), (True, False, torch.bfloat16), (False, True, torch.bfloat16)],
 )
-def test_a_cpu_computes_in_bfloat16_where_it_multiplies_it(
-    monkeypatch: pytest.MonkeyPatch, avx512: bool, amx: bool, precision: torch.dtype
+def test_a_cpu_computes_in_bfloat16_if_it_has_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch, no_gpu: None, avx512: bool, amx: bool, precision: torch.dtype
 ) -> None:
-    a_cpu(monkeypatch, avx512=avx512, amx=amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     assert choose_compute(1) == Compute(CPU, precision)
 
 
 @pytest.mark.parametrize(("native", "precision"), [(True, torch.bfloat16), (False, torch.float16)])
-def test_a_gpu_computes_in_float16_where_it_only_emulates_bfloat16(
+def test_a_gpu_computes_in_float16_if_it_only_emulates_bfloat16(
     monkeypatch: pytest.MonkeyPatch, native: bool, precision: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -59,12 +58,10 @@ def test_a_gpu_computes_in_float16_where_it_only_emulates_bfloat16(
 
 
 @pytest.mark.parametrize(("built", "why"), [("13.2", "for CUDA 13.2, for which the driver may be"), (None, "for CPUs")])
-def test_a_gpu_that_torch_cannot_use_does_not_lie_idle_unasked(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, built: str | None, why: str
+def test_a_gpu_that_torch_cannot_use_is_an_error_unless_the_cpu_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_gpu: None, built: str | None, why: str
 ) -> None:
-    """A study for a GPU takes weeks on a CPU: nobody should find out by waiting."""
-    a_cpu(monkeypatch, avx512=False, amx=False)
-    monkeypatch.setattr(compute_module, "_DEVICES", tmp_path)
+    monkeypatch.setattr(device, "_DEVICES", tmp_path)
     monkeypatch.setattr(torch.version, "cuda", built)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     (tmp_path / "nvidiactl").touch()  # as in a container that was given no GPU
@@ -76,34 +73,25 @@ def test_a_gpu_that_torch_cannot_use_does_not_lie_idle_unasked(
     assert choose_compute(1).device == CPU
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_the_study_sets_the_number_of_threads(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    a_cpu(monkeypatch, avx512=False, amx=False)
-    torch.set_num_threads(2)
-    choose_compute(threads)
-    assert torch.get_num_threads() == threads
+def test_the_number_of_threads_is_set(no_gpu: None) -> None:
+    choose_compute(3)
+    assert torch.get_num_threads() == 3
 
 
-def test_kernels_are_deterministic_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    a_cpu(monkeypatch, avx512=False, amx=False)
+def test_kernels_are_deterministic(no_gpu: None) -> None:
     torch.set_deterministic_debug_mode("default")
     choose_compute(1)
     assert torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_matrix_products_run_in_the_precision(precision: torch.dtype) -> None:
+def test_autocast_multiplies_in_the_precision(precision: torch.dtype) -> None:
     with Compute(CPU, precision).autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == precision
 
 
-def test_results_record_device_and_precision_in_words() -> None:
-    assert Compute(CPU, torch.bfloat16).names == {"device": "cpu", "precision": "bfloat16"}
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives freed memory back so eagerly")
-def test_freed_memory_is_kept_for_the_next_step() -> None:
-    """Large tensors that come and go cost no page faults once the process has had as many."""
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc returns freed memory to the system so early")
+def test_freed_memory_is_reused_without_page_faults() -> None:
     program = (
         "import resource, torch; from vgg_ablation.device import choose_compute; choose_compute(1);"
         "count = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt;"
@@ -114,9 +102,15 @@ def test_freed_memory_is_kept_for_the_next_step() -> None:
     assert faults < 5 * 2_000_000 * 4 / resource.getpagesize() / 10
 
 
-def test_without_glibc_nothing_is_kept_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Other:
-        """A C library without `mallopt`."""
+def test_another_c_library_than_glibc_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda _: object())
+    device._keep_freed_memory()
 
-    monkeypatch.setattr(compute_module.ctypes, "CDLL", lambda _: Other())
-    compute_module._keep_freed_memory()
+
+def test_the_matmul_rate_is_two_operations_per_multiply_accumulate_in_the_shortest_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(device._SIDE, "cpu", 10)
+    ticks = iter([0.0, 5.0, 5.0, 7.0, 7.0, 11.0, 11.0, 14.0, 14.0, 20.0])
+    monkeypatch.setattr(device.time, "perf_counter", lambda: next(ticks))
+    assert matmul_rate(Compute(CPU, torch.float32)) == 2 * 10**3 / 2.0

@@ -1,4 +1,4 @@
-"""The device that nets run on, its precision, determinism and threads, and how fast it multiplies matrices."""
+"""Device and precision of the computation, determinism, threads, and the speed of a matrix product."""
 
 import ctypes
 import os
@@ -16,10 +16,10 @@ _M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1  # of malloc.h
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how nets are computed."""
+    """Device and precision of a net's forward and backward passes."""
 
     device: torch.device
-    """A CUDA device where there is one, else the CPU."""
+    """CUDA if available, else the CPU."""
     precision: torch.dtype
     """Of matrix products and convolutions: bfloat16, float16 (with loss scaling) or float32. Weights stay float32."""
 
@@ -32,7 +32,7 @@ class Compute:
 
     @property
     def names(self) -> dict[str, str]:
-        """The device and the precision in words, as results record them."""
+        """Device and precision as results record them."""
         cuda = self.device.type == "cuda"
         return {
             "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
@@ -41,21 +41,23 @@ class Compute:
 
 
 def choose_compute(threads: int) -> Compute:
-    """Return the best device here, with the whole process set for it: deterministic kernels, memory kept for reuse.
+    """Return the best device of this machine, and set up the process: deterministic kernels, freed memory kept.
 
-    `threads` is the number of CPU threads of tensor operations. It decides how sums are grouped, and so the last digits
-    of results; more than one gains nothing for narrow nets, and is many times slower beside another program.
+    The precision is bfloat16 where the processor multiplies it (Ampere and later; AVX512-BF16 and AMX), float16 on
+    older GPUs, else float32.
 
-    bfloat16 where the processor multiplies it (Ampere and later; AVX512-BF16 and AMX), float16 on older GPUs.
+    Args:
+        threads: CPU threads of tensor operations. They decide how sums are grouped, and so the last digits of results.
+            More than one gains nothing for narrow nets, and is many times slower while another program runs.
 
     Raises:
-        StageError: there is an NVIDIA GPU, and torch cannot use it.
+        StageError: the machine has an NVIDIA GPU that torch cannot use.
     """
-    # cuBLAS is deterministic only with a fixed workspace, and reads this when it is first used.
+    # cuBLAS is deterministic only with a fixed workspace; it reads this variable at its first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # The same switch as use_deterministic_algorithms, which would import the compiler: seconds in every stage.
+    # As torch.use_deterministic_algorithms, which imports the compiler: that takes seconds.
     torch.set_deterministic_debug_mode("error")
-    # Filling fresh memory guards against reading it unwritten, which costs a pass over each tensor and buys us nothing.
+    # Filling uninitialised memory costs a pass over each tensor, and no operation here reads it before writing.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
@@ -63,51 +65,51 @@ def choose_compute(threads: int) -> Compute:
         return Compute(torch.device("cuda"), torch.bfloat16 if native else torch.float16)
     _require_no_gpu()
     _keep_freed_memory()
-    # The public way to ask a CPU for this does not exist yet.
+    # torch has no public function for this yet.
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001
     return Compute(torch.device("cpu"), torch.bfloat16 if native else torch.float32)
 
 
 def _require_no_gpu() -> None:
-    """Raise StageError where a GPU would lie idle unasked: its study would take weeks on the CPU, without a word."""
+    """Raise StageError if a GPU would silently be left unused: a study for it takes weeks on the CPU."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or not any(_DEVICES.glob("nvidia[0-9]*")):
         return
     built = f"for CUDA {torch.version.cuda}, for which the driver may be too old" if torch.version.cuda else "for CPUs"
     raise StageError(
-        f"this machine has an NVIDIA GPU that torch {torch.__version__} cannot use: it was built {built}. "
-        "CUDA_VISIBLE_DEVICES=-1 in the environment has the CPU used instead"
+        f"this machine has an NVIDIA GPU that torch {torch.__version__} cannot use: it was built {built}; "
+        "to use the CPU instead, set CUDA_VISIBLE_DEVICES=-1 in the environment"
     )
 
 
 def _keep_freed_memory() -> None:
-    """Let the process keep the memory that it frees, where the C library is glibc; elsewhere nothing changes.
+    """Make glibc keep freed memory in the process; other C libraries are left alone.
 
-    glibc hands large tensors back to the system, and each step fetches them again, page by page, zeroed.
+    By default glibc returns large tensors to the system, and each step gets them back page by page, zeroed.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # another system's C library
+    except (OSError, AttributeError, TypeError):  # not glibc
         return
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 _SIDE = {"cpu": 2048, "cuda": 8192}
-_TIMES = 5
+_REPETITIONS = 5
 
 
-def product_rate(compute: Compute) -> float:
-    """Return the operations a second of a product of two square matrices in the device's precision, the best of a few.
+def matmul_rate(compute: Compute) -> float:
+    """Measure the speed of a product of two square matrices in the given precision, in operations per second.
 
-    A product of side n takes 2 n³ operations. A fraction of a second on two cores.
+    A product of side n takes 2 n³ operations. The fastest of a few repetitions counts; they take less than a second.
     """
     side = _SIDE[compute.device.type]
-    # Random: a GPU multiplies constants faster than it does anything real.
-    first = torch.rand(side, side, generator=torch.Generator().manual_seed(0)).to(compute.device, compute.precision)
+    # Random values: a GPU multiplies constant matrices faster than real ones.
+    matrix = torch.rand(side, side, generator=torch.Generator().manual_seed(0)).to(compute.device, compute.precision)
     shortest = float("inf")
-    for _ in range(_TIMES):
+    for _ in range(_REPETITIONS):
         began = time.perf_counter()
-        torch.mm(first, first)
+        torch.mm(matrix, matrix)
         if compute.device.type == "cuda":
             torch.cuda.synchronize(compute.device)
         shortest = min(shortest, time.perf_counter() - began)

@@ -1,7 +1,7 @@
-"""The numbers that others published: tables 1 to 6 of the paper, what it says of a shallow net, torchvision's errors.
+"""Published facts: Tables 1 to 6 of the paper, its hyper-parameters, its shallow net, and torchvision's errors.
 
-Source, but for torchvision's: Simonyan and Zisserman, arXiv 1409.1556v6. Errors are those on ImageNet's 1000 classes.
-Nets, training scales and protocols have the names that they have in this project.
+Source of all but the last: Simonyan and Zisserman, arXiv 1409.1556v6. Errors are of the 1000 classes of ImageNet. Nets,
+training scales and protocols have this project's names.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Errors:
     top1: float
     top5: float
     test_top5: float | None = None
-    """On ImageNet's test images, where the paper had its nets measured on them."""
+    """On ImageNet's test images, if published."""
 
 
 TABLE_1 = {
@@ -25,19 +25,25 @@ TABLE_1 = {
     "D": ("64 64", "128 128", "256 256 256", "512 512 512", "512 512 512"),
     "E": ("64 64", "128 128", "256 256 256 256", "512 512 512 512", "512 512 512 512"),
 }
-"""The five groups of each net: output channels of its convolutions, 3x3, or 1x1 where marked `/1`.
+"""The five groups of each net: output channels of its 3x3 convolutions, or 1x1 if marked `/1`.
 
-A max-pool follows each group, and three fully-connected layers of 4096, 4096 and 1000 outputs the last.
+A max-pool follows each group; three fully-connected layers of 4096, 4096 and 1000 outputs follow the last one.
 """
-
-WEIGHT_LAYERS = {"A": 11, "A_LRN": 11, "B": 13, "C": 16, "D": 16, "E": 19}
-"""Table 1's nets in its order, with their depth."""
 
 TABLE_2 = {"A": 133, "A_LRN": 133, "B": 133, "C": 134, "D": 138, "E": 144}
 """Parameters in millions. The paper counts A and A-LRN together."""
 
 TRAINING_SCALES = {"fixed": "256", "large": "384", "jitter": "[256; 512]"}
-"""The smallest side S of a training image in pixels, as the tables write it."""
+"""Smallest side S of a training image in pixels, as the tables print it."""
+
+TEST_SCALES = {"fixed": (224, 256, 288), "large": (352, 384, 416), "jitter": (256, 384, 512)}
+"""The three Q of Table 4 in pixels, by training scale; the middle one is the Q of Table 3."""
+
+FULLY_CONNECTED = (4096, 4096, 1000)
+"""Outputs of the three fully-connected layers; the last is the number of ImageNet's classes."""
+
+SIDE = 224
+"""Side of the crop that a net sees, in pixels (section 2.1)."""
 
 TABLE_3 = {
     "fixed": {
@@ -54,7 +60,7 @@ TABLE_3 = {
 """One test scale, by training scale, then net. Q = S, and Q = 384 for S in [256; 512]; protocol `dense`."""
 
 SINGLE_SCALE = TABLE_3["fixed"]
-"""The one column that holds all six nets."""
+"""The only results that include all six nets."""
 
 TABLE_4 = {
     "fixed": {
@@ -86,7 +92,7 @@ SUBMISSION = Errors(24.7, 7.5, test_top5=7.3)
 """Table 6's first row: the seven nets of the ILSVRC submission, fused."""
 
 FIVE_BY_FIVE_EXCESS = 7.0
-"""How much higher, in percent, the top-1 error of a net with one 5x5 convolution in place of each pair of 3x3 in B is.
+"""Top-1 error of B with one 5x5 convolution in place of each pair of 3x3 ones, over that of B: excess in percent.
 
 Section 2.3 has the argument, section 4.1 the number, on centre crops.
 """
@@ -113,9 +119,9 @@ FINE_TUNING = 0.1
 
 
 def published_errors(scale: str, protocol: str) -> dict[str, Errors]:
-    """Return the paper's errors by net, or nets joined by `+`, for a training scale and protocol; empty if it has none.
+    """Return the paper's errors at a training scale and protocol, by net or nets joined by `+`; empty if it has none.
 
-    Where D and E stand both in Table 4 and in Table 5, the two agree.
+    Tables 4 and 5 agree on the errors that both have.
     """
     tables = [TABLE_3.get(scale, {})] if protocol == "dense" else []
     tables += [TABLE_4.get(scale, {})] if protocol == "dense_scales" else []

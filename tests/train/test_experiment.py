@@ -7,12 +7,13 @@ import torch
 
 from vgg_ablation.device import Compute
 from vgg_ablation.errors import StageError
+from vgg_ablation.files import file_digest
 from vgg_ablation.images.batches import RunImages
+from vgg_ablation.model import table1
 from vgg_ablation.model.vgg import SHALLOW_LAYERS, VGG
 from vgg_ablation.model.weights import write_weights
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.settings import ModelSettings
-from vgg_ablation.runtime.state import file_digest
 from vgg_ablation.train import experiment as experiment_module
 from vgg_ablation.train import memory
 from vgg_ablation.train.experiment import CHECKPOINT, Experiment, Start
@@ -57,22 +58,23 @@ def trained(experiment: Experiment, recipe: Recipe, file: Path) -> VGG:
 # State.
 
 
-def test_the_same_work_has_the_same_folder(experiment: Make, short: Recipe) -> None:
-    assert experiment().folder("train", 8, recipe=asdict(short)) == experiment().folder(
-        "train", 8, recipe=asdict(short)
-    )
-
-
 @pytest.mark.parametrize(
     "what",
     [
-        *("arch", "run", "model", "training", "validation", "pixels", "precision", "recipe", "kind"),
-        *("scale", "sides", "other sides", "start"),
+        *("arch", "run", "model", "training", "validation", "pixels", "precision", "recipe", "kind", "border"),
+        *("scale", "sides", "other sides", "start", "net", "threads"),
     ],
 )
-def test_other_work_has_another_folder(
-    experiment: Make, images: RunImages, compute: Compute, short: Recipe, what: str
+def test_a_run_that_differs_in_anything_has_another_state_folder(
+    experiment: Make, images: RunImages, compute: Compute, short: Recipe, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = experiment().folder("train", 8, recipe=asdict(short))
+    assert experiment().folder("train", 8, recipe=asdict(short)) == before
+    if what == "net":
+        monkeypatch.setitem(table1.NETS, "C", table1.NETS["D"])
+    if what == "threads":
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    both = torch.cat([images.training, images.validation])
     other_pixels = replace(images.batches, pixels=replace(images.batches.pixels, digest="of other images"))
     changes = {
         "arch": {"arch": "D"},
@@ -80,6 +82,7 @@ def test_other_work_has_another_folder(
         "model": {"model": MODEL.model_copy(update={"dropout": 0.4})},
         "training": {"images": replace(images, training=images.training.flip(0))},
         "validation": {"images": replace(images, validation=images.test)},
+        "border": {"images": replace(images, training=both[:15], validation=both[15:])},
         "pixels": {"images": replace(images, batches=other_pixels)},
         "scale": {"scale": "large"},
         "sides": {"images": replace(images, batches=replace(images.batches, training_scale=33))},
@@ -89,34 +92,18 @@ def test_other_work_has_another_folder(
     }.get(what, {})
     recipe = asdict(replace(short, learning_rate=0.02) if what == "recipe" else short)
     other = experiment(**changes).folder("tune" if what == "kind" else "train", 8, recipe=recipe)
-    assert other != experiment().folder("train", 8, recipe=asdict(short))
+    assert other != before
 
 
-def test_other_weights_to_start_from_make_it_other_work_and_their_place_does_not(experiment: Make) -> None:
-    one, moved, other = (
-        experiment(start=Start(Path(path), sha256)).folder("train", 8)
-        for path, sha256 in (("here", "a" * 64), ("there", "a" * 64), ("here", "b" * 64))
-    )
-    assert one == moved != other
-
-
-def test_an_image_that_changes_parts_makes_it_other_work(experiment: Make, images: RunImages) -> None:
-    """The parts' borders count, not only the images in their order."""
-    both = torch.cat([images.training, images.validation])
-    moved = replace(images, training=both[:15], validation=both[15:])
-    assert experiment(images=moved).folder("train", 8) != experiment().folder("train", 8)
-
-
-def test_another_number_of_threads_makes_it_other_work(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They decide how sums are grouped, and so the last digits."""
+def test_another_net_does_not_change_the_state_folder(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     before = experiment().folder("train", 8)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
-    assert experiment().folder("train", 8) != before
+    monkeypatch.setitem(table1.NETS, "F", table1.NETS["E"])
+    assert experiment().folder("train", 8) == before
 
 
-def test_changed_source_makes_it_other_work(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_source_changes_the_state_folder(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     before = experiment().folder("train", 8)
-    monkeypatch.setattr(experiment_module, "source_digest", lambda *folders: "/".join(folders))
+    monkeypatch.setattr(experiment_module, "source_digest", lambda *names: "/".join(names))
     assert experiment().folder("train", 8) != before
 
 
@@ -130,7 +117,9 @@ def small_memory(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> int:
     return found
 
 
-def test_another_split_of_the_batches_makes_it_other_work(experiment: Make, request: pytest.FixtureRequest) -> None:
+def test_another_split_of_the_batches_changes_the_state_folder(
+    experiment: Make, request: pytest.FixtureRequest
+) -> None:
     """It decides the last digits; where the batch fits, the size of the memory does not matter."""
     before = experiment().folder("train", 8), experiment().folder("train", 2)
     request.getfixturevalue("small_memory")
@@ -163,35 +152,12 @@ def test_the_test_images_do_not_determine_the_work(experiment: Make, images: Run
 # The start.
 
 
-def test_a_net_has_an_output_for_each_category(experiment: Make, short: Recipe, tmp_path: Path) -> None:
-    network, _ = experiment().train(short, tmp_path / "file")
-    assert network.named_layers()["fc8"].weight.shape[0] == 2
-
-
 def test_a_run_starts_from_the_same_weights_each_time(experiment: Make, short: Recipe, tmp_path: Path) -> None:
     torch.manual_seed(1)
     one = experiment().train(short, tmp_path / "file")[0]
     torch.manual_seed(2)
     other = experiment().train(short, tmp_path / "file")[0]
     assert all(equal(one, other, layer) for layer in one.layer_names)
-
-
-def test_another_run_starts_from_other_weights(experiment: Make, short: Recipe, tmp_path: Path) -> None:
-    one, other = (experiment(run=run).train(short, tmp_path / "file")[0] for run in (0, 1))
-    assert not any(equal(one, other, layer) for layer in one.layer_names)
-
-
-def test_epochs_are_trained_as_they_are_asked_for(experiment: Make, short: Recipe, tmp_path: Path) -> None:
-    network, epochs = experiment().train(short, tmp_path / "file")
-    before = network.named_layers()["fc8"].weight.clone()
-    assert torch.equal(network.named_layers()["fc8"].weight, before)
-    next(epochs)
-    assert not torch.equal(network.named_layers()["fc8"].weight, before)
-
-
-def test_with_kaiming_no_other_net_is_trained(experiment: Make, short: Recipe, tmp_path: Path) -> None:
-    trained(experiment(), short, tmp_path / "file")
-    assert not (tmp_path / ".state").exists()
 
 
 # The start from a trained A (section 3.1).
@@ -223,7 +189,7 @@ def test_a_deep_nets_other_layers_start_at_random(deep: VGG) -> None:
     assert torch.cat([weight.flatten() for weight in others]).std().item() == pytest.approx(0.01, rel=0.05)
 
 
-@pytest.mark.parametrize("arch", ["A", "A_LRN", "B_5x5"])
+@pytest.mark.parametrize("arch", ["A", "B_5x5"])
 def test_a_shallow_net_starts_at_random(experiment: Make, short: Recipe, tmp_path: Path, arch: str) -> None:
     network, _ = experiment(arch=arch, model=PAPER).train(short, tmp_path / "file")
     assert network.named_layers()["fc6"].weight.std().item() == pytest.approx(0.01, rel=0.05)
@@ -242,34 +208,18 @@ def test_a_net_with_weights_to_start_from_starts_from_those_and_needs_no_a(
     assert not (tmp_path / ".state").exists()
 
 
-def test_a_is_trained_once_for_all_nets_that_start_from_it(experiment: Make, short: Recipe, tmp_path: Path) -> None:
-    written = []
-    for arch in ("C", "D"):
-        trained(experiment(arch=arch, model=PAPER), short, tmp_path / arch)
-        written.append([(path, path.stat().st_mtime_ns) for path in tmp_path.glob(f".state/train/*/{CHECKPOINT}.*")])
-    assert written[0] == written[1]
-    assert len(written[0]) == 2, "the two latest states of one run"
-
-
-def test_a_is_trained_at_the_papers_point_whatever_the_nets_own(
+def test_a_is_trained_once_for_all_nets_at_the_papers_point_counted_and_reported(
     experiment: Make, short: Recipe, tmp_path: Path
 ) -> None:
-    for rate in (0.02, 0.05):
-        trained(experiment(model=PAPER), replace(short, learning_rate=rate), tmp_path / str(rate))
-    assert len(list(tmp_path.glob(f".state/train/*/{CHECKPOINT}.*"))) == 2, "the two latest states of one run"
-
-
-def test_people_are_told_that_a_is_trained_first(experiment: Make, short: Recipe, tmp_path: Path) -> None:
-    lines: list[str] = []
-    trained(experiment(model=PAPER, say=lines.append), short, tmp_path / "file")
-    assert [line.split(",")[0] for line in lines] == ["A", "A"]
-    assert "epoch 2/2" in lines[1]
-
-
-def test_the_work_on_the_net_to_start_from_is_counted_once(experiment: Make, short: Recipe, tmp_path: Path) -> None:
     """16 images an epoch; the second net that starts from it takes it from the state, at no further time."""
-    meters = Meter(), Meter()
-    for number, meter in enumerate(meters):
-        trained(experiment(model=PAPER, meter=meter), short, tmp_path / str(number))
+    written, lines, meters = [], [], (Meter(), Meter())
+    for arch, rate, meter in zip(("C", "D"), (0.02, 0.05), meters, strict=True):
+        plan = experiment(arch=arch, model=PAPER, meter=meter, say=lines.append)
+        trained(plan, replace(short, learning_rate=rate), tmp_path / arch)
+        written.append([(path, path.stat().st_mtime_ns) for path in tmp_path.glob(f".state/shallow/*/{CHECKPOINT}.*")])
+    assert written[0] == written[1]
+    assert len(written[0]) == 2, "the two latest states of one run"
     assert [meter.images for meter in meters] == [2 * 16, 2 * 16]
     assert meters[0].taken_over < meters[1].taken_over <= meters[1].seconds == meters[0].seconds
+    assert lines[0].startswith("A, ")
+    assert "epoch 2/2" in lines[1]

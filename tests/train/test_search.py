@@ -1,6 +1,6 @@
 import math
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,10 +10,8 @@ from optuna.trial import FrozenTrial
 
 from vgg_ablation.errors import StageError
 from vgg_ablation.runtime.settings import SearchRange, TuneSettings
-from vgg_ablation.train.epoch import Epoch
-from vgg_ablation.train.run import DivergedError
-from vgg_ablation.train.search import Objective, Outcome, at_edge, best, search
-from vgg_ablation.train.trials import FileLedger, Ledger
+from vgg_ablation.train.epoch import Divergence, Epoch
+from vgg_ablation.train.search import Objective, Trial, at_edge, best, search
 
 EPOCHS = 5
 CLASSES = 10
@@ -22,7 +20,6 @@ SETTINGS = TuneSettings(
     weight_decay=SearchRange(low=1e-5, high=1e-2), sampler="tpe", random_trials=3,
     pruner="median", prune_after=2, seed=0,
 )  # fmt: skip
-Search = Callable[..., list[Outcome]]
 
 
 def accuracy(learning_rate: float, weight_decay: float, epoch: int) -> float:
@@ -35,22 +32,22 @@ def made_up(learning_rate: float, weight_decay: float, trial: int) -> Iterator[E
     """Train a made-up net, which diverges at high rates and does not learn at low ones."""
     for epoch in range(1, EPOCHS + 1):
         if learning_rate > 0.05 and epoch == 3:
-            raise DivergedError(epoch, 0.5)
+            raise Divergence(epoch, 0.5)
         loss = math.log(CLASSES) * (1 if learning_rate < 3e-4 else 0.5)
         yield Epoch(epoch, learning_rate, loss, loss, accuracy(learning_rate, weight_decay, epoch), 0.5)
 
 
 def diverging(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
-    raise DivergedError(1, 0.5)
+    raise Divergence(1, 0.5, "exploded")
     yield
 
 
-class Interrupted(Exception):  # noqa: N818 - it is no error
-    """The process was cut off here."""
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """The process was killed here."""
 
 
-def cut_off_in(trial: int, epoch: int) -> Objective:
-    """Return `made_up`, cut off before an epoch of a trial; epoch 1 has then not begun."""
+def interrupted_in(trial: int, epoch: int) -> Objective:
+    """Return `made_up`, interrupted before an epoch of a trial."""
 
     def run(learning_rate: float, weight_decay: float, number: int) -> Iterator[Epoch]:
         for found in made_up(learning_rate, weight_decay, number):
@@ -62,6 +59,8 @@ def cut_off_in(trial: int, epoch: int) -> Objective:
 
 
 def flat(value: float, loss: float = 0.1, epochs: int = EPOCHS) -> Objective:
+    """Return an objective with the same accuracy and loss in every epoch."""
+
     def run(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
         for epoch in range(1, epochs + 1):
             yield Epoch(epoch, learning_rate, loss, loss, value, 0.5)
@@ -69,329 +68,186 @@ def flat(value: float, loss: float = 0.1, epochs: int = EPOCHS) -> Objective:
     return run
 
 
-def in_file(stem: Path) -> FileLedger:
-    return FileLedger(stem, pytest.fail)
+def worse_from(trial: int, loss: float = 0.1) -> Objective:
+    """Return an objective that is worse from a trial on."""
+    return lambda rate, decay, number: (flat(50.0) if number < trial else flat(20.0, loss))(rate, decay, number)
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Search:
-    """Return what searches and keeps its trials in one place."""
+def run(objective: Objective = made_up, **changes: object) -> list[Trial]:
+    return list(search(objective, CLASSES, SETTINGS.model_copy(update=changes)))
 
-    def searched(objective: Objective = made_up, **changes: object) -> list[Outcome]:
-        settings = SETTINGS.model_copy(update=changes)
-        return list(search(objective, CLASSES, settings, in_file(tmp_path / "trials")))
 
-    return searched
+class Stored:
+    """Trials that outlive an interruption."""
+
+    def __init__(self, **changes: object) -> None:
+        self.settings = SETTINGS.model_copy(update=changes)
+        self.trials: list[FrozenTrial] = []
+
+    def search(self, objective: Objective = made_up, **options: Any) -> Iterator[Trial]:
+        return search(objective, CLASSES, self.settings, list(self.trials), self.trials.append, **options)
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
-    return list(search(made_up, CLASSES, SETTINGS, in_file(tmp_path_factory.mktemp("search") / "trials")))
+def uninterrupted() -> list[Trial]:
+    return run()
 
 
-@pytest.fixture(scope="module")
-def long(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
-    settings = SETTINGS.model_copy(update={"trials": 18})
-    return list(search(made_up, CLASSES, settings, in_file(tmp_path_factory.mktemp("long") / "trials")))
+# Suggestions.
 
 
-# Where the search looks.
-
-
-def test_the_papers_point_is_tried_first(uninterrupted: list[Outcome]) -> None:
+def test_the_papers_point_is_tried_first(uninterrupted: list[Trial]) -> None:
     assert (uninterrupted[0].learning_rate, uninterrupted[0].weight_decay) == (1e-2, 5e-4)
 
 
-@pytest.mark.parametrize(
-    ("name", "allowed"),
-    [("learning_rate", SearchRange(low=0.02, high=0.1)), ("weight_decay", SearchRange(low=1e-3, high=1e-2))],
-)
-def test_a_papers_point_outside_the_space_is_not_tried(run: Search, name: str, allowed: SearchRange) -> None:
-    outcomes = run(trials=3, **{name: allowed})
-    assert all(allowed.low <= getattr(outcome, name) <= allowed.high for outcome in outcomes)
+def test_all_points_are_in_the_space_and_none_is_tried_twice() -> None:
+    space: dict[str, Any] = {
+        "learning_rate": SearchRange(low=0.02, high=0.1),
+        "weight_decay": SearchRange(low=1e-3, high=1e-2),
+    }
+    trials = run(**space)  # without the paper's point
+    assert len({(trial.learning_rate, trial.weight_decay) for trial in trials}) == 9
+    for name, allowed in space.items():
+        assert all(allowed.low <= getattr(trial, name) <= allowed.high for trial in trials)
 
 
-def test_all_trials_lie_in_the_space(uninterrupted: list[Outcome]) -> None:
-    for outcome in uninterrupted:
-        assert 1e-4 <= outcome.learning_rate <= 1e-1
-        assert 1e-5 <= outcome.weight_decay <= 1e-2
+def test_the_seed_decides_the_search(uninterrupted: list[Trial]) -> None:
+    assert run(trials=4) == uninterrupted[:4]
+    assert run(trials=2, seed=100)[1] != uninterrupted[1]
 
 
-def test_a_search_has_as_many_trials_as_set(uninterrupted: list[Outcome]) -> None:
-    assert [outcome.trial for outcome in uninterrupted] == list(range(9))
+# Results of trials.
 
 
-def test_no_point_is_tried_twice(uninterrupted: list[Outcome]) -> None:
-    assert len({(outcome.learning_rate, outcome.weight_decay) for outcome in uninterrupted}) == 9
-
-
-def test_the_same_seed_gives_the_same_search(run: Search, uninterrupted: list[Outcome]) -> None:
-    assert run() == uninterrupted
-
-
-def test_another_seed_gives_another_search(run: Search, uninterrupted: list[Outcome]) -> None:
-    assert run(seed=100, trials=2)[1] != uninterrupted[1]
-
-
-def test_the_search_comes_nearer_to_the_best_point_than_chance(long: list[Outcome]) -> None:
-    """Uniform draws of the rate's logarithm would be 0.9 away in the mean."""
-    away = [abs(math.log10(outcome.learning_rate / 0.02)) for outcome in long[9:]]
-    assert sum(away) / len(away) < 0.5
-
-
-# What is recorded.
-
-
-def test_a_complete_trials_accuracy_is_that_of_its_last_epoch(uninterrupted: list[Outcome]) -> None:
-    complete = [outcome for outcome in uninterrupted if outcome.state == "complete" and not outcome.outcome]
+def test_a_complete_trial_has_the_accuracy_of_its_last_epoch(uninterrupted: list[Trial]) -> None:
+    complete = [trial for trial in uninterrupted if trial.state == "complete" and not trial.outcome]
     assert complete
-    for outcome in complete:
-        assert outcome.validation_accuracy == accuracy(outcome.learning_rate, outcome.weight_decay, EPOCHS)
-        assert outcome.epochs == EPOCHS
+    for trial in complete:
+        assert trial.validation_accuracy == accuracy(trial.learning_rate, trial.weight_decay, EPOCHS)
+        assert trial.epochs == EPOCHS
 
 
-def test_a_trial_takes_the_time_of_its_epochs_the_one_that_diverged_among_them(uninterrupted: list[Outcome]) -> None:
-    assert {outcome.outcome for outcome in uninterrupted} >= {"", "diverged"}
-    assert all(outcome.seconds == 0.5 * outcome.epochs for outcome in uninterrupted)
+def test_a_search_in_which_all_trials_diverge_has_a_best_one() -> None:
+    trials = run(diverging)
+    assert len(trials) == 9
+    assert best(trials) == trials[0]
+    assert (trials[0].state, trials[0].outcome, trials[0].validation_accuracy) == ("complete", "exploded", 0)
 
 
-def test_a_diverged_trial_counts_as_nothing_and_is_recorded(run: Search) -> None:
-    (outcome,) = run(diverging, trials=1)
-    assert (outcome.state, outcome.outcome, outcome.validation_accuracy, outcome.epochs) == (
-        "complete",
-        "diverged",
-        0,
-        1,
-    )
+def test_a_trial_that_diverges_later_counts_as_zero() -> None:
+    (trial,) = run(trials=1, learning_rate=SearchRange(low=0.06, high=0.1))
+    assert (trial.outcome, trial.validation_accuracy, trial.epochs, trial.seconds) == ("diverged", 0, 3, 3 * 0.5)
 
 
-def test_a_trial_that_diverges_later_counts_as_nothing(run: Search) -> None:
-    (outcome,) = run(trials=1, learning_rate=SearchRange(low=0.06, high=0.1))
-    assert (outcome.outcome, outcome.validation_accuracy, outcome.epochs) == ("diverged", 0, 3)
+@pytest.mark.parametrize(("epochs", "ended_after"), [(1, 1), (5, 4), (15, 10)])
+def test_a_trial_at_ln_k_ends_after_two_thirds_of_its_epochs(epochs: int, ended_after: int) -> None:
+    (trial,) = run(flat(10.0, math.log(CLASSES), epochs), trials=1, epochs=epochs)
+    assert (trial.state, trial.outcome, trial.epochs) == ("complete", "at chance", ended_after)
+    assert trial.validation_accuracy == 10.0
 
 
-def test_a_search_in_which_all_diverge_has_a_best_trial(run: Search) -> None:
-    outcomes = run(diverging)
-    assert len(outcomes) == 9
-    assert best(outcomes) == outcomes[0]
-
-
-@pytest.mark.parametrize(("loss", "outcome"), [(math.log(CLASSES), "at chance"), (1.5, "")])
-def test_a_trial_that_ends_at_ln_k_is_recorded_as_at_chance(run: Search, loss: float, outcome: str) -> None:
-    assert run(flat(10.0, loss), trials=1)[0].outcome == outcome
-
-
-@pytest.mark.parametrize(("epochs", "ended_after"), [(1, 1), (2, 2), (3, 2), (5, 4), (6, 4), (15, 10)])
-def test_a_trial_that_sits_at_ln_k_ends_after_two_thirds_of_its_epochs(
-    run: Search, epochs: int, ended_after: int
-) -> None:
-    (outcome,) = run(flat(10.0, math.log(CLASSES), epochs), trials=1, epochs=epochs)
-    assert (outcome.state, outcome.epochs, outcome.validation_accuracy) == ("complete", ended_after, 10.0)
-
-
-def test_a_trial_that_left_ln_k_in_time_runs_to_its_end(run: Search) -> None:
+def test_a_trial_that_left_ln_k_in_time_runs_to_its_end() -> None:
     def late(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
         for epoch in range(1, EPOCHS + 1):
             yield Epoch(epoch, learning_rate, math.log(CLASSES) * (1 if epoch < 4 else 0.9), 2.3, 12.0, 0.5)
 
-    (outcome,) = run(late, trials=1)
-    assert (outcome.epochs, outcome.outcome) == (EPOCHS, "")
+    (trial,) = run(late, trials=1)
+    assert (trial.epochs, trial.outcome) == (EPOCHS, "")
 
 
-def worse_from_the(fourth: int) -> Objective:
-    def run(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
-        return flat(50.0 if trial < fourth else 20.0)(learning_rate, weight_decay, trial)
-
-    return run
-
-
-def test_a_trial_worse_than_the_median_is_pruned_after_the_epochs_that_all_are_given(run: Search) -> None:
-    outcome = run(worse_from_the(3), trials=4)[3]
-    assert (outcome.state, outcome.epochs, outcome.validation_accuracy) == ("pruned", 2, 20.0)
+def test_a_trial_worse_than_the_median_is_pruned_after_the_epochs_and_trials_of_grace() -> None:
+    assert {trial.state for trial in run(flat(50.0), trials=6)} == {"complete"}
+    assert [trial.state for trial in run(worse_from(2), trials=4)] == [*["complete"] * 3, "pruned"]
+    trial = run(worse_from(3, math.log(CLASSES)), trials=4)[3]
+    assert (trial.state, trial.outcome, trial.epochs, trial.validation_accuracy) == ("pruned", "at chance", 2, 20.0)
 
 
-def test_no_trial_is_pruned_before_as_many_are_complete_as_are_drawn_at_random(run: Search) -> None:
-    assert [outcome.state for outcome in run(worse_from_the(2), trials=4)] == [
-        "complete",
-        "complete",
-        "complete",
-        "pruned",
-    ]
+# Resuming.
 
 
-def test_a_trial_as_good_as_the_median_is_not_pruned(run: Search) -> None:
-    assert {outcome.state for outcome in run(flat(50.0), trials=6)} == {"complete"}
-
-
-def test_a_pruned_trial_at_ln_k_is_recorded_as_at_chance(run: Search) -> None:
-    def objective(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
-        return flat(*((50.0, 0.1) if trial < 3 else (20.0, math.log(CLASSES))))(learning_rate, weight_decay, trial)
-
-    assert run(objective, trials=4)[3].outcome == "at chance"
-
-
-def test_the_made_up_search_has_all_kinds_of_trials(long: list[Outcome]) -> None:
-    """Else the tests of interruption would show less than they seem to."""
-    assert {outcome.state for outcome in long} == {"complete", "pruned"}
-    assert {outcome.outcome for outcome in long} == {"", "diverged", "at chance"}
-
-
-# Interruption.
-
-
-@pytest.mark.parametrize("epoch", [1, 4])
-@pytest.mark.parametrize("trial", [0, 1, 3, 8])
-def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
-    run: Search, uninterrupted: list[Outcome], trial: int, epoch: int
+@pytest.mark.parametrize(("trial", "epoch"), [(0, 1), (3, 2), (8, 1)])
+def test_an_interrupted_search_makes_the_suggestions_of_an_uninterrupted_one(
+    uninterrupted: list[Trial], trial: int, epoch: int
 ) -> None:
-    reached = min(epoch, uninterrupted[trial].epochs - 1)  # a trial may end before the epoch
-    with pytest.raises(Interrupted):
-        run(cut_off_in(trial, reached))
-    assert run() == uninterrupted
+    stored = Stored()
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            list(stored.search(interrupted_in(trial, epoch)))
+        assert len(stored.trials) == trial, "the interrupted trial is not stored"
+    assert list(stored.search()) == uninterrupted
 
 
-def test_an_interrupted_gaussian_process_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    settings = SETTINGS.model_copy(update={"sampler": "gp", "pruner": "none", "trials": 7})
-    whole = list(search(made_up, CLASSES, settings, in_file(tmp_path / "whole")))
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_long_search_interrupted_often_makes_the_same_suggestions(sampler: str) -> None:
+    settings = {"sampler": sampler, "pruner": "none", "trials": 12 if sampler == "tpe" else 7}
+    stored = Stored(**settings)
     for trial in (0, 4, 6):
         with pytest.raises(Interrupted):
-            list(search(cut_off_in(trial, 2), CLASSES, settings, in_file(tmp_path / "parts")))
-    assert list(search(made_up, CLASSES, settings, in_file(tmp_path / "parts"))) == whole
-    assert {outcome.state for outcome in whole} == {"complete"}
+            list(stored.search(interrupted_in(trial, 2)))
+    assert list(stored.search()) == run(**settings)
 
 
-def test_a_search_interrupted_again_and_again_goes_on(run: Search, uninterrupted: list[Outcome]) -> None:
-    for trial in (0, 0, 0, 2, 2, 5):
-        with pytest.raises(Interrupted):
-            run(cut_off_in(trial, 1))
-    assert run() == uninterrupted
-
-
-def test_a_pruner_that_keeps_its_own_notes_goes_on_as_if_it_had_not_been_interrupted(tmp_path: Path) -> None:
-    """Successive halving writes what it compares into the trials."""
-    settings = SETTINGS.model_copy(update={"pruner": "none"})
+def test_a_pruner_that_stores_attributes_in_trials_resumes() -> None:
+    """Successive halving stores the values that it compares."""
     pruner = SuccessiveHalvingPruner(min_resource=1, reduction_factor=2, min_early_stopping_rate=0)
-    whole = list(search(made_up, CLASSES, settings, in_file(tmp_path / "whole"), pruner))
+    whole = list(Stored(pruner="none").search(pruner=pruner))
+    stored = Stored(pruner="none")
     with pytest.raises(Interrupted):
-        list(search(cut_off_in(5, 1), CLASSES, settings, in_file(tmp_path / "parts"), pruner))
-    assert list(search(made_up, CLASSES, settings, in_file(tmp_path / "parts"), pruner)) == whole
-    assert {outcome.state for outcome in whole[5:]} == {"complete", "pruned"}
+        list(stored.search(interrupted_in(5, 1), pruner=pruner))
+    assert list(stored.search(pruner=pruner)) == whole
+    assert {trial.state for trial in whole[5:]} == {"complete", "pruned"}
 
 
-def test_a_trial_that_was_cut_off_is_in_no_record(run: Search, tmp_path: Path) -> None:
-    with pytest.raises(Interrupted):
-        run(cut_off_in(1, 1), trials=2)
-    assert [trial.state.name for trial in in_file(tmp_path / "trials").read()] == ["COMPLETE"]
-
-
-class _Unwilling:
-    """A ledger that is lost from its n-th trial on."""
-
-    def __init__(self, ledger: Ledger, lost_from: int) -> None:
-        self._ledger, self._lost_from = ledger, lost_from
-
-    def read(self) -> list[FrozenTrial]:
-        return self._ledger.read()
-
-    def append(self, trial: FrozenTrial) -> None:
-        if trial.number >= self._lost_from:
-            raise StageError("lost")
-        self._ledger.append(trial)
-
-
-def test_a_trial_that_could_not_be_kept_is_not_yielded_and_is_run_again(
-    run: Search, tmp_path: Path, uninterrupted: list[Outcome]
-) -> None:
-    outcomes = search(made_up, CLASSES, SETTINGS, _Unwilling(in_file(tmp_path / "trials"), 3))
-    assert [next(outcomes), next(outcomes), next(outcomes)] == uninterrupted[:3]
-    with pytest.raises(StageError, match="lost"):
-        next(outcomes)
-    assert run() == uninterrupted
-
-
-def test_a_search_ended_between_two_trials_goes_on(tmp_path: Path, uninterrupted: list[Outcome]) -> None:
-    for _ in range(3):
-        first = search(made_up, CLASSES, SETTINGS, in_file(tmp_path / "trials"))
-        next(first)
-        next(first)
-        first.close()  # pyright: ignore[reportAttributeAccessIssue]
-    assert list(search(made_up, CLASSES, SETTINGS, in_file(tmp_path / "trials"))) == uninterrupted
-
-
-def test_a_long_search_interrupted_midway_goes_on(run: Search, long: list[Outcome]) -> None:
-    with pytest.raises(Interrupted):
-        run(cut_off_in(12, 1), trials=18)
-    assert run(trials=18) == long
-
-
-def test_a_finished_search_is_read_and_not_repeated(run: Search, uninterrupted: list[Outcome]) -> None:
-    run()
-    assert run(lambda *_: pytest.fail("a trial was run again")) == uninterrupted
-
-
-def test_more_trials_go_on_where_fewer_stopped(run: Search, uninterrupted: list[Outcome]) -> None:
-    run(trials=4)
-    assert run(trials=9) == uninterrupted
-
-
-def test_fewer_trials_are_the_first_of_more(run: Search, uninterrupted: list[Outcome]) -> None:
-    """What a search finds follows from its settings, not from what was searched before."""
-    run(trials=9)
-    assert run(trials=4) == uninterrupted[:4]
-
-
-def test_a_trial_keeps_its_number_when_it_is_begun_again(run: Search) -> None:
-    """Its checkpoint is called by it."""
-    numbers: list[int] = []
+def test_a_trial_that_cannot_be_stored_is_not_yielded_and_runs_again_under_its_number() -> None:
+    stored, numbers = Stored(), []
 
     def numbered(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
         numbers.append(trial)
-        return cut_off_in(2 if len(numbers) < 4 else -1, 1)(learning_rate, weight_decay, trial)
+        return made_up(learning_rate, weight_decay, trial)
 
-    with pytest.raises(Interrupted):
-        run(numbered, trials=3)
-    run(numbered, trials=3)
-    assert numbers == [0, 1, 2, 2]
+    def store(trial: FrozenTrial) -> None:
+        if trial.number == 2 and numbers.count(2) == 1:
+            raise StageError("disk full")
+        stored.trials.append(trial)
 
-
-# What is made of it.
-
-
-def outcome(trial: int, value: float, state: str = "complete") -> Outcome:
-    return Outcome(trial, state, "", 1e-2, 5e-4, value, EPOCHS, 0.5)
-
-
-def test_the_best_trial_has_the_highest_accuracy() -> None:
-    assert best([outcome(0, 20), outcome(1, 40), outcome(2, 30)]).trial == 1
+    trials: list[Trial] = []
+    with pytest.raises(StageError, match="disk full"):
+        trials.extend(search(numbered, CLASSES, SETTINGS, [], store))
+    list(search(numbered, CLASSES, SETTINGS, list(stored.trials), store))
+    assert numbers == [0, 1, 2, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_of_equals_the_first_is_best() -> None:
-    assert best([outcome(0, 20), outcome(1, 40), outcome(2, 40)]).trial == 1
+def test_a_finished_search_is_read_and_more_trials_continue_it(uninterrupted: list[Trial]) -> None:
+    stored = Stored(trials=4)
+    assert list(stored.search()) == uninterrupted[:4]
+    assert list(stored.search(lambda *_: pytest.fail("a trial ran again"))) == uninterrupted[:4]
+    stored.settings = SETTINGS
+    assert list(stored.search()) == uninterrupted
+    stored.settings = SETTINGS.model_copy(update={"trials": 4})
+    assert list(stored.search()) == uninterrupted[:4], "fewer trials are the first of more"
 
 
-def test_a_pruned_trial_is_not_best() -> None:
-    assert best([outcome(0, 20), outcome(1, 40, "pruned")]).trial == 0
+# The best trial.
 
 
 @pytest.mark.parametrize(
-    ("value", "edge"), [(1e-4, True), (1.4e-4, True), (1.5e-4, False), (1e-2, False), (1e-1, True)]
+    ("values", "states", "winner"),
+    [((20, 40, 30), "ccc", 1), ((20, 40, 40), "ccc", 1), ((20, 40, 30), "cpc", 2)],
 )
-def test_an_optimum_in_the_outer_twentieth_of_the_logarithmic_range_is_at_its_edge(value: float, edge: bool) -> None:
-    """Of three decades that is a factor of 10 ** 0.15 = 1.41."""
-    assert at_edge(value, SETTINGS.learning_rate) is edge
+def test_the_best_trial_is_the_first_complete_one_of_highest_accuracy(
+    values: tuple[float, ...], states: str, winner: int
+) -> None:
+    names = {"c": "complete", "p": "pruned"}
+    trials = [
+        Trial(number, names[state], "", 1e-2, 5e-4, value, EPOCHS, 0.5)
+        for number, (value, state) in enumerate(zip(values, states, strict=True))
+    ]
+    assert best(trials).trial == winner
 
 
 @given(place=st.floats(0, 1), low=st.floats(1e-6, 1e-3), decades=st.floats(0.5, 4))
-def test_the_edges_are_alike(place: float, low: float, decades: float) -> None:
+def test_the_outer_twentieths_of_the_logarithmic_range_are_its_edges(place: float, low: float, decades: float) -> None:
     allowed = SearchRange(low=low, high=low * 10**decades)
     value, mirrored = low * 10 ** (decades * place), low * 10 ** (decades * (1 - place))
     if min(abs(place - 0.05), abs(place - 0.95)) > 1e-6:
         assert at_edge(value, allowed) == at_edge(mirrored, allowed) == (min(place, 1 - place) < 0.05)
-
-
-def test_an_outcome_says_which_fields_it_has() -> None:
-    """The tuning table has these columns, but for the time."""
-    assert list(vars(outcome(0, 1))) == [
-        "trial", "state", "outcome", "learning_rate", "weight_decay", "validation_accuracy", "epochs",
-        "seconds",
-    ]  # fmt: skip

@@ -1,1 +1,1 @@
-"""The six nets of Table 1: their configurations and sizes, their settings, the network and its dense form."""
+"""The nets of Table 1: configurations and sizes, the network, its dense form, its weights as files."""

@@ -5,21 +5,15 @@ from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser
 from rich.console import Console
 from rich.table import Table
 
-from vgg_ablation.model.table1 import (
-    ARCHITECTURES,
-    PUBLISHED_MILLIONS,
-    count_gmacs,
-    count_parameters,
-    weight_layers,
-)
+from vgg_ablation.model.table1 import ARCHITECTURES, count_gmacs, count_parameters, weight_layers
+from vgg_ablation.paper import TABLE_2
 
 
 def size_table(classes: int, input_side: int, width: float) -> Table:
-    """Weight layers, parameters and GMAC of every net, and the parameters that Table 2 prints.
+    """Return weight layers, parameters and GMAC of every net, and the parameters that Table 2 prints.
 
     Raises:
-        ValueError: If an argument is out of range.
-
+        ValueError: an argument is out of range.
     """
     table = Table(
         title=f"{classes} classes, {input_side}-pixel crops, width {width:g}",
@@ -34,7 +28,7 @@ def size_table(classes: int, input_side: int, width: float) -> Table:
             str(weight_layers(arch)),
             f"{count_parameters(arch, classes, input_side, width):,}",
             f"{count_gmacs(arch, classes, input_side, width):.2f}",
-            str(PUBLISHED_MILLIONS.get(arch, "–")),
+            str(TABLE_2.get(arch, "–")),
         )
     return table
 

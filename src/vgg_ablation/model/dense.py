@@ -8,9 +8,9 @@ from vgg_ablation.model.vgg import VGG
 
 
 def class_score_map(network: VGG, images: Tensor) -> Tensor:
-    """Class scores (logits) of a net in evaluation mode at every place of uncropped images.
+    """Return the class scores (logits) of a net in evaluation mode at every place of uncropped images.
 
-    The first FC layer becomes a convolution with a kernel of `input_side` / 32 cells, the others 1x1 ones, over
+    The first FC layer becomes a convolution with a kernel of `input_side` / 32 cells, the others 1x1 convolutions, with
     views of the same weights.
 
     Args:
@@ -19,7 +19,7 @@ def class_score_map(network: VGG, images: Tensor) -> Tensor:
 
     Returns:
         Scores (N, K, h, w) with h = H // 32 - `input_side` / 32 + 1, w likewise: one per window of `input_side`
-        pixels, in steps of 32. Pixels beyond the last whole cell of 32 are seen through the convolutions only.
+        pixels, in steps of 32. Pixels beyond the last whole cell of 32 matter only through the convolutions.
 
     Raises:
         ValueError: If the net is in training mode, or an image is smaller than the net's crop.
@@ -42,9 +42,9 @@ def class_score_map(network: VGG, images: Tensor) -> Tensor:
 
 
 def dense_logits(network: VGG, images: Tensor) -> Tensor:
-    """Logits (N, K) of uncropped images (N, 3, H, W): the class score map averaged over space.
+    """Return the logits (N, K) of uncropped images (N, 3, H, W): the class score map averaged over space.
 
-    The paper averages the scores before the soft-max, and the posteriors of an image and its mirror image after it.
+    The paper averages scores before the soft-max, and the posteriors of an image and its mirror image after it.
 
     Raises:
         ValueError: As `class_score_map`.

@@ -1,30 +1,71 @@
-"""Table 1 of the paper as data, and the sizes that follow from it by arithmetic. Imports no torch."""
+"""Table 1 of the paper, read from nets.yaml, and the sizes that follow from it by arithmetic. Imports no torch."""
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
-KERNELS: dict[str, tuple[tuple[int, ...], ...]] = {
-    "A": ((3,), (3,), (3, 3), (3, 3), (3, 3)),
-    "A_LRN": ((3,), (3,), (3, 3), (3, 3), (3, 3)),
-    "B": ((3, 3), (3, 3), (3, 3), (3, 3), (3, 3)),
-    "C": ((3, 3), (3, 3), (3, 3, 1), (3, 3, 1), (3, 3, 1)),
-    "D": ((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
-    "E": ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
-    "B_5x5": ((5,), (5,), (5,), (5,), (5,)),
-}
-"""Kernel side of each convolution (stride 1, same padding) in the five groups of Table 1, and of the shallow net that
-section 4.1 compares B with: one 5x5 convolution in place of each pair of 3x3.
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-A 2x2 max-pool with stride 2 follows every group.
-"""
+from vgg_ablation.errors import StageError
 
-ARCHITECTURES: tuple[str, ...] = tuple(KERNELS)
-"""All nets."""
+NETS_FILE = Path(__file__).with_name("nets.yaml")
 
-ABLATION: tuple[str, ...] = ("A", "A_LRN", "B", "C", "D", "E")
-"""The nets of Table 1 in its order, which `arch: all` means; `A_LRN` is the paper's A-LRN."""
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9_]+$")]
+Kernels = Annotated[list[Literal[1, 3, 5, 7]], Field(min_length=1)]
 
-NORMALISED_LAYER = {"A_LRN": "conv1_1"}
-"""The convolution whose rectified output goes through local response normalisation."""
+
+class Net(BaseModel):
+    """One block of nets.yaml. A 2x2 max-pool with stride 2 follows every group."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    kernels: Annotated[list[Kernels], Field(min_length=5, max_length=5)]
+    """Kernel side of each convolution (stride 1, same padding) in the five groups of Table 1."""
+    lrn: str | None = None
+    """The convolution whose rectified output goes through local response normalisation, such as `conv1_1`."""
+    starts_from_A: bool = False  # noqa: N815
+    """Whether, with `init: paper`, training starts from a trained A (section 3.1), else at random."""
+    ablation: bool
+    """Whether `arch: all` includes the net."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "Net":
+        names = [f"conv{group}_{index + 1}" for group, row in enumerate(self.kernels, 1) for index in range(len(row))]
+        if self.lrn not in (None, *names):
+            raise ValueError(f"lrn = {self.lrn}; allowed: {', '.join(names)}")
+        if self.starts_from_A and [*self.kernels[0][:1], *self.kernels[1][:1], *self.kernels[2][:2]] != [3, 3, 3, 3]:
+            raise ValueError("starts_from_A = true; allowed with kernels of 3 in conv1_1, conv2_1, conv3_1, conv3_2")
+        return self
+
+
+def read_nets(path: Path) -> dict[str, Net]:
+    """Read the nets by name, in the order of the file.
+
+    Raises:
+        OSError: the file cannot be read.
+        StageError: it is not YAML, or a net has a key or value that is not allowed.
+    """
+    try:
+        return TypeAdapter(dict[Name, Net]).validate_python(YAML(typ="safe", pure=True).load(path))
+    except YAMLError as error:
+        raise StageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            reason = f"unknown key; allowed: {', '.join(Net.model_fields)}"
+        raise StageError(f"{path}: {place}: {reason}") from None
+
+
+NETS = read_nets(NETS_FILE)
+"""All nets by name; `A_LRN` is the paper's A-LRN, `B_5x5` the shallow net of section 4.1."""
+
+ARCHITECTURES: tuple[str, ...] = tuple(NETS)
+"""Names of all nets."""
+
+ABLATION: tuple[str, ...] = tuple(arch for arch, net in NETS.items() if net.ablation)
+"""The nets that `arch: all` includes: those of Table 1 in its order."""
 
 GROUP_CHANNELS = (64, 128, 256, 512, 512)
 """Output channels of every convolution in a group, at width 1."""
@@ -35,12 +76,9 @@ HIDDEN_UNITS = 4096
 STRIDE = 32
 """Pixels of the input per cell of the last feature map: five max-pools halve the side."""
 
-PUBLISHED_MILLIONS = {"A": 133, "A_LRN": 133, "B": 133, "C": 134, "D": 138, "E": 144}
-"""Parameters in millions, for 1000 classes and 224-pixel crops (Table 2)."""
-
 
 class Layer(NamedTuple):
-    """A layer with weights. A fully-connected one is a convolution over its whole input (section 3.2)."""
+    """A layer with weights. A fully-connected one counts as a convolution over its whole input (section 3.2)."""
 
     name: str
     """`conv{group}_{index}` as the paper names them, or `fc6`, `fc7`, `fc8`."""
@@ -50,6 +88,11 @@ class Layer(NamedTuple):
     """Input channels."""
     outputs: int
     """Output channels."""
+
+
+def configuration(arch: str) -> dict[str, Any]:
+    """Return what decides a net's layers and its start, as JSON values: part of the key of resume state."""
+    return NETS[arch].model_dump(exclude={"ablation"})
 
 
 def convolution_groups(arch: str, input_side: int = 224, width: float = 1.0) -> list[list[Layer]]:
@@ -64,7 +107,7 @@ def convolution_groups(arch: str, input_side: int = 224, width: float = 1.0) -> 
         ValueError: If an argument is none of the above.
 
     """
-    if arch not in KERNELS:
+    if arch not in NETS:
         raise ValueError(f"unknown architecture {arch!r}; choose from {', '.join(ARCHITECTURES)}")
     if input_side < STRIDE or input_side % STRIDE:
         raise ValueError(f"input side {input_side} is not a positive multiple of {STRIDE}")
@@ -72,7 +115,7 @@ def convolution_groups(arch: str, input_side: int = 224, width: float = 1.0) -> 
         raise ValueError(f"width {width} is not positive")
     groups: list[list[Layer]] = []
     inputs = 3
-    for group, (kernels, channels) in enumerate(zip(KERNELS[arch], GROUP_CHANNELS, strict=True), start=1):
+    for group, (kernels, channels) in enumerate(zip(NETS[arch].kernels, GROUP_CHANNELS, strict=True), start=1):
         outputs = _scaled(channels, width)
         layers: list[Layer] = []
         for index, kernel in enumerate(kernels, start=1):

@@ -1,4 +1,4 @@
-"""The network of section 2, its random initialisation, and the paper's start of a deep net from a shallow one."""
+"""The network of section 2, its random initialisation, and the start of a deep net from a trained A."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,23 +8,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vgg_ablation.model.table1 import NORMALISED_LAYER, convolution_groups, fully_connected
+from vgg_ablation.model.table1 import NETS, convolution_groups, fully_connected
 
 SHALLOW_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
-"""What the deeper nets take from a trained A: its first four convolutions and its FC layers (section 3.1)."""
+"""Layers that the deeper nets copy from a trained A: its first four convolutions and its FC layers (section 3.1)."""
 
 
 class VGG(nn.Module):
     """Configuration `arch` of Table 1: images (N, 3, `input_side`, `input_side`) to logits (N, `classes`).
 
     The state dict of A, B, D and E has the keys and, at width 1, the shapes of torchvision's vgg11, 13, 16 and 19
-    (with `batch_norm`, of vgg11_bn and so on). In A_LRN the normalisation takes a place in `features`, after the
-    ReLU of conv1_1, so the keys of later convolutions are those of A with an index one higher.
+    (with `batch_norm`, of vgg11_bn and so on). In A_LRN the normalisation is a module of `features` after the ReLU of
+    conv1_1, so later convolutions have the keys of A with an index one higher.
 
     Args:
         arch: One of `ARCHITECTURES`.
         classes: Number of classes.
-        input_side: Side of the crop in pixels, a multiple of 32; it fixes the shape of the first FC layer.
+        input_side: Side of the crop in pixels, a multiple of 32; it decides the shape of the first FC layer.
         width: Factor on the channels of every hidden layer.
         batch_norm: Whether batch normalisation follows every convolution.
         dropout: Probability of zeroing an output of the first two FC layers.
@@ -61,9 +61,9 @@ class VGG(nn.Module):
                 if batch_norm:
                     features.append(nn.BatchNorm2d(layer.outputs))
                 features.append(nn.ReLU(inplace=True))
-                if layer.name == NORMALISED_LAYER.get(arch):
+                if layer.name == NETS[arch].lrn:
                     features.append(LocalResponseNorm(layer.outputs))
-            # The largest of rectified values is the rectified largest: pooled first, a quarter is left to rectify.
+            # Pooling before the ReLU gives the same values, and leaves a quarter of them to rectify.
             place = -1 if isinstance(features[-1], nn.ReLU) else len(features)
             features.insert(place, nn.MaxPool2d(kernel_size=2, stride=2))
         self.features = nn.Sequential(*features)
@@ -79,10 +79,10 @@ class VGG(nn.Module):
         self.reset_parameters(init)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, K) of crops (N, 3, `input_side`, `input_side`); larger images are for `dense_logits`.
+        """Return the logits (N, K) of crops (N, 3, `input_side`, `input_side`); for larger images see `dense_logits`.
 
         Raises:
-            ValueError: If the images have another side: 225 pixels would pass for 224.
+            ValueError: If the images have another side; pooling would reduce 225 pixels to the same map as 224.
 
         """
         if images.shape[-2:] != (self.input_side, self.input_side):
@@ -90,21 +90,22 @@ class VGG(nn.Module):
         return self.classifier(self.features(images).flatten(1))
 
     def named_layers(self) -> dict[str, nn.Conv2d | nn.Linear]:
-        """Give the convolutions and FC layers by the paper's names: conv1_1, ..., conv5_4, fc6, fc7, fc8."""
+        """Return the convolutions and FC layers by the paper's names: conv1_1, ..., conv5_4, fc6, fc7, fc8."""
         layers = [module for module in self.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
         return dict(zip(self.layer_names, layers, strict=True))
 
     def reset_parameters(self, init: Literal["kaiming", "paper"]) -> None:
-        """Draw the weights of convolutions and FC layers anew from torch's global generator; biases are zero.
+        """Draw the weights of convolutions and FC layers from torch's global generator; set the biases to zero.
 
         `kaiming` (He et al. 2015): variance 2 / fan-in, which preserves the signal through ReLU, in convolutions and
-        hidden FC layers; N(0, 0.01^2) in the last, as in torchvision's nets. On images of unit variance the logits of
-        all six nets at full width then have an rms of 1.3 to 2.1. With 2 / fan-in in the last layer too it is twice
-        that, and E (ten Caltech categories, width 0.25, 15 to 40 epochs at 0.03) stayed at ln K in 3 of 3 runs, not 1.
+        hidden FC layers; N(0, 0.01^2) in the last, as in torchvision's nets. On images of unit variance, the logits of
+        the six nets at full width then have an rms of 1.3 to 2.1. With 2 / fan-in in the last layer too it is twice
+        that, and E (ten Caltech categories, width 0.25, 15 to 40 epochs at 0.03) stayed at ln K in 3 of 3 runs instead
+        of 1.
 
-        `paper` (section 3.1): N(0, 0.01^2). The paper prints "variance 10^-2"; at that standard deviation of 0.1, the
-        logits of A have an rms of 2e6, and its loss is not a number after one step at learning rate 0.01. At 0.01 they
-        have 2e-5 in A and 3e-9 in E; on ten classes, A had learned no more than their frequencies after 400 steps of
+        `paper` (section 3.1): N(0, 0.01^2). The paper prints "variance 10^-2"; with that standard deviation of 0.1, the
+        logits of A have an rms of 2e6, and the loss is not a number after one step at learning rate 0.01. With 0.01
+        their rms is 2e-5 in A and 3e-9 in E; on ten classes, A had only learned their frequencies after 400 steps of
         64 images at learning rate 0.01. The deeper nets then need `copy_from_shallow`.
 
         Raises:
@@ -123,15 +124,15 @@ class VGG(nn.Module):
 
 
 class LocalResponseNorm(nn.Module):
-    """Local response normalisation over channels, with the parameters of Krizhevsky et al. (2012) that A-LRN uses.
+    """Local response normalisation over channels, with the parameters of Krizhevsky et al. (2012), as in A-LRN.
 
     Activations (N, C, H, W) are divided by (k + alpha * sum of squares over n channels) ** beta with n = 5, k = 2,
     alpha = 1e-4, beta = 0.75. (PyTorch's own layer takes the mean in place of the sum: with it alpha is n times that.)
-    The paper fed pixels of 0 to 255; where inputs have unit variance, the sum is small beside k, the divisor is within
-    0.3 % of 2 ** 0.75, and in bfloat16 it would be constant, so it is computed in float32.
+    The paper's inputs are pixels of 0 to 255. With inputs of unit variance the sum is small beside k: the divisor
+    is within 0.3 % of 2 ** 0.75, which bfloat16 would round to a constant, so it is computed in float32.
 
-    The sum over neighbouring channels is a 1x1 convolution with a banded kernel, and the power two square roots: on a
-    CPU that takes a half to a third of the time of PyTorch's layer, which is slower than all of a narrow net's rest.
+    The sum over neighbouring channels is a 1x1 convolution with a banded kernel, and the power two square roots. On a
+    CPU this takes a half to a third of the time of PyTorch's layer, which is slower than the rest of a narrow net.
     """
 
     def __init__(self, channels: int) -> None:
@@ -149,17 +150,17 @@ class LocalResponseNorm(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """torch's dropout, whose mask does not depend on how a batch is split; see `batch_in_parts`."""
+    """torch's dropout with a mask that does not depend on how a batch is split; see `batch_in_parts`."""
 
     def __init__(self, probability: float) -> None:
         super().__init__(probability)
         self.rows = slice(None)
-        """Of the batch, those that the next pass holds."""
+        """Rows of the batch in the next pass."""
         self._batch_size: int | None = None
         self._mask: Tensor | None = None
 
     def begin(self, batch_size: int | None) -> None:
-        """Take the passes from now on for parts of one batch, or with None each for a batch of its own."""
+        """Treat the next passes as parts of one batch, or with None each as a batch of its own."""
         self.rows, self._batch_size, self._mask = slice(None), batch_size, None
 
     def forward(self, activations: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -167,20 +168,20 @@ class Dropout(nn.Dropout):
         if self._batch_size is None or not self.training or self.p == 0:
             return super().forward(activations)
         if self._mask is None:
-            # The dropout of ones is the mask, scaled: from the same random numbers as that of the whole batch.
+            # Dropout of ones gives the scaled mask, from the random numbers that the whole batch would use.
             self._mask = super().forward(activations.new_ones(self._batch_size, *activations.shape[1:]))
         return activations * self._mask[self.rows]
 
 
 @contextmanager
 def batch_in_parts(network: nn.Module, size: int) -> Iterator[Callable[[slice], None]]:
-    """Give a batch of `size` images that goes through `network` in parts the dropout of the batch as a whole.
+    """Give a batch of `size` images that goes through `network` in parts the dropout of the whole batch.
 
-    Each `Dropout` draws one mask for the batch, when the first part comes by, from the global generator of the
-    activations' device; a part that goes through again meets the same mask. After the block the masks are forgotten.
+    Each `Dropout` draws one mask for the batch at its first pass, from the global generator of the activations' device;
+    repeated parts get the same mask. The masks are dropped after the block.
 
     Yields:
-        What is to be told, before each pass, which rows of the batch it holds.
+        A function to call before each pass with the rows of the batch that it holds.
     """
     layers = [module for module in network.modules() if isinstance(module, Dropout)]
 
@@ -201,10 +202,10 @@ def batch_in_parts(network: nn.Module, size: int) -> Iterator[Callable[[slice], 
 def copy_from_shallow(network: VGG, shallow: VGG) -> None:
     """Copy `SHALLOW_LAYERS` of a trained A into a deeper net, in place; its other layers keep their values.
 
-    The copy goes by name, as conv2_1 of A is the second convolution there and the third in B to E.
+    Layers are matched by name: conv2_1 is the second convolution of A and the third of B to E.
 
     Raises:
-        ValueError: If a layer has another shape in the two nets; then nothing is copied.
+        ValueError: If the two nets have a layer of different shape; then nothing is copied.
 
     """
     sources, targets = shallow.named_layers(), network.named_layers()

@@ -1,29 +1,49 @@
-"""What is recorded of an epoch."""
+"""The record of an epoch, and the error of one in which training diverged."""
 
 from dataclasses import dataclass, field, fields
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of the learning curves, and the time it took."""
+    """One row of the learning curves, and its duration."""
 
     epoch: int
     """From 1."""
     learning_rate: float
-    """At the epoch's first step."""
+    """At the first step of the epoch."""
     train_loss: float
-    """Mean cross-entropy of the training crops, in nats, with dropout, while the weights move."""
+    """Mean cross-entropy of the training crops in nats, in training mode, while the weights change."""
     validation_loss: float
-    """Mean cross-entropy of the validation images' centre crops, in nats."""
+    """Mean cross-entropy of the centre crops of the validation images, in nats."""
     validation_accuracy: float
     """Their top-1 accuracy in percent."""
     seconds: float = field(compare=False)
-    """Time that its steps and its validation took, whichever process ran it."""
+    """Duration of steps and validation, in whichever process they ran."""
 
     @property
     def curve(self) -> dict[str, int | float]:
-        """The line of the learning curves, which is the same each time the run is run: all but the time."""
+        """The row of the learning curves: all but the duration, and so the same in every repetition."""
         return {name: getattr(self, name) for name in CURVE_COLUMNS}
 
 
 CURVE_COLUMNS = tuple(column.name for column in fields(Epoch) if column.name != "seconds")
+
+
+@dataclass(eq=False)
+class Divergence(Exception):  # noqa: N818 - it is recorded as well as raised
+    """Training diverged; the message says how, in which epoch, and why that was concluded."""
+
+    epoch: int
+    """From 1."""
+    seconds: float
+    """Duration of this epoch."""
+    kind: str = "diverged"
+    """`diverged`: the training loss is not finite; `exploded`: the weights or the validation loss are not, or the
+    training loss is above `run.EXPLODED` times ln K."""
+    cause: str = ""
+    """The value that was found, such as `the loss is nan`."""
+    net: str = ""
+    """The net that diverged, if it is not the one that is being trained."""
+
+    def __str__(self) -> str:
+        return f"{self.net} {self.kind} in epoch {self.epoch}".strip() + (f": {self.cause}" if self.cause else "")

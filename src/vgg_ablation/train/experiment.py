@@ -1,4 +1,4 @@
-"""One net on one split: where its runs start from, and where their state is kept."""
+"""The runs of one net on one split: their initial weights, and the folder of their resume state."""
 
 import hashlib
 import math
@@ -12,59 +12,69 @@ import torch
 from vgg_ablation import paper
 from vgg_ablation.device import Compute
 from vgg_ablation.errors import StageError
+from vgg_ablation.files import file_digest
 from vgg_ablation.images.batches import RunImages
-from vgg_ablation.model.table1 import count_gmacs
+from vgg_ablation.model.table1 import NETS, configuration, count_gmacs
 from vgg_ablation.model.vgg import VGG, copy_from_shallow
 from vgg_ablation.model.weights import read_weights
-from vgg_ablation.runtime.checkpoints import Slots
+from vgg_ablation.runtime import messages
+from vgg_ablation.runtime.checkpoints import Checkpoints
 from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.locks import locked
 from vgg_ablation.runtime.settings import ModelSettings
-from vgg_ablation.runtime.state import file_digest, locked, source_digest, state_folder
-from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.runtime.state import source_digest, state_folder
+from vgg_ablation.train.epoch import Divergence, Epoch
 from vgg_ablation.train.memory import images_at_once
-from vgg_ablation.train.run import DivergedError, Recipe, derive_seed, train
+from vgg_ablation.train.run import Recipe, derive_seed, train
 
 CHECKPOINT = "checkpoint"
-_SHALLOW = ("A", "A_LRN", "B_5x5")
-_STARTS_FROM_A = "paper"
+"""Stem of the checkpoints of a run in its state folder."""
+
+SOURCES = (
+    "device.py", "images/batches.py", "images/index.py", "images/pixels.py", "images/rescale.py", "model/table1.py",
+    "model/vgg.py", "model/weights.py", "paper.py", "train/checkpoint.py", "train/epoch.py", "train/experiment.py",
+    "train/memory.py", "train/run.py", "train/schedule.py", "train/step.py",
+)  # fmt: skip
+"""Files of the package that decide a run: their digest is part of the key of its state."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Trained weights that a run goes on from, at another scale."""
+    """Weights of the previous training scale that a run starts from."""
 
     path: Path
     sha256: str
-    """Of the file, as the stage that wrote it has recorded it."""
+    """Digest of the file, as training.json records it."""
 
     def verify(self) -> None:
-        """Check the file.
+        """Compare the file with the digest.
 
         Raises:
-            OSError: it cannot be read.
-            StageError: it is damaged.
+            OSError: the file cannot be read.
+            StageError: the digest differs.
         """
         if file_digest(self.path) != self.sha256:
-            raise StageError(f"{self.path}: damaged, its SHA-256 is not that in training.json; run train again")
+            raise StageError(f"{self.path}: checksum mismatch with training.json; run train again")
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What the runs of one net on one split have in common; run r uses split r and seed r (appendix B)."""
+    """The runs of one net on one split; run r uses split r and seed r (appendix B)."""
 
     arch: str
     run: int
     images: RunImages
+    """At the training scale `scale`."""
     model: ModelSettings
     compute: Compute
     say: Callable[[str], None]
-    """Tells people why nothing seems to happen."""
+    """Receives progress lines."""
     meter: Meter
-    """Counts the work on the A that a deeper net starts from; that on the net itself is for the caller to count."""
+    """Counts the work on a net A that gives initial weights; the caller counts the work on the net itself."""
     scale: str = "fixed"
-    """The training scale, one of `data.settings.SCALES`, at which `images` are."""
+    """Training scale, one of `runtime.settings.SCALES`."""
     start: Start | None = None
-    """The weights that the run goes on from; None for its initialisation."""
+    """Weights of the previous scale; None: initialise them."""
 
     @cached_property
     def images_at_once(self) -> int:
@@ -75,7 +85,7 @@ class Experiment:
         """Return in how many parts a batch goes through the net.
 
         Raises:
-            StageError: in more than one, where batch normalisation would see each alone.
+            StageError: in more than one, but batch normalisation needs the whole batch.
         """
         batch_size = min(batch_size, len(self.images.training))
         parts = math.ceil(batch_size / self.images_at_once)
@@ -86,8 +96,14 @@ class Experiment:
             )
         return parts
 
-    def folder(self, kind: str, batch_size: int, **determinants: object) -> Path:
-        """Return the state folder for work of `kind` on this net and split that `determinants` complete.
+    def folder(self, kind: str, batch_size: int, *, sources: tuple[str, ...] = SOURCES, **determinants: object) -> Path:
+        """Return the state folder of work on this net and split.
+
+        Args:
+            kind: such as `train` or `tune`.
+            batch_size: images per step.
+            sources: files of the package that decide the result.
+            determinants: what else decides it, as JSON values.
 
         Raises:
             StageError: as `parts`.
@@ -98,14 +114,15 @@ class Experiment:
             kind,
             {
                 "arch": self.arch,
+                "net": configuration(self.arch),
                 "run": self.run,
                 "model": self.model.model_dump(),
                 "images": batches.pixels.digest,
                 "split": hashlib.sha256(b"/".join(split)).hexdigest(),
                 "scale": self.scale,
                 "sides": [batches.training_scale, batches.test_scale],
-                "start": self.start.sha256 if self.start else "",
-                "source": source_digest("device.py", "images", "model", "paper.py", "train"),
+                "start": self.start.sha256 if self.start else configuration("A") if self._starts_from_a else "",
+                "source": source_digest(*sources),
                 **self.compute.names,
                 # These two decide how sums are grouped, and so the last digits.
                 "threads": torch.get_num_threads(),
@@ -115,9 +132,9 @@ class Experiment:
         )
 
     def epoch_work(self, batch_size: int) -> tuple[int, float]:
-        """Return how many training images an epoch takes, and its multiply-accumulates (1e9), validation included.
+        """Return the training images of an epoch and its multiply-accumulates (1e9), validation included.
 
-        A training image counts thrice, for its backward pass too.
+        A training image counts three times: forward and backward.
         """
         batch_size = min(batch_size, len(self.images.training))
         images = len(self.images.training) // batch_size * batch_size
@@ -126,20 +143,26 @@ class Experiment:
         return images, each * (3 * images + len(self.images.validation))
 
     def train(self, recipe: Recipe, checkpoint: Path) -> tuple[VGG, Iterator[Epoch]]:
-        """Return the net at its start and the epochs that train it as they are asked for; see `train.run.train`.
+        """Return the untrained net, and an iterator that trains it epoch by epoch; see `train.run.train`.
 
-        `checkpoint` is the stem of the files that they are kept in; see `pipeline.slots`.
+        The first epoch sets the initial weights: those of `start`; or with `init: paper`, in nets that start from A,
+        layers of a trained A (section 3.1); else random ones.
 
-        With `init: paper`, B to E start from a trained A (section 3.1); see `_trained_shallow`. With `start`, every net
-        starts from those weights.
+        Args:
+            recipe: hyper-parameters.
+            checkpoint: stem of the checkpoint files; see `runtime.checkpoints`.
         """
         network = self._random_network()
-        return network, self._from_start(network, recipe, checkpoint)
+        return network, self._epochs_from_start(network, recipe, checkpoint)
 
-    def _from_start(self, network: VGG, recipe: Recipe, checkpoint: Path) -> Iterator[Epoch]:
+    @property
+    def _starts_from_a(self) -> bool:
+        return self.model.init == "paper" and NETS[self.arch].starts_from_A
+
+    def _epochs_from_start(self, network: VGG, recipe: Recipe, checkpoint: Path) -> Iterator[Epoch]:
         if self.start:
             read_weights(self.start.path, network)
-        elif self.model.init == _STARTS_FROM_A and self.arch not in _SHALLOW:
+        elif self._starts_from_a:
             copy_from_shallow(network, self._trained_shallow(recipe))
         yield from self._epochs(network, recipe, checkpoint)
 
@@ -151,34 +174,32 @@ class Experiment:
     def _epochs(self, network: VGG, recipe: Recipe, checkpoint: Path) -> Iterator[Epoch]:
         return train(
             network, self.images.batches, self.images.training, self.images.validation, recipe, self.compute,
-            seed=self._seed, largest=self.images_at_once, checkpoints=Slots(checkpoint, self.say), say=self.say,
+            seed=self._seed, largest=self.images_at_once, checkpoints=Checkpoints(checkpoint, self.say), say=self.say,
         )  # fmt: skip
 
     @property
     def _seed(self) -> int:
-        """That of order, crops and dropout: another at each scale, so that no net meets the same crops again."""
+        """Seed of order, crops and dropout; it differs between scales, so that no net sees the same crops again."""
         return self.run if self.scale == "fixed" else derive_seed(self.run, self.scale)
 
     def _trained_shallow(self, recipe: Recipe) -> VGG:
-        """Return net A trained on the same images and seed at the paper's point, as A's own is not known here.
+        """Return net A trained on the same images with the same seed, at the paper's learning rate and weight decay.
 
-        It is trained once for a split and a number of epochs, by whichever net needs it first.
+        It is trained once per split and number of epochs, by the net that needs it first.
 
         Raises:
-            DivergedError: that A diverged.
+            Divergence: training of A diverged.
         """
         shallow = replace(self, arch="A")
-        point = replace(recipe, learning_rate=paper.LEARNING_RATE, weight_decay=paper.WEIGHT_DECAY)
-        network = shallow._random_network()  # noqa: SLF001 - of the same class
-        folder = shallow.folder("train", point.batch_size, recipe=asdict(point))
-        work = shallow.epoch_work(point.batch_size)
+        recipe = replace(recipe, learning_rate=paper.LEARNING_RATE, weight_decay=paper.WEIGHT_DECAY)
+        network = shallow._random_network()  # noqa: SLF001 - the same class
+        folder = shallow.folder("shallow", recipe.batch_size, recipe=asdict(recipe))
+        work = shallow.epoch_work(recipe.batch_size)
         with locked(folder, self.say):
             try:
-                for epoch in shallow._epochs(network, point, folder / CHECKPOINT):  # noqa: SLF001
+                for epoch in shallow._epochs(network, recipe, folder / CHECKPOINT):  # noqa: SLF001
                     self.meter.add(epoch.seconds, *work)
-                    self.say(f"A, to start from: epoch {epoch.epoch}/{point.epochs}, loss {epoch.train_loss:.3f}")
-            except DivergedError as error:
-                raise DivergedError(
-                    error.epoch, error.seconds, error.reason, error.found, net="A, to start from,"
-                ) from None
+                    self.say(messages.starting_net_trained(epoch.epoch, recipe.epochs, epoch.train_loss))
+            except Divergence as error:
+                raise replace(error, net="net A (initial weights)") from None
         return network

@@ -4,7 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,46 +13,28 @@ from torch.nn.utils import get_total_norm
 
 from vgg_ablation.device import Compute
 from vgg_ablation.images.batches import Batches
-from vgg_ablation.runtime.checkpoints import Slots
+from vgg_ablation.runtime import messages
+from vgg_ablation.runtime.checkpoints import Checkpoints
+from vgg_ablation.runtime.settings import TrainSettings
 from vgg_ablation.train import checkpoint
-from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.epoch import Divergence, Epoch
 from vgg_ablation.train.schedule import cosine, plateau
 from vgg_ablation.train.step import TrainingStep
 
 AT_CHANCE = 0.98
 """A net whose losses end above this share of ln K, the loss of guessing, has not learned."""
 EXPLODED = 1e3
-"""A net whose training loss is above this multiple of ln K is lost: its logits are thousands, a trained net's are tens.
+"""Training has exploded when its loss is above this multiple of ln K: the logits are thousands, usually they are tens.
 
-A net starts within a few times ln K. Of narrow ones at too high a rate, one came back from 27 times that (and from a
-validation loss of 10^6 times that, which is therefore not judged), none from above 100.
+A net starts within a few times ln K. Of narrow nets at too high a learning rate, one recovered from 27 times that, none
+from above 100. The validation loss is not judged by this: one net recovered from 10^6 times ln K.
 """
 _VALIDATION_BATCH = 256
 
 
-class DivergedError(Exception):
-    """A run that is of no use any more; the message says how, in which epoch, and by what it was found.
-
-    Args:
-        epoch: from 1.
-        seconds: time that this epoch took.
-        reason: `diverged`, a training loss that is no finite number; or `exploded`, weights or a validation loss that
-            are none, or a training loss beyond all measure (`EXPLODED`).
-        found: in words, what was found.
-        net: that it befell, where that is not the one whose run this is.
-    """
-
-    def __init__(self, epoch: int, seconds: float, reason: str = "diverged", found: str = "", *, net: str = "") -> None:
-        super().__init__(f"{net} {reason} in epoch {epoch}".strip() + (f": {found}" if found else ""))
-        self.epoch = epoch
-        self.seconds = seconds
-        self.reason = reason
-        self.found = found
-
-
 @dataclass(frozen=True)
 class Recipe:
-    """Everything about a run but its net, its images and its length in words."""
+    """Hyper-parameters of one training run; section `train` of the settings explains them."""
 
     learning_rate: float
     weight_decay: float
@@ -63,9 +45,17 @@ class Recipe:
     patience: int
     colour_shift: float
 
+    @classmethod
+    def of(
+        cls, settings: TrainSettings, learning_rate: float, weight_decay: float, epochs: int | None = None
+    ) -> "Recipe":
+        """Combine the settings that all nets share with a learning rate, a weight decay and another run length."""
+        recipe = cls(learning_rate, weight_decay, **settings.model_dump())
+        return recipe if epochs is None else replace(recipe, epochs=epochs)
+
 
 def derive_seed(*path: int | str) -> int:
-    """Return a seed for the random numbers that `path` names, unrelated to those of any other path."""
+    """Return a seed for the purpose that `path` names, unrelated to the seeds of other paths."""
     return int.from_bytes(hashlib.sha256("/".join(map(str, path)).encode()).digest()[:7])
 
 
@@ -79,39 +69,38 @@ def train(
     *,
     seed: int,
     largest: int,
-    checkpoints: Slots,
+    checkpoints: Checkpoints,
     say: Callable[[str], None],
 ) -> Iterator[Epoch]:
-    """Train `network` in place, and yield each epoch as it ends; first those that `checkpoints` already hold.
+    """Train `network` in place and yield each epoch when it ends, first those in the checkpoint.
 
     Args:
         network: on the compute device, channels-last, initialised.
         batches: of the run's images.
         training: (N,) numbers of the training images.
         validation: (M,) numbers of the validation images.
-        recipe: how to train.
+        recipe: hyper-parameters.
         compute: device and precision.
-        seed: of order, crops, flips, colours and dropout. Each epoch's numbers derive from the seed and the epoch
-            alone, so that a run goes on from a checkpoint exactly as if it had not been interrupted, and all nets see
-            the same crops.
+        seed: of order, crops, flips, colours and dropout. The random numbers of an epoch derive from the seed and the
+            epoch's number alone, so that a resumed run is bit-identical and all nets see the same crops.
         largest: images that go through the network at once; see `TrainingStep`.
-        checkpoints: written after each epoch, so that at most one is ever done again.
-        say: tells people from where a run that was interrupted goes on, and what goes otherwise than planned.
+        checkpoints: written after each epoch.
+        say: receives progress lines.
 
     Raises:
-        DivergedError: the run diverged or exploded.
+        Divergence: training diverged or exploded.
         StageError: as `TrainingStep`.
     """
     take_step = TrainingStep(
         network, compute, learning_rate=recipe.learning_rate, momentum=recipe.momentum,
         weight_decay=recipe.weight_decay, largest=largest, say=say,
     )  # fmt: skip
-    history, lost = checkpoint.load(checkpoints, network, take_step.optimiser, take_step.scaler)
+    history, divergence = checkpoint.load(checkpoints, network, take_step.optimiser, take_step.scaler)
     if history:
-        say(f"going on after epoch {len(history)}/{recipe.epochs}")
+        say(messages.resuming(len(history), recipe.epochs))
     yield from history
-    if lost:
-        raise DivergedError(**asdict(lost))
+    if divergence:
+        raise divergence
 
     batch_size = min(recipe.batch_size, len(training))
     steps = len(training) // batch_size
@@ -128,25 +117,25 @@ def train(
                 share = cosine((number - 1) * steps + step, recipe.epochs * steps)
             take_step.learning_rate = recipe.learning_rate * share
             first_rate = first_rate or take_step.learning_rate
-            total += take_step(images, labels)  # stays on the device: an epoch waits for it once, at its end
+            total += take_step(images, labels)  # on the device: the epoch waits for it once, at its end
         train_loss = total.item() / steps
         norm = get_total_norm(network.parameters()).item()
-        how = _lost(train_loss, norm, len(batches.pixels.categories))
-        validation_loss, accuracy = (0.0, 0.0) if how else validate(network, batches, validation, compute)
+        problem = _problem(train_loss, norm, len(batches.pixels.categories))
+        validation_loss, accuracy = (0.0, 0.0) if problem else validate(network, batches, validation, compute)
         if not math.isfinite(validation_loss):
-            how = "exploded", f"the validation loss is {validation_loss}"
+            problem = "exploded", f"the validation loss is {validation_loss}"
         seconds = time.perf_counter() - began
-        if how:
-            lost = checkpoint.Lost(number, seconds, *how)
-            checkpoint.save(checkpoints, network, take_step.optimiser, take_step.scaler, history, lost)
-            raise DivergedError(**asdict(lost))
+        if problem:
+            divergence = Divergence(number, seconds, *problem)
+            checkpoint.save(checkpoints, network, take_step.optimiser, take_step.scaler, history, divergence)
+            raise divergence
         history.append(Epoch(number, first_rate, train_loss, validation_loss, accuracy, seconds))
         checkpoint.save(checkpoints, network, take_step.optimiser, take_step.scaler, history)
         yield history[-1]
 
 
-def _lost(loss: float, norm: float, classes: int) -> tuple[str, str] | None:
-    """Return how an epoch was lost, if so, by its training loss and the norm of the weights that it ends with."""
+def _problem(loss: float, norm: float, classes: int) -> tuple[str, str] | None:
+    """Judge an epoch by its training loss and the norm of the weights: kind and cause of a divergence, or None."""
     if not math.isfinite(loss):
         return "diverged", f"the loss is {loss}"
     if loss > EXPLODED * math.log(classes):
@@ -171,9 +160,9 @@ def validate(network: nn.Module, batches: Batches, images: Tensor, compute: Comp
 
 
 def at_chance(last: Epoch, classes: int) -> bool:
-    """Return whether a run that ended with this epoch sits at ln K: it did not train.
+    """Return whether the losses of a run's last epoch are those of guessing, ln K: the net has not learned.
 
-    Both losses must: dropout keeps the training loss up in a net that begins to learn, overfitting the validation loss
-    in one that has learned.
+    Both losses must be: dropout keeps the training loss high in a net that begins to learn, overfitting the validation
+    loss in one that has learned.
     """
     return min(last.train_loss, last.validation_loss) > AT_CHANCE * math.log(classes)

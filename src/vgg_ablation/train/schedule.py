@@ -1,4 +1,4 @@
-"""Learning-rate schedules as closed forms of the step or of the validation history, so that nothing needs saving."""
+"""Learning-rate schedules as functions of the step or the validation history: they have no state to save."""
 
 import math
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ DECREASES = 3  # section 3.1: "in total, the learning rate was decreased 3 times
 
 
 def cosine(step: int, steps: int) -> float:
-    """Return the share of the initial rate at `step` of `steps`: a half cosine from 1 at step 0 towards 0."""
+    """Return the learning rate at `step` of `steps` over the initial one: a half cosine from 1 towards 0."""
     return (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def plateau(accuracies: Sequence[float], patience: int) -> float:
-    """Return the share of the initial rate for the epoch after those with these validation accuracies.
+    """Return the learning rate of the epoch after those with these validation accuracies, over the initial one.
 
-    A tenth whenever more than `patience` epochs in a row bring no better accuracy, `DECREASES` times at most.
+    It falls to a tenth after more than `patience` epochs in a row without a better accuracy, `DECREASES` times at most.
     """
     best, stalled, decreases = -math.inf, 0, 0
     for accuracy in accuracies:

@@ -1,4 +1,4 @@
-"""One step of SGD on the multinomial logistic loss (section 3.1), in as many parts as the memory asks for."""
+"""One step of SGD on the multinomial logistic loss (section 3.1), in parts if memory is short."""
 
 from collections.abc import Callable
 
@@ -9,20 +9,21 @@ from torch.nn.functional import cross_entropy
 from vgg_ablation.device import Compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.model.vgg import VGG, batch_in_parts
+from vgg_ablation.runtime import messages
 
 
 class TrainingStep:
-    """Steps that train `network` in place, with the optimiser's state between them.
+    """Steps of SGD that train `network` in place.
 
     Args:
         network: on the compute device, in training mode when a step is taken.
         compute: device and precision.
-        learning_rate: of the steps until `learning_rate` is set anew.
+        learning_rate: of the steps until `learning_rate` is changed.
         momentum: of SGD.
         weight_decay: factor of the L2 penalty.
-        largest: images that go through the network at once. A larger batch goes in equal or nearly equal parts whose
-            gradients add up to those of the whole, but for rounding: dropout is the same however the batch is split.
-        say: is told when the memory does not hold so many, and how many go through at once from then on.
+        largest: images that go through the network at once. A larger batch is split into parts of nearly equal size.
+            Up to rounding, their gradients add up to that of the whole batch: dropout does not depend on the split.
+        say: receives a progress line when memory runs out and `largest` is reduced.
     """
 
     def __init__(
@@ -38,8 +39,8 @@ class TrainingStep:
     ) -> None:
         self.network = network
         scaled = compute.precision == torch.float16
-        # With a loss scaler, a fused first step that overflows would leave its momentum as memory was found: the kernel
-        # skips what the optimiser takes to be done.
+        # Not fused with a loss scaler: if the first step overflows, the fused kernel skips it and leaves the momentum
+        # uninitialised, which the optimiser then uses.
         self.optimiser = torch.optim.SGD(
             network.parameters(), learning_rate, momentum, weight_decay=weight_decay, fused=not scaled
         )
@@ -51,7 +52,7 @@ class TrainingStep:
 
     @property
     def learning_rate(self) -> float:
-        """The rate of the next step."""
+        """Learning rate of the next step."""
         return self.optimiser.param_groups[0]["lr"]
 
     @learning_rate.setter
@@ -61,12 +62,12 @@ class TrainingStep:
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take one step on a batch, (B, 3, H, W) and (B,), and return its mean loss in nats, before the step.
 
-        The loss stays on the device: nothing here waits for it. Where the memory does not hold the images that go
-        through the network at once, their number is halved, from here on, until it does: the step is then the one
-        that so many at once take.
+        The loss stays on the device: nothing here waits for it. If memory runs out, the number of images that go
+        through the network at once is halved, for all later steps too, and the step is repeated. Its result is that of
+        a step with this number from the start.
 
         Raises:
-            StageError: the memory does not hold one image, or not the whole batch that batch normalisation needs.
+            StageError: the memory holds not even one image, or not the whole batch that batch normalisation needs.
         """
         count = len(labels)
         with batch_in_parts(self.network, count) as select:
@@ -81,7 +82,7 @@ class TrainingStep:
         return loss
 
     def _gradients(self, images: Tensor, labels: Tensor, select: Callable[[slice], None]) -> Tensor | None:
-        """Add up the gradients of the batch's parts, and return their mean loss; None if memory ran out."""
+        """Accumulate the gradients of the batch's parts and return the mean loss; None if memory ran out."""
         count = len(labels)
         total = torch.zeros((), device=labels.device)
         try:
@@ -95,15 +96,14 @@ class TrainingStep:
                 self.scaler.scale(loss).backward()
                 total += loss.detach()
         except torch.OutOfMemoryError:
-            # Not here: the error keeps what it interrupted alive until this function has returned.
-            return None
+            return None  # memory is freed by the caller: the error keeps tensors alive until this function returns
         return total
 
     def _parts(self, count: int) -> int:
         return -(-count // min(self._largest, count))
 
     def _halve(self, count: int, side: int) -> None:
-        """Let half as many images go through at once as those of a batch of `count` that were too many."""
+        """Halve the number of images that go through the network at once, from that of a batch of `count`."""
         net = f"net {self.network.arch}" if isinstance(self.network, VGG) else "the net"
         at_once = -(-count // self._parts(count))
         images = f"{at_once} images" if at_once > 1 else "one image"
@@ -116,4 +116,4 @@ class TrainingStep:
         if at_once == 1:
             raise StageError(f"{too_much}; lower model.width or model.input_side, or run it with more memory")
         self._largest = at_once // 2
-        self._say(f"{too_much} at once; it goes on with {self._largest} at once")
+        self._say(messages.split_batch(too_much, self._largest))

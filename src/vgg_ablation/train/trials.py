@@ -1,222 +1,138 @@
-"""The record of a search: its finished trials, and no others, in a file or in a database.
+"""Storage of a search's finished trials: an Optuna study in an SQLite file, or in the database of OPTUNA_STORAGE.
 
-A trial that was cut off is in no record. It is run again under its number, which gives it the same point, and goes on
-from its checkpoint.
+Only finished trials are stored. A trial that was cut off is run again under its number: it gets the same point, and
+resumes from its checkpoint.
 """
 
 import copy
-import json
+import os
 import time
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import optuna
-from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.exceptions import StorageInternalError
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from vgg_ablation.errors import StageError
-from vgg_ablation.runtime.checkpoints import Slots
+from vgg_ablation.files import disk_full
+from vgg_ablation.runtime import messages
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0)
 """Seconds before each further attempt to reach a database; three minutes in all outlast its restart."""
-_PLACE = "place"
+_NUMBER = "number"
 
 _T = TypeVar("_T")
 
 
-class Ledger(Protocol):
-    """What keeps the finished trials of one search."""
+class Trials:
+    """The finished trials of one search.
 
-    def read(self) -> list[FrozenTrial]:
-        """Return the trials in the order of the search."""
-        ...
-
-    def append(self, trial: FrozenTrial) -> None:
-        """Keep a trial; its number is its place, from 0. One whose place is taken is kept already."""
-        ...
-
-
-class FileLedger:
-    """A ledger in two files written in turn, each under a checksum; see `Slots`.
+    Each trial has its number as a user attribute: if the acknowledgement of a commit is lost, it is not stored twice.
 
     Args:
-        stem: of the files' names.
-        say: tells people of a damaged file.
+        folder: state folder of the search. Its last two parts name the study; without OPTUNA_STORAGE
+            (`postgresql+psycopg://user:password@host/name`) it holds the SQLite file `trials.db`.
+        say: receives a line before each further attempt to reach a database.
+
+    Raises:
+        StageError: OPTUNA_STORAGE is not the address of a database.
     """
 
-    def __init__(self, stem: Path, say: Callable[[str], None]) -> None:
-        self._slots = Slots(stem, say)
-
-    @cached_property
-    def _trials(self) -> list[FrozenTrial]:
-        content = self._slots.read()
-        return [] if content is None else [_unpack(values) for values in json.loads(content)]
-
-    def read(self) -> list[FrozenTrial]:
-        """Return the trials in the order of the search.
-
-        Raises:
-            OSError: a file cannot be read.
-        """
-        return list(self._trials)
-
-    def append(self, trial: FrozenTrial) -> None:
-        """Keep a trial; its number is its place, from 0. One whose place is taken is kept already.
-
-        Raises:
-            StageError: the disk is full; what was kept still is.
-            OSError: the file cannot be written for another reason.
-        """
-        if trial.number < len(self._trials):
-            return
-        trials = [*self._trials, trial]
-        self._slots.write(len(trials), json.dumps([_pack(each) for each in trials], indent=1).encode())
-        self._trials.append(trial)
-
-
-class DatabaseLedger:
-    """A ledger as an Optuna study in a database that many machines reach.
-
-    A database that goes away is waited for, three minutes; what a trial came to is written in one transaction. Each
-    trial carries its place as a user attribute: a commit whose acknowledgement was lost is found, not repeated.
-
-    Args:
-        address: of the database as SQLAlchemy has it, `postgresql+psycopg://user:password@host/name`; the password and
-            what follows a question mark are never shown.
-        name: of the study.
-        say: tells people that the database is waited for.
-    """
-
-    def __init__(self, address: str, name: str, say: Callable[[str], None]) -> None:
-        self._address = address
-        self._name = name
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self._file = folder / "trials.db"
+        self._name = "/".join(folder.parts[-2:])
         self._say = say
+        address = os.environ.get("OPTUNA_STORAGE")
+        self._url = _parse(address) if address else URL.create("sqlite", database=str(self._file))
+        self._waits = WAITS if address else ()
+        # Without the password, and without the query, which may hold one too.
+        shown = self._url.set(query={}).render_as_string(hide_password=True)
+        self._shown = f"OPTUNA_STORAGE {shown}" if address else str(self._file)
 
     def read(self) -> list[FrozenTrial]:
-        """Return the trials in the order of the search; of several in one place, the one that was there first.
+        """Return the trials in the order of their numbers.
 
         Raises:
-            StageError: the address is wrong, the database cannot be reached, or the places are not 0, 1, and so on.
+            StageError: the storage is damaged or cannot be reached, or the numbers are not 0, 1, 2 and so on.
         """
-        trials = self._patiently(_finished)
+        trials = self._try(_finished)
         if set(trials) != set(range(len(trials))):
             raise StageError(
-                f'{self._shown}: study "{self._name}" has trials in the places {", ".join(map(str, trials))} and not '
-                f"in 0 to {len(trials) - 1}: some were deleted, or added by hand; delete the study "
-                "(optuna delete-study) and run it again"
+                f'{self._shown}: study "{self._name}" has trials {", ".join(map(str, trials))}, not 0 to '
+                f"{len(trials) - 1}: some were deleted, or added by hand; delete the study and run it again"
             )
-        return [trials[place] for place in range(len(trials))]
+        return [trials[number] for number in range(len(trials))]
 
-    def append(self, trial: FrozenTrial) -> None:
-        """Keep a trial; its number is its place, from 0. One whose place is taken is kept already.
+    def add(self, trial: FrozenTrial) -> None:
+        """Store a finished trial, unless one with its number is stored already. Raises StageError as `read`."""
+        numbered = copy.deepcopy(trial)
+        numbered.set_user_attr(_NUMBER, trial.number)
+        self._try(lambda study: None if trial.number in _finished(study) else study.add_trial(numbered))
 
-        Raises:
-            StageError: the database cannot be reached.
-        """
-        placed = copy.deepcopy(trial)
-        placed.set_user_attr(_PLACE, trial.number)
-
-        def add(study: optuna.Study) -> None:
-            if trial.number not in _finished(study):
-                study.add_trial(placed)
-
-        self._patiently(add)
-
-    def _patiently(self, operation: Callable[[optuna.Study], _T]) -> _T:
-        """Return what `operation` makes of the study, after as many attempts as it takes."""
-        # These take a second to import, which only those who name a database should wait for.
-        from sqlalchemy.exc import SQLAlchemyError
-
+    def _try(self, operation: Callable[[optuna.Study], _T]) -> _T:
+        """Apply `operation` to the stored study, again after a while if the database cannot be reached."""
+        sqlite = self._url.get_backend_name() == "sqlite"
         reason = ""
-        for wait in (*WAITS, None):
+        for wait in (*self._waits, None):
             try:
-                return operation(self._study())
+                return operation(self._open())
             except (SQLAlchemyError, StorageInternalError) as error:
-                reason = _reason(error)
+                cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+                reason = _first_line(cause or error)
+                if sqlite and type(cause) is DatabaseError:  # of none of its subclasses: no database, or a damaged one
+                    raise StageError(f"{self._shown}: {reason}; delete it to start this search over") from None
+                if sqlite and "disk is full" in reason:
+                    raise disk_full(self._file, None) from None
             if wait is not None:
-                self._say(f"{self._shown}: {reason}; trying again in {wait:g} s")
+                self._say(messages.retrying(self._shown, reason, wait))
                 time.sleep(wait)
-        raise StageError(
-            f"{self._shown}: {reason}; given up after {len(WAITS) + 1} attempts; what was done is kept: run it again "
-            "when the database can be reached"
-        )
+        raise StageError(f"{self._shown}: {reason}; progress saved; run `dvc repro` to resume when it can be reached")
 
-    @cached_property
-    def _shown(self) -> str:
-        """The address without its password, and without its query, which may hold one too."""
-        from sqlalchemy.engine import make_url
-        from sqlalchemy.exc import ArgumentError
-
+    def _open(self) -> optuna.Study:
+        """Open the study with new connections: none is held while a trial runs."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it logs that the study was created
+        # Optuna formats the address as a template.
+        address = self._url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
         try:
-            address = make_url(self._address)
-        except (ArgumentError, ValueError):
-            address = None
-        # A password with an @ in it would in part be taken, and shown, for the host.
-        if address is None or "@" in (address.host or ""):
-            raise StageError(
-                "OPTUNA_STORAGE: no address of a database; write postgresql+psycopg://user:password@host/name, "
-                "with %40 for an @ in the password"
-            )
-        return f"OPTUNA_STORAGE {address.set(query={}).render_as_string(hide_password=True)}"
-
-    def _study(self) -> optuna.Study:
-        """Return the study over new connections: none is held while a trial runs, and so none goes stale."""
-        from optuna.storages import RDBStorage
-        from sqlalchemy.exc import ArgumentError
-        from sqlalchemy.pool import NullPool
-
-        shown = self._shown
-        try:
-            # The address would be taken for a template.
-            address = self._address.replace("{", "{{").replace("}", "}}")
             storage = RDBStorage(address, engine_kwargs={"poolclass": NullPool})
         except (ArgumentError, ImportError) as error:
+            reason = _first_line(error).rstrip(".")
             raise StageError(
-                f"{shown}: no driver ({_reason(error).rstrip('.')}); name one in the address (postgresql+psycopg://) "
-                "and install it (psycopg)"
+                f"{self._shown}: no driver ({reason}); name one in the address (postgresql+psycopg://) and install it"
             ) from None
-        except RuntimeError as error:  # the tables are those of another version of Optuna
-            raise StageError(f"{shown}: {_reason(error)}") from None
+        except RuntimeError as error:  # tables of another version of Optuna
+            raise StageError(f"{self._shown}: {_first_line(error)}") from None
         return optuna.create_study(storage=storage, study_name=self._name, direction="maximize", load_if_exists=True)
 
 
+def _parse(address: str) -> URL:
+    try:
+        url = make_url(address)
+    except (ArgumentError, ValueError):
+        url = None
+    # An @ in a password would make its end part of the host, which is shown.
+    if url is None or "@" in (url.host or ""):
+        raise StageError(
+            "OPTUNA_STORAGE is not the address of a database; write postgresql+psycopg://user:password@host/name, with "
+            "%40 for an @ in the password"
+        )
+    return url
+
+
 def _finished(study: optuna.Study) -> dict[object, FrozenTrial]:
-    """Return a study's finished trials by place."""
+    """Return a study's finished trials by number; of several with one number the first."""
     trials: dict[object, FrozenTrial] = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
-        trials.setdefault(trial.user_attrs.get(_PLACE), trial)
+        trials.setdefault(trial.user_attrs.get(_NUMBER), trial)
     return trials
 
 
-def _reason(error: Exception) -> str:
-    """Return the first line of what the database's driver has to say."""
-    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    cause = getattr(cause, "orig", None) or cause
+def _first_line(error: BaseException) -> str:
+    cause = getattr(error, "orig", None) or error  # of the database's driver
     return (str(cause).strip() or type(cause).__name__).splitlines()[0]
-
-
-def _pack(trial: FrozenTrial) -> dict[str, object]:
-    return {
-        "state": trial.state.name,
-        "value": trial.value,
-        "params": trial.params,
-        "distributions": {name: distribution_to_json(each) for name, each in trial.distributions.items()},
-        "intermediate_values": trial.intermediate_values,
-        "user_attrs": trial.user_attrs,
-        "system_attrs": trial.system_attrs,
-    }
-
-
-def _unpack(values: dict) -> FrozenTrial:
-    return create_trial(
-        state=TrialState[values["state"]],
-        value=values["value"],
-        params=values["params"],
-        distributions={name: json_to_distribution(each) for name, each in values["distributions"].items()},
-        intermediate_values={int(step): value for step, value in values["intermediate_values"].items()},
-        user_attrs=values["user_attrs"],
-        system_attrs=values["system_attrs"],
-    )

@@ -1,0 +1,183 @@
+"""Training of one net at one scale, one run per split, from its tuned learning rate and weight decay."""
+
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vgg_ablation import paper
+from vgg_ablation.device import Compute, matmul_rate
+from vgg_ablation.errors import StageError
+from vgg_ablation.files import file_digest, read_json, write_json, write_table
+from vgg_ablation.images.batches import RunImages
+from vgg_ablation.images.index import LARGE_FOLDER, PACKED, TRAIN, images_in, read_splits, verify
+from vgg_ablation.model.vgg import VGG
+from vgg_ablation.model.weights import write_weights
+from vgg_ablation.runtime import messages, paths
+from vgg_ablation.runtime.console import Console
+from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.locks import locked
+from vgg_ablation.runtime.settings import SCALES, FineTuneSettings, ModelSettings, ScalesSettings, TrainSettings
+from vgg_ablation.train import experiment
+from vgg_ablation.train.epoch import CURVE_COLUMNS, Divergence, Epoch
+from vgg_ablation.train.experiment import CHECKPOINT, Experiment, Start
+from vgg_ablation.train.run import Recipe, at_chance
+
+SOURCES = (*experiment.SOURCES, "train/net.py")
+"""Files of the package that decide trained weights."""
+
+
+def train_net(
+    arch: str,
+    scale: str,
+    *,
+    runs: int,
+    scales: ScalesSettings,
+    model: ModelSettings,
+    shared: TrainSettings,
+    fine_tune: FineTuneSettings,
+    compute: Compute,
+    console: Console,
+) -> None:
+    """Train a net at a scale and write its weights, curves, record and cost.
+
+    At the large scale the runs start from the weights of the fixed one, at the jittered scale from those of the large
+    one (section 3.1). A run that diverges or stays at chance is recorded as such, with the weights that it ended with.
+
+    Args:
+        arch: name of the net.
+        scale: training scale, one of `SCALES`.
+        runs: number of runs; run r uses split r and seed r.
+        scales: sides of training and test images.
+        model: settings of the net.
+        shared: hyper-parameters that all nets share.
+        fine_tune: run length at the large and the jittered scale.
+        compute: device and precision.
+        console: receives progress.
+
+    Raises:
+        OSError: results of the search or of the previous scale are missing.
+        StageError: images or initial weights are damaged, or do not fit the settings.
+    """
+    verify(paths.PROCESSED)
+    if scale != "fixed":
+        verify(paths.PROCESSED / LARGE_FOLDER, PACKED)
+    recipe = recipe_at(scale, read_json(paths.search(arch) / "best.json"), shared, fine_tune)
+    starts = starting_weights(arch, scale, runs)
+    images_in(read_splits(paths.PROCESSED), runs - 1, TRAIN)  # raises before the training if a split is missing
+    console.say(messages.computing_on(compute))
+    folder = paths.training(arch, scale)
+    shutil.rmtree(folder, ignore_errors=True)  # as DVC does: no results of an earlier training stay
+
+    meter = Meter()
+    curves: list[dict[str, object]] = []
+    records: list[dict[str, object]] = []
+    train_images = 0
+    for run in range(runs):
+        images = _images(run, scale, scales, model, compute)
+        train_images = len(images.training)
+        plan = Experiment(arch, run, images, model, compute, console.say, meter, scale=scale, start=starts.get(run))
+        network, epochs, reason = train_run(plan, recipe, runs, console)
+        if reason:
+            console.say(messages.did_not_train(run, runs, reason))
+        weights = weights_file(folder, run)
+        write_weights(weights, network)
+        curves += [{"arch": arch, "scale": scale, "run": run, **epoch.curve} for epoch in epochs]
+        records.append(
+            {
+                "run": run,
+                "seed": run,
+                "did_not_train": bool(reason),
+                "reason": reason,
+                "start_sha256": starts[run].sha256 if run in starts else "",
+                "weights_sha256": file_digest(weights),
+            }
+        )
+        del images, plan, network  # frees memory of the device for the next run
+
+    write_table(folder / "curves.csv", ["arch", "scale", "run", *CURVE_COLUMNS], curves)
+    training = {
+        **shared.model_dump(),
+        **model.model_dump(),
+        **compute.names,
+        "epochs": recipe.epochs,
+        "torch": version("torch"),
+        "scale": scale,
+        "learning_rate": recipe.learning_rate,
+        "train_images": train_images,
+    }
+    write_json(folder / "training.json", {"training": training, "runs": records})
+    threads, rate = torch.get_num_threads(), matmul_rate(compute)
+    meter.write(folder, "train", arch=arch, scale=scale, **compute.names, threads=threads, rate=rate)
+    console.made(messages.runs_trained(folder / "weights", runs, recipe.epochs))
+
+
+def recipe_at(scale: str, tuned: Mapping[str, Any], shared: TrainSettings, fine_tune: FineTuneSettings) -> Recipe:
+    """Return a scale's hyper-parameters: beyond the fixed scale, a tenth of the tuned learning rate (section 3.1)."""
+    if scale == "fixed":
+        return Recipe.of(shared, tuned["learning_rate"], tuned["weight_decay"])
+    return Recipe.of(shared, paper.FINE_TUNING * tuned["learning_rate"], tuned["weight_decay"], fine_tune.epochs)
+
+
+def starting_weights(arch: str, scale: str, runs: int) -> dict[int, Start]:
+    """Return the verified weights of the previous scale by run; none at the fixed scale.
+
+    Raises:
+        OSError: they are missing.
+        StageError: a file is damaged, or there are fewer than `runs`.
+    """
+    if scale == "fixed":
+        return {}
+    before = paths.training(arch, SCALES[SCALES.index(scale) - 1])
+    record = before / "training.json"
+    starts = {
+        one["run"]: Start(weights_file(before, one["run"]), one["weights_sha256"]) for one in read_json(record)["runs"]
+    }
+    if len(starts) < runs:
+        raise StageError(f"{record} has {len(starts)} runs, data.splits = {runs}; train again")
+    for start in starts.values():
+        start.verify()
+    return starts
+
+
+def train_run(plan: Experiment, recipe: Recipe, runs: int, console: Console) -> tuple[VGG, list[Epoch], str]:
+    """Train one of `runs` runs; return the net, its epochs, and why it did not train, or nothing if it did."""
+    folder = plan.folder("train", recipe.batch_size, sources=SOURCES, recipe=asdict(recipe))
+    work = plan.epoch_work(recipe.batch_size)
+    images, classes = len(plan.images.training), len(plan.images.batches.pixels.categories)
+    epochs: list[Epoch] = []
+    with locked(folder, plan.say), console.task(f"run {plan.run + 1}/{runs}, epoch", recipe.epochs) as task:
+        network, training = plan.train(recipe, folder / CHECKPOINT)
+        try:
+            for epoch in training:
+                plan.meter.add(epoch.seconds, *work)
+                epochs.append(epoch)
+                task.advance(
+                    messages.epoch_trained(
+                        epoch.train_loss, epoch.validation_accuracy, epoch.learning_rate, images / epoch.seconds
+                    )
+                )
+        except Divergence as error:
+            plan.meter.add(error.seconds, *work)
+            return network, epochs, str(error)
+    if at_chance(epochs[-1], classes):
+        loss = f"training loss {epochs[-1].train_loss:.3f} against ln K = {math.log(classes):.3f}"
+        return network, epochs, f"no better than chance: {loss}"
+    return network, epochs, ""
+
+
+def weights_file(folder: Path, run: int) -> Path:
+    """Return the file of a run's weights in the folder of the training."""
+    return folder / "weights" / f"run-{run}.safetensors"
+
+
+def _images(run: int, scale: str, scales: ScalesSettings, model: ModelSettings, compute: Compute) -> RunImages:
+    images = RunImages.open(paths.PROCESSED, run, model.input_side, compute.device)
+    if scale == "fixed":
+        return images
+    return images.rescaled(paths.PROCESSED, scales.of(scale).train, scales.of(scale).single)

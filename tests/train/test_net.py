@@ -1,0 +1,227 @@
+"""Training of a net at the three scales on twelve images."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vgg_ablation import paper
+from vgg_ablation.errors import StageError
+from vgg_ablation.files import file_digest
+from vgg_ablation.images.batches import Batches
+from vgg_ablation.train import run as run_module
+
+Train = Callable[..., dict[str, Any]]
+TINY = 1e-29  # a learning rate that changes no weight
+
+
+def folder(scale: str) -> Path:
+    return Path("results", "C", scale, "training")
+
+
+def weights(scale: str, run: int = 0) -> Path:
+    return folder(scale) / "weights" / f"run-{run}.safetensors"
+
+
+def outputs(scale: str) -> dict[str, bytes]:
+    """Return all files of a training by name, but its cost."""
+    files = [path for path in folder(scale).rglob("*") if path.is_file() and path != cost_file(scale)]
+    return {path.name: path.read_bytes() for path in files}
+
+
+def cost_file(scale: str) -> Path:
+    return next(path for path in folder(scale).glob("*.csv") if path.name != "curves.csv")
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    torch.testing.assert_close(load_file(one), load_file(other), rtol=0, atol=1e-25)
+
+
+# Results.
+
+
+def test_curves_record_and_cost_describe_the_training(train_c: Train) -> None:
+    train_c(learning_rate=0.02)
+    record = train_c("large", learning_rate=0.02)["training"]
+    assert (record["scale"], record["epochs"], record["learning_rate"]) == ("large", 3, pytest.approx(0.002))
+    curves = pd.read_csv(folder("large") / "curves.csv")
+    assert curves[["arch", "scale", "run", "epoch"]].to_numpy().tolist() == [["C", "large", 0, n] for n in (1, 2, 3)]
+    assert curves["learning_rate"][0] == pytest.approx(0.002)
+    cost = pd.read_csv(cost_file("large")).loc[0]
+    assert (cost["stage"], cost["scale"], cost["images"]) == ("train", "large", 3 * 8)
+
+
+def test_a_run_that_diverges_is_recorded_and_the_stage_continues(train_c: Train) -> None:
+    (run,) = train_c(learning_rate=1e30)["runs"]
+    assert (run["did_not_train"], run["reason"]) == (True, "diverged in epoch 1: the loss is nan")
+    (run,) = train_c("large")["runs"]  # from the weights of that run
+    assert run["reason"] == "diverged in epoch 1: the loss is nan"
+
+
+def test_a_net_whose_starting_net_diverges_is_recorded_and_the_stage_continues(
+    study: dict[str, Any], train_c: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `init: paper`, C starts from an A that is trained at the paper's learning rate."""
+    study["model"]["init"] = "paper"
+    monkeypatch.setattr(paper, "LEARNING_RATE", 1e30)
+    (run,) = train_c()["runs"]
+    assert (run["did_not_train"], run["reason"]) == (
+        True,
+        "net A (initial weights) diverged in epoch 1: the loss is nan",
+    )
+
+
+def test_a_run_that_stays_at_chance_is_recorded(train_c: Train) -> None:
+    (run,) = train_c(learning_rate=TINY)["runs"]
+    assert run["did_not_train"]
+    assert run["reason"].startswith("no better than chance: training loss ")
+
+
+def test_a_second_call_writes_the_same_bytes_at_the_cost_of_the_first(train_c: Train) -> None:
+    found = []
+    for _ in range(2):
+        train_c()
+        found.append((outputs("fixed"), pd.read_csv(cost_file("fixed"))["work_seconds"][0]))
+        (folder("fixed") / "stale.txt").touch()  # deleted by the second call
+    assert found[0] == found[1]
+
+
+def test_training_from_scratch_writes_the_same_bytes(train_c: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_c()
+    first = outputs("fixed")
+    monkeypatch.setenv("DVC_ROOT", "elsewhere")  # without checkpoints
+    train_c()
+    assert outputs("fixed") == first
+
+
+# Initial weights at the large and the jittered scale.
+
+
+def test_each_run_starts_from_the_weights_of_the_same_run(study: dict[str, Any], train_c: Train) -> None:
+    study["data"]["splits"] = 2
+    train_c()
+    train_c("large", learning_rate=TINY)
+    for run in range(2):
+        assert_same_weights(weights("large", run), weights("fixed", run))
+    assert weights("fixed", 0).read_bytes() != weights("fixed", 1).read_bytes()
+
+
+def test_batch_statistics_are_taken_over_too(study: dict[str, Any], train_c: Train) -> None:
+    study["model"]["batch_norm"] = True
+    train_c()
+    train_c("large", learning_rate=TINY)
+    started, found = load_file(weights("fixed")), load_file(weights("large"))
+    steps = [name for name in started if name.endswith("num_batches_tracked")]
+    assert steps
+    assert all(found[name] == started[name] + 3 * 2 for name in steps)
+
+
+def test_a_run_at_another_scale_sees_images_of_that_scale_in_another_order(
+    train_c: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[object, int]] = []
+    original = Batches.training
+
+    def recorded(batches: Batches, images: Tensor, size: int, shift: float, generator: torch.Generator) -> Any:
+        seen.append((batches.training_scale, generator.initial_seed()))
+        return original(batches, images, size, shift, generator)
+
+    monkeypatch.setattr(Batches, "training", recorded)
+    for scale in ("fixed", "large", "jitter"):
+        train_c(scale)
+    scales = [scale for scale, _ in seen]
+    assert scales == [None] * 2 + [48] * 3 + [(36, 64)] * 3
+    assert len({seed for _, seed in seen}) == len(seen)
+
+
+# What is refused.
+
+
+def damage(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def refusal(train_c: Train, scale: str) -> str:
+    with pytest.raises((StageError, OSError)) as error:
+        train_c(scale)
+    assert not folder(scale).exists()
+    return str(error.value)
+
+
+def test_damaged_weights_are_refused(train_c: Train) -> None:
+    train_c()
+    damage(weights("fixed"), -5)
+    assert refusal(train_c, "large") == (f"{weights('fixed')}: checksum mismatch with training.json; run train again")
+
+
+def test_a_missing_previous_scale_is_named(train_c: Train) -> None:
+    train_c()
+    assert str(folder("large") / "training.json") in refusal(train_c, "jitter")
+    weights("fixed").unlink()
+    assert str(weights("fixed")) in refusal(train_c, "large")
+
+
+def test_fewer_runs_at_the_previous_scale_than_splits_are_refused(study: dict[str, Any], train_c: Train) -> None:
+    train_c()
+    study["data"]["splits"] = 2
+    assert refusal(train_c, "large") == (
+        "results/C/fixed/training/training.json has 1 runs, data.splits = 2; train again"
+    )
+
+
+def test_damaged_larger_images_are_refused_at_the_scales_that_use_them(train_c: Train) -> None:
+    pixels = Path("data/processed/large/pixels.uint8")
+    damage(pixels, 1000)
+    train_c()
+    assert f"{pixels} is damaged" in refusal(train_c, "large")
+
+
+# Resuming.
+
+
+@pytest.mark.parametrize(("scale", "before"), [("large", ["fixed"]), ("jitter", ["fixed", "large"])])
+def test_an_interrupted_run_resumes_and_writes_the_bytes_of_an_uninterrupted_one(
+    train_c: Train, monkeypatch: pytest.MonkeyPatch, scale: str, before: list[str]
+) -> None:
+    for name in before:
+        train_c(name)
+    reached: list[int] = []
+    validate = run_module.validate
+
+    def validated(*arguments: Any) -> tuple[float, float]:
+        reached.append(len(reached) + 1)
+        if reached[-1] == 3:
+            raise KeyboardInterrupt
+        return validate(*arguments)
+
+    monkeypatch.setattr(run_module, "validate", validated)
+    with pytest.raises(KeyboardInterrupt):
+        train_c(scale)
+    train_c(scale)
+    assert len(reached) == 3 + 1, "the two finished epochs were not trained again"
+    resumed = outputs(scale)
+    monkeypatch.setenv("DVC_ROOT", "elsewhere")  # without checkpoints
+    train_c(scale)
+    assert outputs(scale) == resumed
+
+
+def test_a_run_from_other_weights_has_other_checkpoints(train_c: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = train_c()
+    train_c("large")
+    first = outputs("large")
+    save_file({name: tensor + 0.01 for name, tensor in load_file(weights("fixed")).items()}, weights("fixed"))
+    record["runs"][0]["weights_sha256"] = file_digest(weights("fixed"))
+    (folder("fixed") / "training.json").write_text(json.dumps(record))
+    train_c("large")
+    second = outputs("large")
+    monkeypatch.setenv("DVC_ROOT", "elsewhere")  # without checkpoints
+    train_c("large")
+    assert outputs("large") == second != first
