@@ -1,4 +1,4 @@
-"""Results of several nets, or of several training scales, joined into those of `all`, and the nets' fusions."""
+"""Results of several nets, or of several training scales, merged into those of `all`; fusions of nets."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -9,115 +9,128 @@ import numpy as np
 import torch
 
 from vgg_ablation.errors import StageError
-from vgg_ablation.evaluate.arrays import Write, reading, writing
+from vgg_ablation.evaluate.arrays import Arrays, Write, reading, writing
+from vgg_ablation.evaluate.decisions import SPLIT, prediction_name, write_decisions
 from vgg_ablation.evaluate.metrics import measure
-from vgg_ablation.evaluate.outcomes import SPLIT, write_outcomes
-from vgg_ablation.evaluate.predictions import fuse, shared_images
 from vgg_ablation.files import read_json, read_table, write_json, write_table
 from vgg_ablation.model.table1 import ABLATION
+from vgg_ablation.runtime.paths import ALL, evaluation, search, training
 from vgg_ablation.runtime.settings import SCALES
 
 FUSIONS = (("D", "E"), ABLATION)
-"""The nets whose posteriors are averaged: the paper's two best (Table 6), and all."""
+"""Nets whose posteriors are averaged: the paper's two best (Table 6), and all of Table 1."""
 
-_ALL = "all"
-_METRICS, _OUTCOMES, _PREDICTIONS = "metrics.json", "outcomes.npz", "predictions.npz"
-_TABLES = ("curves.csv", "cost/train.csv", "cost/evaluate.csv")
-_SEARCH_TABLES = ("trials.csv", "cost/tune.csv")
+_METRICS, _DECISIONS, _PREDICTIONS = "metrics.json", "decisions.npz", "predictions.npz"
+_CURVES, _TRIALS, _COST = "curves.csv", "trials.csv", "cost.csv"
 
 
-def join_nets(results: Path, scale: str) -> None:
-    """Join what the nets of Table 1, trained at `scale`, made of their test images, and add their fusions.
+def merge_nets(scale: str) -> Path:
+    """Merge the training and the evaluation of the nets of Table 1 at `scale`, and evaluate their fusions.
+
+    Returns:
+        The folder of the merged evaluation.
 
     Raises:
         OSError: a file cannot be read or written.
-        StageError: a file is damaged, nets have other test images than others, or the disk is full.
+        StageError: a file is damaged, nets have different test images, or the disk is full.
     """
-    folders = [results / arch / scale for arch in ABLATION]
-    nets = dict(zip(ABLATION, (_listed(folder / _METRICS, "nets") for folder in folders), strict=True))
-    joined = results / _ALL / scale
-    with writing(joined / _OUTCOMES) as write:
-        _copy_outcomes(folders, write)
-        fusions = [
-            _fuse_nets(results, members, scale, [net for arch in members for net in nets[arch]], write)
-            for members in FUSIONS
-        ]
-    write_json(joined / _METRICS, {"nets": [net for found in nets.values() for net in found], "fusions": fusions})
-    _join_tables(folders, _TABLES, joined)
+    return _merge([(arch, scale) for arch in ABLATION], (ALL, scale), FUSIONS)
 
 
-def join_search(results: Path) -> None:
-    """Join the tables of the search of the nets of Table 1. Raises as `join_nets`."""
-    _join_tables([results / arch for arch in ABLATION], _SEARCH_TABLES, results / _ALL)
+def merge_scales(arch: str) -> Path:
+    """Merge the training and the evaluation of a net, or of `all`, over all scales; otherwise as `merge_nets`."""
+    return _merge([(arch, scale) for scale in SCALES], (arch, ALL), ())
 
 
-def join_scales(results: Path, arch: str) -> None:
-    """Join what a net, or `all`, trained at each scale made of its test images. Raises as `join_nets`."""
-    folders = [results / arch / scale for scale in SCALES]
-    joined = results / arch / _ALL
-    with writing(joined / _OUTCOMES) as write:
-        _copy_outcomes(folders, write)
-    lists = {
-        name: [item for folder in folders for item in _listed(folder / _METRICS, name)] for name in ("nets", "fusions")
-    }
-    write_json(joined / _METRICS, lists)
-    _join_tables(folders, _TABLES, joined)
+def merge_search() -> Path:
+    """Merge the searches of the nets of Table 1. Returns the merged folder; raises as `merge_nets`."""
+    _merge_tables([search(arch) for arch in ABLATION], search(ALL), (_TRIALS, _COST))
+    return search(ALL)
 
 
-def _fuse_nets(
-    results: Path, members: Sequence[str], scale: str, nets: Sequence[dict[str, Any]], write: Write
-) -> dict[str, Any]:
-    """Evaluate the fusion of `members` in each run, under each protocol that all their runs were evaluated under."""
-    evaluated = [run["protocols"] for net in nets for run in net["runs"]]
-    protocols = [name for name in evaluated[0] if all(name in found for found in evaluated)]
+def _merge(parts: Sequence[tuple[str, str]], whole: tuple[str, str], fused: Sequence[Sequence[str]]) -> Path:
+    """Merge the results of `parts` (net, scale) into those of `whole`, with the fusions of the nets `fused`."""
+    folders, merged = [evaluation(*part) for part in parts], evaluation(*whole)
+    nets, fusions = (
+        [entry for folder in folders for entry in _read_list(folder / _METRICS, name)] for name in ("nets", "fusions")
+    )
+    with writing(merged / _DECISIONS) as write:
+        _copy_decisions([folder / _DECISIONS for folder in folders], write)
+        fusions += [_fuse([net for net in nets if net["arch"] in members], write) for members in fused]
+    write_json(merged / _METRICS, {"nets": nets, "fusions": fusions})
+    _merge_tables(folders, merged, (_COST,))
+    _merge_tables([training(*part) for part in parts], training(*whole), (_CURVES, _COST))
+    return merged
+
+
+def _fuse(nets: Sequence[dict[str, Any]], write: Write) -> dict[str, Any]:
+    """Return the metrics of the fusion of nets trained at one scale, under the protocols that all were tested under."""
+    members, scale = [net["arch"] for net in nets], nets[0]["scale"]
+    tested = [run["protocols"] for net in nets for run in net["runs"]]
+    protocols = [name for name in tested[0] if all(name in names for names in tested)]
     runs = []
     with ExitStack() as opened:
-        files = [opened.enter_context(reading(results / arch / scale / _PREDICTIONS)) for arch in members]
+        files = [opened.enter_context(reading(evaluation(arch, scale) / _PREDICTIONS)) for arch in members]
         for run in (entry["run"] for entry in nets[0]["runs"]):
-            images = shared_images(files, run)
-            labels = torch.from_numpy(images.labels)
-            scores = {}
+            labels = _shared_labels(files, run)
+            measures = {}
             for protocol in protocols:
-                posteriors = fuse(files, run, protocol)
-                write_outcomes(write, f"{'+'.join(members)}/{scale}/{run}/{protocol}", posteriors, labels)
-                scores[protocol] = measure(posteriors, labels)
-            runs.append({"run": run, "test_images": len(labels), "protocols": scores})
-    return {"members": list(members), "scale": scale, "runs": runs}
+                posteriors = _mean_posteriors(files, prediction_name(run, protocol))
+                write_decisions(write, f"{'+'.join(members)}/{scale}/{run}/{protocol}", posteriors, labels)
+                measures[protocol] = measure(torch.from_numpy(posteriors), torch.from_numpy(labels))
+            runs.append({"run": run, "test_images": len(labels), "protocols": measures})
+    return {"members": members, "scale": scale, "runs": runs}
 
 
-def _copy_outcomes(folders: Sequence[Path], write: Write) -> None:
-    """Copy the outcomes of all, and the one split that a run of each must have, once."""
+def _shared_labels(files: Sequence[Arrays], run: int) -> np.ndarray:
+    """Return the labels (N,) of a run's test images, which must be the same in all files."""
+    images, labels = ([file[prediction_name(run, content)] for file in files] for content in ("images", "labels"))
+    for file, *own in zip(files, images, labels, strict=True):
+        if not all(map(np.array_equal, own, (images[0], labels[0]))):
+            raise StageError(
+                f"{file.path}: run {run} has other test images than in {files[0].path}; run evaluate again for both"
+            )
+    return labels[0]
+
+
+def _mean_posteriors(files: Sequence[Arrays], name: str) -> np.ndarray:
+    """Return the mean of the nets' posteriors (N, K) float32 (section 4.4), with one net's in memory at a time."""
+    total = np.float32(0)
+    for file in files:
+        total = total + file[name]
+    return np.asarray(total / len(files))
+
+
+def _copy_decisions(paths: Sequence[Path], write: Write) -> None:
+    """Copy the decisions of all files, and the test images of each run, which must be the same in all files, once."""
     splits: dict[str, np.ndarray] = {}
-    for folder in folders:
-        with reading(folder / _OUTCOMES) as arrays:
+    for path in paths:
+        with reading(path) as arrays:
             for name in arrays.names:
                 array = arrays[name]
                 if name not in splits:
                     write(name, array)
                 elif not np.array_equal(array, splits[name]):
-                    first = folders[0] / _OUTCOMES
-                    raise StageError(f"{arrays.path}: {name} is not that of {first}; run evaluate again for both")
+                    raise StageError(f"{path}: {name} differs from {paths[0]}; run evaluate again for both")
                 if name.startswith(SPLIT):
                     splits[name] = array
 
 
-def _join_tables(folders: Sequence[Path], names: Sequence[str], joined: Path) -> None:
-    """Write each table's rows one folder after the other, which must have the same columns."""
+def _merge_tables(folders: Sequence[Path], merged: Path, names: Sequence[str]) -> None:
+    """Write the rows of each table, folder by folder, to the folder `merged`; the columns must be the same."""
     for name in names:
-        tables = {folder / name: read_table(folder / name) for folder in folders}
-        columns = list(tables[folders[0] / name])
-        for path, table in tables.items():
-            if list(table) != columns:
-                raise StageError(f"{path}: its columns are not those of {folders[0] / name}; run its stage again")
-        rows = [
-            dict(zip(columns, row, strict=True))
-            for table in tables.values()
-            for row in zip(*table.values(), strict=True)
-        ]
-        write_table(joined / name, columns, rows)
+        tables = [read_table(folder / name) for folder in folders]
+        for folder, table in zip(folders, tables, strict=True):
+            if list(table) != list(tables[0]):
+                raise StageError(
+                    f"{folder / name}: other columns than in {folders[0] / name}; run the stage that writes it again"
+                )
+        columns = {column: [value for table in tables for value in table[column]] for column in tables[0]}
+        rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        write_table(merged / name, list(columns), rows)
 
 
-def _listed(path: Path, name: str) -> list[dict[str, Any]]:
-    if not isinstance(listed := read_json(path).get(name), list):
+def _read_list(path: Path, name: str) -> list[dict[str, Any]]:
+    if not isinstance(entries := read_json(path).get(name), list):
         raise StageError(f"{path} has no list {name}; run evaluate again")
-    return listed
+    return entries

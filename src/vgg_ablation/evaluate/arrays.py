@@ -1,6 +1,12 @@
-"""Named arrays in one .npz file, written and read one at a time: those of all nets together may not fit in memory."""
+"""Named arrays in one .npz file, the project's only reader and writer of them. Imports no torch.
+
+Arrays are written and read one at a time, because those of all nets together may not fit in memory: `numpy.savez` takes
+all arrays at once. `numpy.load` stops reading where an array's header says, so that a damaged header passes the
+checksum unnoticed.
+"""
 
 import errno
+import io
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -21,9 +27,9 @@ Write = Callable[[str, np.ndarray], None]
 
 @contextmanager
 def writing(path: Path) -> Iterator[Write]:
-    """Yield what adds an array to the file `path`, which is there, whole, when the body ends, and not before.
+    """Yield a function that adds an array to the file `path`, which appears, complete, when the body ends.
 
-    numpy.load reads it. The same arrays in the same order give the same bytes. `numpy.savez` would need all at once.
+    `numpy.load` can read the file. The same arrays in the same order give the same bytes.
 
     Raises:
         OSError: the file cannot be written.
@@ -39,67 +45,62 @@ def writing(path: Path) -> Iterator[Write]:
 
 
 class Arrays:
-    """A file of arrays, open for reading: the names of the arrays, and each array when it is asked for."""
+    """An open file of arrays; each array is read when it is asked for."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self.path = path
+        self.names = [name.removesuffix(_SUFFIX) for name in archive.namelist() if name.endswith(_SUFFIX)]
+        """Names of the arrays in the order in which they were written."""
         self._archive = archive
 
-    @property
-    def names(self) -> list[str]:
-        """The arrays' names, in the order in which they were written."""
-        return [name.removesuffix(_SUFFIX) for name in self._archive.namelist() if name.endswith(_SUFFIX)]
-
     def __getitem__(self, name: str) -> np.ndarray:
-        """Read one array.
+        """Read one array, compare its bytes with their checksum (CRC-32), and unpickle nothing.
 
         Raises:
-            StageError: there is none of that name, or it is damaged, or to be unpickled.
+            StageError: the file has no such array, or it is damaged or pickled.
         """
         try:
             entry = self._archive.getinfo(name + _SUFFIX)
         except KeyError:
             raise StageError(f"{self.path} has no {name}; run the stage that writes it again") from None
-        with _damage_told(self.path), self._archive.open(entry) as file:
-            return npy.read_array(file, allow_pickle=False)
+        with _damage_as_stage_error(self.path):
+            return npy.read_array(io.BytesIO(self._archive.read(entry)), allow_pickle=False)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[Arrays]:
-    """Open a file of arrays; none is read before it is asked for.
+    """Open a file of arrays.
 
     Raises:
         OSError: the file cannot be read.
         StageError: it is damaged.
     """
-    with _damage_told(path):
+    with _damage_as_stage_error(path):
         archive = zipfile.ZipFile(path)
     with archive:
         yield Arrays(path, archive)
 
 
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of a file, in the order in which they were written. Raises as `reading` and `Arrays`."""
+    with reading(path) as arrays:
+        return {name: arrays[name] for name in arrays.names}
+
+
 @contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
-    """Turn what zipfile and numpy raise for bytes that make no sense into a StageError."""
+def _damage_as_stage_error(path: Path) -> Iterator[None]:
+    """Turn what zipfile and numpy raise for damaged bytes into a StageError."""
     try:
         yield
     except OSError as error:
-        if error.errno != errno.EINVAL:  # of a place before the file's beginning
+        if error.errno != errno.EINVAL:  # a position before the file's beginning
             raise
         raise _damaged(path, error) from None
-    # A size beyond all memory is such bytes too.
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        ValueError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        MemoryError,
-    ) as error:
+    # MemoryError: a size beyond all memory.
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError, MemoryError) as error:
         raise _damaged(path, error) from None
 
 
 def _damaged(path: Path, error: Exception) -> StageError:
-    said = " ".join(str(error).split()) or type(error).__name__
-    return StageError(f"{path} is damaged ({said}); run the stage that writes it again")
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return StageError(f"{path} is damaged ({reason}); run the stage that writes it again")

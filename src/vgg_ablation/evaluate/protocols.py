@@ -1,4 +1,4 @@
-"""Test protocols of section 3.2: from trained net and images to class posteriors."""
+"""Test protocols of section 3.2: class posteriors of a trained net."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,31 +18,35 @@ from vgg_ablation.model.table1 import count_gmacs
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.runtime.settings import Protocol
 
-_CROPS = 256  # a batch
-_PIXELS = 256 * 224 * 224  # a batch of whole images
-_GRID = 5  # places of crops along each side
+_CROPS = 256  # crops per batch
+_PIXELS = 256 * 224 * 224  # pixels per batch of whole images
+_GRID = 5  # crop positions along each side
 
 
 class View(NamedTuple):
-    """One way of testing at one scale; a protocol is the mean of the posteriors of its views."""
+    """A test method at one scale; a protocol averages the posteriors of its views."""
 
     method: Literal["centre", "dense", "multi_crop"]
     scale: int
-    """Q in pixels."""
+    """Test scale Q in pixels."""
 
 
 def views(protocol: Protocol, scales: tuple[int, int, int]) -> list[View]:
     """Return the views that a protocol averages.
 
     Args:
-        protocol: its name.
-        scales: the three test scales Q, ascending; the middle one is the single Q.
+        protocol: name of the protocol.
+        scales: the three test scales Q in pixels, ascending; `centre` and `dense` use the middle one.
     """
-    if protocol in ("centre", "dense"):
-        return [View(protocol, scales[1])]
-    if protocol == "combined":
-        return [*views("dense_scales", scales), *views("multi_crop", scales)]
-    return [View("dense" if protocol == "dense_scales" else "multi_crop", scale) for scale in scales]
+    dense, crops = ([View(method, scale) for scale in scales] for method in ("dense", "multi_crop"))
+    by_protocol: dict[Protocol, list[View]] = {
+        "centre": [View("centre", scales[1])],
+        "dense": [View("dense", scales[1])],
+        "dense_scales": dense,
+        "multi_crop": crops,
+        "combined": [*dense, *crops],
+    }
+    return by_protocol[protocol]
 
 
 def average(posteriors: Iterable[Tensor]) -> Tensor:
@@ -51,8 +55,8 @@ def average(posteriors: Iterable[Tensor]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Stored:
-    """The images of one run as `preprocess` stored them."""
+class PackedImages:
+    """The images of one run as `preprocess` packed them, served at any test scale."""
 
     fixed: Batches
     """At the fixed scale."""
@@ -61,23 +65,23 @@ class Stored:
 
     @cached_property
     def side(self) -> int:
-        """Pixels of the smallest side at the fixed scale."""
+        """Smallest side in pixels at the fixed scale."""
         return int(torch.minimum(self.fixed.pixels.heights, self.fixed.pixels.widths).min())
 
     def centre(self, images: Tensor, scale: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield numbers (B,) and centre crops (B, 3, side of the net's input, same) of `images` at a scale."""
+        """Yield the numbers (B,) and centre crops (B, 3, input side, input side) of `images` at a scale."""
         batches = self.fixed if scale == self.side else replace(self.larger, test_scale=scale)
         crops = (inputs for inputs, _ in batches.centre(images, _CROPS))
         return zip(images.split(_CROPS), crops, strict=True)
 
     def whole(self, images: Tensor, scale: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield numbers (B,) and inputs (B, 3, H, W) of `images` at a scale, those of one size together."""
+        """Yield the numbers (B,) and whole inputs (B, 3, H, W) of `images` at a scale, batched by size."""
         if scale == self.side:
             return self.fixed.whole(images, _PIXELS)
         return self.larger.whole(images, _PIXELS, scale)
 
     def sizes(self, images: Tensor, scale: int) -> Counter[tuple[int, int]]:
-        """Count the heights and widths that `images` have at a scale."""
+        """Count `images` by their height and width at a scale."""
         pixels = self.fixed.pixels
         if scale == self.side:
             heights, widths = pixels.heights[images], pixels.widths[images]
@@ -87,26 +91,26 @@ class Stored:
 
 
 @torch.inference_mode()
-def posteriors(network: VGG, stored: Stored, images: Tensor, view: View, compute: Compute) -> Tensor:
+def posteriors(network: VGG, packed: PackedImages, images: Tensor, view: View, compute: Compute) -> Tensor:
     """Return the class posteriors of `images` in one view, (N, K) float32 on the CPU, rows summing to 1.
 
     `centre`: soft-max of the centre crop's scores. `dense`: the net applied convolutionally to the whole image, scores
     averaged over space, soft-max averaged over the image and its mirror image. `multi_crop`: soft-max averaged over a
     regular 5x5 grid of crops, those in the corners included, and their mirror images.
 
-    A net whose scores are not finite knows nothing: its posteriors are uniform.
+    Where a net's scores are not finite, the posteriors are uniform.
 
     Args:
-        network: trained; it is put into evaluation mode.
-        stored: where the images are taken from.
-        images: (N,) their numbers, each once.
-        view: how to test.
+        network: trained net; it is put into evaluation mode.
+        packed: the images to take `images` from.
+        images: (N,) image numbers, each once.
+        view: test method and scale.
         compute: device and precision.
     """
     network.eval()
     classify = {"centre": _centre, "dense": _dense, "multi_crop": _multi_crop}[view.method]
-    batches = stored.centre if view.method == "centre" else stored.whole
-    result = torch.empty(len(images), len(stored.fixed.pixels.categories))
+    batches = packed.centre if view.method == "centre" else packed.whole
+    result = torch.empty(len(images), len(packed.fixed.pixels.categories))
     row = torch.empty(int(images.max()) + 1, dtype=torch.int64)
     row[images] = torch.arange(len(images))
     for numbers, inputs in batches(images, view.scale):
@@ -125,14 +129,14 @@ def _dense(network: VGG, inputs: Tensor) -> Tensor:
 
 
 def _multi_crop(network: VGG, inputs: Tensor) -> Tensor:
-    """Average over the grid; where places coincide, as on an image hardly larger than a crop, their crop counts so."""
+    """Average over the grid. Equal positions, in an image hardly larger than a crop, are computed once."""
     count, _, height, width = inputs.shape
     side = network.input_side
-    places = list(_grid(height, width, side).items())
-    at_once = max(1, _CROPS // count)
+    positions = list(_grid(height, width, side).items())
+    per_batch = max(1, _CROPS // count)
     total = torch.zeros((), device=inputs.device)
-    for start in range(0, len(places), at_once):
-        some = places[start : start + at_once]
+    for start in range(0, len(positions), per_batch):
+        some = positions[start : start + per_batch]
         crops = torch.cat([inputs[:, :, top : top + side, left : left + side] for (top, left), _ in some])
         weights = torch.tensor([times for _, times in some], device=inputs.device)[:, None, None]
         for shown in (crops, crops.flip(3)):
@@ -141,20 +145,20 @@ def _multi_crop(network: VGG, inputs: Tensor) -> Tensor:
 
 
 def _grid(height: int, width: int, side: int) -> Counter[tuple[int, int]]:
-    """Count how often each place (first row, first column) of a crop is one of the grid's."""
+    """Count how often the grid has a crop at each position (first row, first column)."""
     rows, columns = (
-        [round(place * (length - side) / (_GRID - 1)) for place in range(_GRID)] for length in (height, width)
+        [round(step * (length - side) / (_GRID - 1)) for step in range(_GRID)] for length in (height, width)
     )
     return Counter(product(rows, columns))
 
 
-def count_view_gmacs(network: VGG, stored: Stored, images: Tensor, view: View) -> float:
-    """Count the multiply-accumulates (1e9) that `posteriors` takes, those of mirror images included."""
-    classes, side = len(stored.fixed.pixels.categories), network.input_side
+def count_view_gmacs(network: VGG, packed: PackedImages, images: Tensor, view: View) -> float:
+    """Count the multiply-accumulates (1e9) of `posteriors`, mirror images included."""
+    classes, side = len(packed.fixed.pixels.categories), network.input_side
     crop = count_gmacs(network.arch, classes, side, network.width)
     if view.method == "centre":
         return crop * len(images)
-    sizes = stored.sizes(images, view.scale)
+    sizes = packed.sizes(images, view.scale)
     if view.method == "multi_crop":
         return 2 * crop * sum(len(_grid(*size, side)) * number for size, number in sizes.items())
     return 2 * sum(

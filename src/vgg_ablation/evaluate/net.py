@@ -1,0 +1,143 @@
+"""Evaluation of one net, trained at one scale: posteriors of its test images, and the errors that follow from them."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vgg_ablation.device import Compute, matmul_rate
+from vgg_ablation.errors import StageError
+from vgg_ablation.evaluate.arrays import Write, writing
+from vgg_ablation.evaluate.cache import CachedNet, cache_folder
+from vgg_ablation.evaluate.decisions import prediction_name, write_decisions, write_split
+from vgg_ablation.evaluate.metrics import measure
+from vgg_ablation.evaluate.protocols import PackedImages, View, average, views
+from vgg_ablation.files import file_digest, read_json, require_space, write_json
+from vgg_ablation.images.batches import RunImages
+from vgg_ablation.images.index import LARGE_FOLDER, PACKED, TEST, Index, images_in, read_splits, verify
+from vgg_ablation.model.table1 import count_gmacs, count_parameters, weight_layers
+from vgg_ablation.model.vgg import VGG
+from vgg_ablation.model.weights import read_weights
+from vgg_ablation.runtime import messages
+from vgg_ablation.runtime.console import Console
+from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.locks import locked
+from vgg_ablation.runtime.paths import PROCESSED, evaluation, search, training
+from vgg_ablation.runtime.settings import FixedScale, JitteredScale, ModelSettings, Protocol
+
+
+def evaluate_net(
+    arch: str,
+    scale: str,
+    *,
+    sides: FixedScale | JitteredScale,
+    model: ModelSettings,
+    protocols: Sequence[Protocol],
+    compute: Compute,
+    console: Console,
+) -> None:
+    """Test each run of a net on its test images; write metrics.json, predictions.npz, decisions.npz and cost.csv.
+
+    Args:
+        arch: name of the net.
+        scale: name of its training scale.
+        sides: S and Q of that scale in pixels.
+        model: settings of the net.
+        protocols: the test protocols.
+        compute: device and precision.
+        console: receives progress.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        StageError: an input is missing, damaged or of another net, or the disk is full.
+    """
+    trained = read_json(training(arch, scale) / "training.json")
+    tuned = read_json(search(arch) / "best.json")
+    verify(PROCESSED)
+    verify(PROCESSED / LARGE_FOLDER, PACKED)
+    splits, classes = read_splits(PROCESSED), len(Index.read(PROCESSED).categories)
+    folder = evaluation(arch, scale)
+    test_images = sum(len(images_in(splits, run["run"], TEST)) for run in trained["runs"])
+    require_space(folder, test_images * classes * 4 * len(protocols))
+    console.say(messages.computing_on(compute))
+    meter = Meter()
+    runs: list[dict[str, Any]] = []
+    with (
+        writing(folder / "predictions.npz") as predict,
+        writing(folder / "decisions.npz") as decide,
+        console.task("run", len(trained["runs"])) as task,
+    ):
+        for run in trained["runs"]:
+            network = VGG(arch, classes, **model.model_dump())
+            weights, digest = training(arch, scale) / "weights" / f"run-{run['run']}.safetensors", run["weights_sha256"]
+            _load_weights(weights, digest, network)
+            network.to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            images = RunImages.open(PROCESSED, run["run"], model.input_side, compute.device)
+            packed = PackedImages(images.batches, images.rescaled(PROCESSED, None, sides.single).batches)
+            parts = {"training": images.training, "test": images.test}
+            cache = cache_folder(arch, model, digest, packed, parts, compute)
+            net = CachedNet(network, packed, parts, compute, cache, console.say, meter)
+            with locked(cache, console.say):
+                posteriors = _classify_test(net, protocols, sides.test)
+                fitted = net.classify("training", View("centre", sides.single))
+            _write_run(predict, decide, f"{arch}/{scale}", run["run"], net, posteriors)
+            measures = {
+                "test_images": len(images.test),
+                "training_error": measure(fitted, net.labels("training"))["top1_error"],
+                "protocols": {protocol: measure(found, net.labels("test")) for protocol, found in posteriors.items()},
+            }
+            runs.append(run | measures)
+            task.advance(messages.top1_errors(_mean_errors([measures])))
+            del network, images, packed, net  # frees their memory on the device for the next run
+    metrics = {
+        "arch": arch,
+        "scale": scale,
+        "weight_layers": weight_layers(arch),
+        "params": count_parameters(arch, classes, model.input_side, model.width, batch_norm=model.batch_norm),
+        "gmacs": round(count_gmacs(arch, classes, model.input_side, model.width), 6),
+        "train_scale": sides.train,
+        "test_scales": sides.test,
+        "input_side": model.input_side,
+        "classes": classes,
+        "tuned": tuned,
+        "training": trained["training"],
+        "runs": runs,
+    }
+    write_json(folder / "metrics.json", {"nets": [metrics], "fusions": []})
+    threads, rate = torch.get_num_threads(), matmul_rate(compute)
+    meter.write(folder, "evaluate", arch=arch, scale=scale, **compute.names, threads=threads, rate=rate)
+    console.made(messages.evaluated(folder, _mean_errors(runs)))
+
+
+def _load_weights(path: Path, digest: str, network: VGG) -> None:
+    """Load the weights that `train` wrote to `path`, whose SHA-256 must be `digest`."""
+    if file_digest(path) != digest:
+        raise StageError(f"{path}: checksum mismatch with training.json; run train again")
+    read_weights(path, network)
+
+
+def _classify_test(net: CachedNet, protocols: Sequence[Protocol], scales: tuple[int, int, int]) -> dict[str, Tensor]:
+    """Return the posteriors (N, K) of the test images by protocol; protocols share their views."""
+    views_of = {protocol: views(protocol, scales) for protocol in protocols}
+    found = {view: net.classify("test", view) for view in dict.fromkeys(chain.from_iterable(views_of.values()))}
+    return {protocol: average(found[view] for view in averaged) for protocol, averaged in views_of.items()}
+
+
+def _write_run(predict: Write, decide: Write, name: str, run: int, net: CachedNet, found: Mapping[str, Tensor]) -> None:
+    """Write the test images of one run, their posteriors by protocol and the decisions; `name` is NET/SCALE."""
+    images, labels = net.parts["test"].numpy(), net.labels("test").numpy()
+    predict(prediction_name(run, "images"), images)
+    predict(prediction_name(run, "labels"), labels)
+    write_split(decide, run, images, labels)
+    for protocol, posteriors in found.items():
+        predict(prediction_name(run, protocol), posteriors.numpy())
+        write_decisions(decide, f"{name}/{run}/{protocol}", posteriors.numpy(), labels)
+
+
+def _mean_errors(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the mean top-1 error in percent over runs of metrics.json, by protocol."""
+    return {name: mean(run["protocols"][name]["top1_error"] for run in runs) for name in runs[0]["protocols"]}
