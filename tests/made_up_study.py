@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from vgg_ablation.analysis.study import Study, read_partial, read_study
+from vgg_ablation.model.table1 import weight_layers
 from vgg_ablation.runtime.settings import SCALES, StudySettings
 
-LAYERS = {"A": 11, "A_LRN": 11, "B": 13, "C": 16, "D": 16, "E": 19, "B_5x5": 8}
 EXPECTED = {"A": 36.0, "A_LRN": 36.4, "B": 32.5, "C": 30.5, "D": 27.0, "E": 27.3, "B_5x5": 34.5}
 SPACE = {"learning_rate": [1e-4, 1e-1], "weight_decay": [1e-5, 1e-2]}
 TRAIN_SCALES: dict[str, Any] = {"fixed": 72, "large": 108, "jitter": [72, 144]}
@@ -181,48 +181,60 @@ class Files:
                     run["protocols"][protocol] = self._simulate(made["arch"], scale, run["run"], protocol, error)
 
     def read(self, study: str = "sample") -> Study:
-        """Write the files as they are now, all joined, and read them back."""
-        results, search = self.write()
-        return read_study(results, search, self.folder / "data", study, self.settings())
+        """Write the files as they are now, all merged, and read them."""
+        self.write()
+        return self.again(study)
 
-    def write(self) -> tuple[Path, Path]:
-        """Write the files as they are now, all joined, and return the folders of the results and of the searches."""
-        search = self.folder / "results" / "all"
-        results = search / (self.scales[0] if len(self.scales) == 1 else "all")
-        write_results(results, self.metrics, self.arrays, self.curves, self.costs)
-        write_search(search, self.trials, self.costs)
+    def again(self, study: str = "sample") -> Study:
+        """Read the merged files on disk."""
+        return read_study("all", self.scale, study, self.settings(), self.folder)
+
+    @property
+    def scale(self) -> str:
+        return self.scales[0] if len(self.scales) == 1 else "all"
+
+    def write(self) -> None:
+        """Write the files as they are now, all merged."""
+        write_results(self.folder, "all", self.scale, self.metrics, self.arrays, self.curves, self.costs)
+        write_search(self.folder, "all", self.trials, self.costs)
         self.write_data()
-        return results, search
 
     def write_data(self) -> None:
-        """Write what is about the images."""
-        processed = self.folder / "data" / "processed"
-        processed.mkdir(parents=True, exist_ok=True)
+        """Write the files about the images."""
+        processed, pairs = self.folder / "data" / "processed", self.folder / "data" / "near-duplicates"
+        for folder in (processed, pairs):
+            folder.mkdir(parents=True, exist_ok=True)
         (processed / "summary.json").write_text(json.dumps(self.summary), encoding="utf-8")
         self.splits.to_csv(processed / "splits.csv", index=False)
-        self.pairs.to_csv(self.folder / "data" / "near-duplicates.csv", index=False)
-        write_costs(self.folder / "data" / "cost", self.costs[self.costs["arch"] == ""])
+        self.pairs.to_csv(pairs / "near-duplicates.csv", index=False)
+        for stage, folder in (("preprocess", "processed"), ("near_duplicates", "near-duplicates")):
+            of_stage = self.costs[self.costs["stage"] == stage]
+            of_stage.to_csv(self.folder / "data" / folder / "cost.csv", index=False)
 
     def write_apart(self) -> Path:
-        """Write the files as they are now, each net's and scale's in a folder of its own; return that of all."""
-        results = self.folder / "results"
+        """Write the files as they are now, each net and scale in its own folders; return the folder of results."""
         for made in self.metrics["nets"]:
             arch, scale = made["arch"], made["scale"]
             own = {
                 name: array for name, array in self.arrays.items() if name.startswith(("split/", f"{arch}/{scale}/"))
             }
-            folder = results / arch / scale
-            write_results(folder, {"nets": [made]}, own, of(self.curves, arch, scale), of(self.costs, arch, scale))
-            (folder / "training.json").write_text(json.dumps({"runs": made["runs"]}), encoding="utf-8")
-            (folder.parent / "best.json").write_text(json.dumps(made["tuned"]), encoding="utf-8")
-            write_search(folder.parent, of(self.trials, arch), of(self.costs, arch))
+            curves, costs = of(self.curves, arch, scale), of(self.costs, arch, scale)
+            write_results(self.folder, arch, scale, {"nets": [made]}, own, curves, costs)
+            write_search(self.folder, arch, of(self.trials, arch), of(self.costs, arch))
+            results = self.folder / "results" / arch
+            (results / scale / "training" / "training.json").write_text(json.dumps({"runs": made["runs"]}))
+            (results / "search" / "best.json").write_text(json.dumps(made["tuned"]))
         self.write_data()
-        return results
+        return self.folder / "results"
 
     def read_apart(self, scales: Collection[str] = ("fixed",)) -> Study:
-        """Write the files as they are now, each net's in folders of its own, and read what is there."""
-        results = self.write_apart()
-        return read_partial(results, self.folder / "data", "sample", list(scales), self.settings())
+        """Write the files as they are now, each net's in its own folders, and read what is there."""
+        self.write_apart()
+        return self.partial(scales)
+
+    def partial(self, scales: Collection[str] = ("fixed",)) -> Study:
+        """Read the finished nets on disk."""
+        return read_partial(list(scales), "sample", self.settings(), self.folder)
 
     def settings(self) -> StudySettings:
         """Settings that make such a study."""
@@ -270,28 +282,32 @@ def of(table: pd.DataFrame, arch: str, scale: str | None = None) -> pd.DataFrame
 
 
 def write_results(
-    folder: Path, metrics: dict[str, Any], arrays: dict[str, np.ndarray], curves: pd.DataFrame, costs: pd.DataFrame
+    root: Path,
+    arch: str,
+    scale: str,
+    metrics: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    curves: pd.DataFrame,
+    costs: pd.DataFrame,
 ) -> None:
+    training, evaluation = (root / "results" / arch / scale / name for name in ("training", "evaluation"))
+    for folder, stage in ((training, "train"), (evaluation, "evaluate")):
+        folder.mkdir(parents=True, exist_ok=True)
+        costs[costs["stage"] == stage].to_csv(folder / "cost.csv", index=False)
+    (evaluation / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    np.savez(evaluation / "decisions.npz", **arrays)  # pyright: ignore[reportArgumentType]
+    curves.to_csv(training / "curves.csv", index=False)
+
+
+def write_search(root: Path, arch: str, trials: pd.DataFrame, costs: pd.DataFrame) -> None:
+    folder = root / "results" / arch / "search"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    np.savez(folder / "outcomes.npz", **arrays)  # pyright: ignore[reportArgumentType]
-    curves.to_csv(folder / "curves.csv", index=False)
-    write_costs(folder / "cost", costs[costs["scale"] != ""])
-
-
-def write_search(folder: Path, trials: pd.DataFrame, costs: pd.DataFrame) -> None:
     trials.to_csv(folder / "trials.csv", index=False)
-    write_costs(folder / "cost", costs[costs["stage"] == "tune"])
+    costs[costs["stage"] == "tune"].to_csv(folder / "cost.csv", index=False)
 
 
 def _digest(arch: str, scale: str, run: int) -> str:
     return hashlib.sha256(f"{arch} {scale} {run}".encode()).hexdigest()
-
-
-def write_costs(folder: Path, costs: pd.DataFrame) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for stage, rows in costs.groupby("stage"):
-        rows.to_csv(folder / f"{stage}.csv", index=False)
 
 
 def scores(
@@ -335,9 +351,9 @@ def net(arch: str, scale: str, classes: int) -> dict[str, Any]:
     return {
         "arch": arch,
         "scale": scale,
-        "weight_layers": LAYERS[arch],
-        "params": 1_234_567 + 100_000 * LAYERS[arch],
-        "gmacs": 0.0612 + 0.01 * LAYERS[arch],
+        "weight_layers": weight_layers(arch),
+        "params": 1_234_567 + 100_000 * weight_layers(arch),
+        "gmacs": 0.0612 + 0.01 * weight_layers(arch),
         "train_scale": TRAIN_SCALES[scale],
         "test_scales": TEST_SCALES[scale],
         "input_side": 64,

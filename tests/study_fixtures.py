@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from made_up_study import EXPECTED, Files, Make
+from vgg_ablation.analysis.findings import Findings, find
 from vgg_ablation.analysis.study import Study
-from vgg_ablation.report.sections import Findings, find
 
 SIX = "A A_LRN B C D E"
 

@@ -1,89 +1,97 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from made_up_study import Make
 from vgg_ablation.analysis.classes import (
+    BINS,
+    class_changes,
     class_errors,
-    classes_table,
-    classes_words,
     confusions,
-    confusions_table,
     ends,
+    fallen_confusions,
+    reliability,
 )
 from vgg_ablation.analysis.study import Study
 
 
-def literal_share(study: Study, arch: str, true: int, taken: int) -> float:
-    outcomes = [study.outcomes.of(arch, "fixed", run, "dense") for run in range(5)]
-    of_class = [label == true for one in outcomes for label in one.labels]
-    as_taken = [
-        label == true and predicted == taken
-        for one in outcomes
-        for label, predicted in zip(one.labels, one.predicted, strict=True)
+def share(study: Study, arch: str, true: int, taken: int) -> float:
+    """Percent of a class's images that are predicted as another, counted image by image."""
+    found = [study.decisions(arch, "fixed", run, "dense") for run in range(5)]
+    predicted = [
+        guess
+        for one in found
+        for label, guess in zip(one.labels.tolist(), one.predicted.tolist(), strict=True)
+        if label == true
     ]
-    return sum(as_taken) / sum(of_class)
+    return 100 * predicted.count(taken) / len(predicted)
 
 
 def test_confusions_are_shares_of_a_classs_images(six: Study):
     net = six.net("C", "fixed")
     assert net is not None
     shares = confusions(six, net, "dense")
-    assert shares[3, 5] == pytest.approx(literal_share(six, "C", 3, 5))
+    assert 100 * shares[3, 5] == pytest.approx(share(six, "C", 3, 5))
     np.testing.assert_allclose(shares.sum(axis=1), 1)
 
 
-def test_a_classs_error_is_the_share_of_its_images_that_are_taken_for_another(six: Study):
+def test_a_classs_error_is_the_share_of_its_images_predicted_as_others(six: Study):
     errors = class_errors(six, "fixed", "dense")
     assert list(errors.columns) == ["A", "A_LRN", "B", "C", "D", "E"]
-    assert errors.loc["004.shape", "D"] == pytest.approx(100 * (1 - literal_share(six, "D", 3, 3)))
+    assert errors.loc["004.shape", "D"] == pytest.approx(100 - share(six, "D", 3, 3))
+    changes = class_changes(six, "fixed", "dense")
+    assert changes is not None
+    assert list(changes.columns) == ["A", "E", "change"]
+    assert changes["change"].is_monotonic_increasing
+    assert changes.loc["004.shape", "change"] == pytest.approx(share(six, "A", 3, 3) - share(six, "E", 3, 3))
 
 
-def test_a_class_without_test_images_has_no_error(make: Make):
-    files = make("A", runs=1)
-    files.arrays["split/0/labels"][files.arrays["split/0/labels"] == 9] = 8
-    labels = files.arrays["split/0/labels"]
-    for protocol in ("centre", "dense", "dense_scales"):
-        predicted = files.arrays[f"A/fixed/0/{protocol}/class"]
-        scores = files.metrics["nets"][0]["runs"][0]["protocols"][protocol]
-        scores["top1_error"] = round(100 * float((predicted != labels).mean()), 4)
-    study = files.read()
-    assert class_errors(study, "fixed", "dense").isna()["A"].tolist() == [False] * 9 + [True]
-    assert dict(zip(*np.array(classes_table(study, "fixed", "dense").rows).T, strict=True))["010.shape"] == "–"
+def test_a_class_without_test_images_has_no_error(six: Study):
+    study = replace(six, data=six.data.model_copy(update={"categories": [*six.data.categories, "011.none"]}))
+    study = replace(study, nets=[net.model_copy(update={"classes": 11}) for net in six.nets])
+    assert class_errors(study, "fixed", "dense").isna()["A"].tolist() == [False] * 10 + [True]
+    changes = class_changes(study, "fixed", "dense")
+    assert changes is not None
+    assert "011.none" not in changes.index
 
 
-def test_depth_is_that_of_table_1(whole: Study):
+def test_the_ends_of_depth_are_nets_of_table_1(whole: Study):
     between = ends(whole, "fixed")
     assert between is not None
     assert [net.arch for net in between] == ["A", "E"]
 
 
-def test_the_classes_that_depth_helps_most_come_first(six: Study):
-    table = classes_table(six, "fixed", "dense")
-    changes = [float(row[-1]) for row in table.rows]
-    assert table.header[-1] == "A to E, points"
+def test_the_confusion_that_falls_most_is_first(six: Study):
+    found = fallen_confusions(six, "fixed", "dense")
+    assert found
+    for one in found:
+        true, taken = (int(name.split(".")[0]) - 1 for name in (one.category, one.taken_for))
+        assert one.before == pytest.approx(share(six, "A", true, taken))
+        assert one.after == pytest.approx(share(six, "E", true, taken))
+        assert one.change < 0
+    changes = [one.change for one in found]
     assert changes == sorted(changes)
 
 
-def test_the_confusions_that_fall_most_come_first(six: Study):
-    table = confusions_table(six, "fixed", "dense")
-    assert table is not None
-    for category, taken, before, after, change in table.rows:
-        true, other = (int(name.split(".")[0]) - 1 for name in (category, taken))
-        assert before == f"{100 * literal_share(six, 'A', true, other):.1f}"
-        assert after == f"{100 * literal_share(six, 'E', true, other):.1f}"
-        assert float(change) < 0
-    changes = [float(row[-1]) for row in table.rows]
-    assert changes == sorted(changes)
+@pytest.mark.parametrize("archs", ["C", "C D"])
+def test_nets_of_one_depth_have_no_change(make: Make, archs: str):
+    study = make(archs, runs=2).read()
+    assert class_changes(study, "fixed", "dense") is None
+    assert fallen_confusions(study, "fixed", "dense") == []
 
 
-def test_one_net_has_its_hardest_classes_told(make: Make):
-    study = make("C", runs=2).read()
-    errors = class_errors(study, "fixed", "dense")["C"]
-    assert confusions_table(study, "fixed", "dense") is None
-    assert f"Hardest: {errors.idxmax()} ({errors.max():.1f} %)" in classes_words(study, "fixed", "dense")
-
-
-def test_a_net_that_depth_makes_no_better_has_no_mended_confusion(make: Make):
+def test_a_deep_net_without_improvement_has_no_fallen_confusion(make: Make):
     files = make("A B", runs=1, untrained={("B", 0)})
     files.set_errors(A=[0.0], B=[90.0])
-    assert confusions_table(files.read(), "fixed", "dense") is None
+    assert fallen_confusions(files.read(), "fixed", "dense") == []
+
+
+def test_reliability_bins_are_those_of_the_calibration_error(make: Make):
+    """The gaps between accuracy and confidence, weighted by images, add up to the expected calibration error."""
+    study = make("A", runs=1).read()
+    table = reliability(study, study.nets[0], "dense")
+    gaps = table["images"] * (table["accuracy"] - table["confidence"]).abs()
+    assert len(table) == BINS
+    assert 100 * gaps.sum() / table["images"].sum() == pytest.approx(study.nets[0].runs[0].protocols["dense"].ece, 1e-4)
+    assert table[table["images"] == 0]["accuracy"].isna().all()

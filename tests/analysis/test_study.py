@@ -1,52 +1,56 @@
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from made_up_study import TEST, Files, Make
-from vgg_ablation.analysis.study import Study, read_partial, read_study
+from vgg_ablation.analysis.study import Study, read_study
+from vgg_ablation.dataset import archive
 from vgg_ablation.errors import StageError
 
+# What a study has
 
-def test_nets_come_by_training_scale_then_in_the_papers_order_the_5x5_net_last(make: Make):
-    files = make("B_5x5 E A", runs=2, scales="jitter fixed")
-    assert [(net.scale, net.arch) for net in files.read().nets] == [
-        (scale, arch) for scale in ("fixed", "jitter") for arch in ("A", "E", "B_5x5")
+
+def test_nets_and_runs_are_ordered_and_the_first_scale_and_protocol_that_are_there_lead(make: Make):
+    files = make("B_5x5 E A", runs=2, scales="jitter large")
+    for net in files.metrics["nets"]:
+        net["runs"].reverse()
+        for run in net["runs"]:
+            del run["protocols"]["dense"]
+    study = files.read()
+    assert [(net.scale, net.arch) for net in study.nets] == [
+        (scale, arch) for scale in ("large", "jitter") for arch in ("A", "E", "B_5x5")
     ]
+    assert [net.arch for net in study.searched] == study.archs == ["A", "E", "B_5x5"]
+    assert [run.run for run in study.nets[0].runs] == study.runs == [0, 1]
+    assert study.protocols("jitter") == ["dense_scales", "multi_crop", "combined"]
+    assert study.lead == ("large", "dense_scales")
+    assert study.errors("A", "large", "dense") is None
+    assert study.errors("A+E", "large", "dense_scales") is None
 
 
-def test_runs_come_in_order(make: Make):
-    files = make("A", runs=3)
-    files.metrics["nets"][0]["runs"].reverse()
-    assert [run.run for run in files.read().nets[0].runs] == [0, 1, 2]
-
-
-def test_protocols_come_in_the_order_of_the_papers_tables(whole: Study):
-    assert whole.scales == ["fixed", "large", "jitter"]
-    assert whole.protocols("fixed") == ["centre", "dense", "dense_scales"]
-    assert whole.protocols("jitter") == ["dense", "dense_scales", "multi_crop", "combined"]
-
-
-def test_nets_are_first_compared_as_in_table_3(whole: Study):
+def test_the_main_comparison_is_that_of_table_3(whole: Study):
     assert whole.lead == ("fixed", "dense")
 
 
-def test_without_dense_the_first_protocol_stands_in(make: Make):
-    files = make("A", runs=2)
-    for run in files.metrics["nets"][0]["runs"]:
-        del run["protocols"]["dense"]
-    assert files.read().lead == ("fixed", "centre")
-
-
-def test_without_the_fixed_scale_the_next_one_stands_in(make: Make):
-    assert make("A", runs=2, scales="large jitter").read().lead == ("large", "dense")
+@pytest.mark.parametrize(
+    ("source", "origin"),
+    [
+        ("sample", "sample"),
+        ("/home/ann/photos.zip", "photos.zip"),
+        ("https://ann:secret@example.org/256.tar?key=1", "https://example.org/256.tar"),
+    ],
+)
+def test_the_origin_has_no_folder_and_no_secret_and_clutter_is_no_object(six: Study, source: str, origin: str):
+    names = [*six.data.categories, archive.CLUTTER]
+    data = six.data.model_copy(update={"source": source, "categories": names})
+    assert (data.origin, data.objects) == (origin, 10)
 
 
 @pytest.mark.parametrize(("name", "scale", "protocol"), [("C", "fixed", "centre"), ("D+E", "jitter", "combined")])
-def test_errors_have_each_runs_share_of_wrong_images(whole: Study, name: str, scale: str, protocol: str):
+def test_errors_have_each_runs_share_of_wrong_test_images(whole: Study, name: str, scale: str, protocol: str):
     errors = whole.errors(name, scale, protocol)
     measured = whole.fusion(name, scale) or whole.net(name, scale)
     assert errors is not None
@@ -55,144 +59,99 @@ def test_errors_have_each_runs_share_of_wrong_images(whole: Study, name: str, sc
         own = errors.runs == run.run
         assert 100 * errors.wrong[own].mean() == pytest.approx(run.protocols[protocol].top1_error, abs=1e-3)
         assert list(errors.images[own]) == list(whole.splits.index[whole.splits[f"split_{run.run}"] == "test"])
+    assert len(errors.wrong) == 3 * TEST
+
+
+# What the files may hold
+
+
+def test_only_in_a_column_of_numbers_is_a_word_a_missing_number(make: Make):
+    files = make("A", runs=2)
+    files.pairs.loc[0, "path"] = "NA"
+    files.curves.loc[1:2, "train_loss"] = [np.nan, np.inf]
+    study = files.read()
+    assert study.near_duplicates is not None
+    assert study.near_duplicates.loc[0, "path"] == "NA"
+    assert np.isnan(study.curves["train_loss"][1])
+    assert study.curves["train_loss"][2] == np.inf
+
+
+def test_a_missing_file_is_named(make: Make):
+    files = make("A", runs=1)
+    with pytest.raises(FileNotFoundError, match=r"metrics\.json"):
+        read_study("A", "fixed", "sample", files.settings(), files.folder)
 
 
 @pytest.mark.parametrize(
-    ("name", "scale", "protocol"), [("C", "fixed", "combined"), ("A+B", "fixed", "dense"), ("VGG", "fixed", "dense")]
+    ("key", "value"),
+    [("arch", "VGG"), ("scale", "tiny"), ("train_scale", [1, 2, 3]), ("runs", []), ("params", None)],
 )
-def test_there_are_no_errors_of_what_was_not_measured(whole: Study, name: str, scale: str, protocol: str):
-    assert whole.errors(name, scale, protocol) is None
-
-
-def test_an_outcome_that_is_not_there_is_no_outcome(make: Make):
-    files = make("A")
-    files.trials["outcome"] = ""
-    assert set(files.read().trials["outcome"]) == {""}
-
-
-def test_words_that_look_like_a_missing_number_stay_words(make: Make):
-    files = make("A", runs=2)
-    files.pairs.loc[0, ["path", "category"]] = ["NA", "nan"]
-    pairs = files.read().near_duplicates
-    assert pairs is not None
-    assert list(pairs.loc[0, ["path", "category"]]) == ["NA", "nan"]
-
-
-def test_losses_may_be_no_numbers(make: Make):
-    files = make("A", runs=1)
-    files.curves.loc[1:3, "train_loss"] = [np.nan, np.inf, -np.inf]
-    losses = files.read().curves["train_loss"]
-    assert np.isnan(losses[1])
-    assert list(losses[2:4]) == [np.inf, -np.inf]
-
-
-def test_no_pair_of_near_duplicates_is_an_empty_table(make: Make):
-    files = make("A", runs=1)
-    files.pairs = files.pairs.iloc[:0]
-    pairs = files.read().near_duplicates
-    assert pairs is not None
-    assert pairs.empty
-
-
-def test_unknown_keys_are_passed_over(make: Make):
-    files = make("A")
-    files.metrics["nets"][0]["carbon"] = 12
-    assert files.read().nets[0].arch == "A"
-
-
-def test_a_missing_file_is_named(tmp_path: Path, make: Make):
-    with pytest.raises(FileNotFoundError, match=r"metrics\.json"):
-        read_study(tmp_path, tmp_path, tmp_path / "data", "sample", make("A").settings())
-
-
-@pytest.mark.parametrize("error", [101, -1, float("nan"), None])
-def test_an_error_that_is_no_percentage_is_refused(make: Make, error: float | None):
-    files = make("A")
-    files.metrics["nets"][0]["runs"][1]["protocols"]["dense"]["top1_error"] = error
-    with pytest.raises(StageError, match=r"metrics.json: nets.0.runs.1.protocols.dense.top1_error: "):
-        files.read()
-
-
-@pytest.mark.parametrize(("key", "value"), [("arch", "F"), ("scale", "tiny"), ("train_scale", [1, 2, 3]), ("runs", [])])
-def test_what_no_net_has_is_refused(make: Make, key: str, value: object):
+def test_an_impossible_value_is_refused_by_file_and_key(make: Make, key: str, value: object):
     files = make("A", runs=1)
     files.metrics["nets"][0][key] = value
     with pytest.raises(StageError, match=rf"metrics.json: nets.0.{key}"):
         files.read()
 
 
-def test_a_net_that_is_there_twice_is_refused(make: Make):
-    with pytest.raises(StageError, match="twice"):
-        make("A A").read()
-
-
-def test_runs_under_different_protocols_are_refused(make: Make):
-    files = make("A")
-    del files.metrics["nets"][0]["runs"][1]["protocols"]["dense"]
-    with pytest.raises(StageError, match="same protocols"):
-        files.read()
-
-
-def test_nets_of_other_runs_are_refused(make: Make):
+@pytest.mark.parametrize("missing", ["run", "protocol"])
+def test_nets_with_other_runs_or_protocols_than_the_rest_are_refused(make: Make, missing: str):
     files = make("A B", runs=2)
-    del files.metrics["nets"][1]["runs"][0]
-    with pytest.raises(StageError, match="do not all have the same runs"):
+    runs = files.metrics["nets"][1]["runs"]
+    if missing == "run":
+        del runs[0]
+    else:
+        del runs[1]["protocols"]["dense"]
+    with pytest.raises(StageError, match=r"do not all have the same runs|different protocols"):
         files.read()
 
 
-def test_a_protocol_that_nobody_knows_is_refused(make: Make):
-    files = make("A", runs=1)
-    protocols = files.metrics["nets"][0]["runs"][0]["protocols"]
-    protocols["ten_crop"] = protocols["centre"]
-    with pytest.raises(StageError, match="ten_crop"):
-        files.read()
-
-
-def test_errors_that_do_not_follow_from_the_outcomes_are_refused(make: Make):
+def test_errors_that_do_not_follow_from_the_decisions_are_refused(make: Make):
     files = make("A", runs=2)
     files.metrics["nets"][0]["runs"][1]["protocols"]["centre"]["top1_error"] += 0.1
-    with pytest.raises(StageError, match=r"outcomes.npz: A \(fixed\), run 1, centre: 360 images, .* evaluation again"):
+    with pytest.raises(StageError, match=r"decisions.npz: A \(fixed\), run 1, centre: .* run the evaluation again"):
         files.read()
 
 
-def test_outcomes_that_are_not_there_are_named(make: Make):
+@pytest.mark.parametrize("part", ["class", "confidence"])
+@pytest.mark.parametrize("kept", [0, TEST - 1])
+def test_missing_decisions_are_named(make: Make, part: str, kept: int):
     files = make("D E", runs=1)
-    for part in ("class", "confidence", "true"):
-        del files.arrays[f"D+E/fixed/0/dense/{part}"]
-    with pytest.raises(StageError, match=r"outcomes.npz has nothing on D\+E \(fixed\), run 0, dense"):
+    array = files.arrays.pop(f"D+E/fixed/0/dense/{part}")
+    if kept:
+        files.arrays[f"D+E/fixed/0/dense/{part}"] = array[:kept]
+    with pytest.raises(StageError, match=r"decisions.npz: D\+E \(fixed\), run 0, dense: "):
         files.read()
 
 
-def test_a_class_beyond_the_categories_is_refused(make: Make):
+def test_damaged_decisions_are_refused(make: Make):
     files = make("A", runs=1)
-    wrong = np.flatnonzero(files.arrays["A/fixed/0/dense/class"] != files.arrays["split/0/labels"])
-    files.arrays["A/fixed/0/dense/class"][wrong[0]] = 10
-    with pytest.raises(StageError, match="a class beyond the 10"):
-        files.read()
+    files.write()
+    path = files.folder / "results" / "all" / "fixed" / "evaluation" / "decisions.npz"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(StageError, match=r"decisions.npz is damaged"):
+        files.again()
 
 
-def test_nets_of_other_images_are_refused(make: Make):
+def test_results_of_other_test_images_are_refused(make: Make):
     files = make("A", runs=2)
     files.splits["split_1"] = files.splits["split_0"]
     with pytest.raises(StageError, match=r"split/1/images are not the test images of split_1"):
         files.read()
 
 
-def test_nets_of_other_categories_are_refused(make: Make):
-    files = make("A", runs=1)
-    files.summary["categories"] += ["011.shape"]
-    with pytest.raises(StageError, match="nets of 10 classes, where the images have 11 categories"):
-        files.read()
+def test_files_with_different_labels_of_the_same_images_are_refused(make: Make):
+    files = make("A B", runs=1)
+    results = files.write_apart()
+    path = results / "B" / "fixed" / "evaluation" / "decisions.npz"
+    arrays = dict(np.load(path))
+    for name in ("split/0/labels", *(name for name in arrays if name.endswith("/class"))):
+        arrays[name] = (arrays[name] + 1) % 10
+    np.savez(path, **arrays)
+    with pytest.raises(StageError, match=r"decisions.npz: split/0/labels differs"):
+        files.partial()
 
 
-def test_an_image_in_no_part_of_a_split_is_refused(make: Make):
-    files = make("A", runs=1)
-    files.splits.loc[7, "split_0"] = "tset"
-    with pytest.raises(StageError, match=r"splits.csv: an image is there twice, or in no part"):
-        files.read()
-
-
-@pytest.mark.parametrize(("table", "column"), [("curves", "train_loss"), ("pairs", "distance"), ("costs", "machine")])
+@pytest.mark.parametrize(("table", "column"), [("curves", "train_loss"), ("pairs", "other"), ("costs", "machine")])
 def test_a_missing_column_is_named(make: Make, table: str, column: str):
     files = make("A")
     setattr(files, table, getattr(files, table).drop(columns=column))
@@ -200,193 +159,119 @@ def test_a_missing_column_is_named(make: Make, table: str, column: str):
         files.read()
 
 
-def test_what_is_no_table_is_refused(make: Make):
-    files = make("A")
-    files.write()
-    (files.folder / "results" / "all" / "trials.csv").write_text("")
-    with pytest.raises(StageError, match=r"trials.csv is empty"):
-        again(files)
-
-
-@pytest.mark.parametrize("content", [b"image,other\n\xff\xfe,1\n", b'image,other\n"1,2\n', b"\x00\x01\x02"])
+@pytest.mark.parametrize("content", [b"", b"image,other\n\xff\xfe,1\n", b'image,other\n"1,2\n', b"image,other\n1,many"])
 def test_a_damaged_table_is_refused_in_one_line(make: Make, content: bytes):
     files = make("A", runs=1)
     files.write()
-    (files.folder / "data" / "near-duplicates.csv").write_bytes(content)
-    with pytest.raises(StageError, match=r"near-duplicates.csv") as raised:
-        again(files)
+    (files.folder / "data" / "near-duplicates" / "near-duplicates.csv").write_bytes(content)
+    with pytest.raises(StageError, match=r"near-duplicates.csv is damaged") as raised:
+        files.again()
     assert "\n" not in str(raised.value)
 
 
-def test_a_word_among_numbers_is_refused(make: Make):
-    files = make("A", runs=1)
-    files.trials["epochs"] = "many"
-    with pytest.raises(StageError, match=r"trials.csv is no table as the stages write it: .*many"):
-        files.read()
-
-
-@pytest.mark.parametrize("content", ["{", "[" * 100_000, "\ud800"])
-def test_what_is_no_json_is_refused(make: Make, content: str):
-    files = make("A")
-    files.write()
-    summary = files.folder / "data" / "processed" / "summary.json"
-    summary.write_bytes(content.encode("utf-8", "surrogatepass"))
-    with pytest.raises(StageError, match=r"summary.json is not JSON"):
-        again(files)
-
-
-def again(files: Files) -> Study:
-    """Read what lies on disk, as it is."""
-    search = files.folder / "results" / "all"
-    return read_study(search / "fixed", search, files.folder / "data", "sample", files.settings())
+def test_costs_have_the_stages_names_of_the_pipeline(whole: Study):
+    scales = {stage: set(costs["scale"]) for stage, costs in whole.costs.groupby("stage") if "train" in str(stage)}
+    assert scales == {"train": {"fixed"}, "train-large": {"large"}, "train-jitter": {"jitter"}}
 
 
 # While a study runs
 
 
-def test_what_is_there_is_joined_and_the_rest_is_missing(make: Make):
-    study = make("A C D", runs=2, scales="fixed large").read_apart(scales=["fixed", "large"])
-    assert [(net.scale, net.arch) for net in study.nets] == [(s, a) for s in ("fixed", "large") for a in "ACD"]
-    assert study.missing == [f"{arch} ({scale})" for scale in ("fixed", "large") for arch in ("A_LRN", "B", "E")]
+def test_only_fusions_of_the_nets_that_were_read_are_read(make: Make):
+    files = make("A A_LRN B C D E", runs=2)
+    assert files.read_apart().fusions == []
+    merged = files.read()
+    expected, found = (one.errors("D+E", "fixed", "dense") for one in (merged, files.partial()))
+    assert expected is not None
+    assert found is not None
+    assert np.array_equal(found.wrong, expected.wrong)
+    assert files.partial().fusions == merged.fusions
+    files.metrics["nets"][0]["runs"][1]["weights_sha256"] = "0" * 64
+    assert [fusion.name for fusion in files.read_apart().fusions] == ["D+E"]
 
 
-def test_a_partial_study_reads_as_the_same_nets_joined(make: Make):
+def test_nets_in_folders_of_their_own_give_the_same_study(make: Make):
     files = make("A B", runs=2, scales="fixed large")
-    apart, joined = files.read_apart(), files.read()
-    assert apart.nets == joined.nets
-    assert apart.outcomes.arrays.keys() == joined.outcomes.arrays.keys()
-    for name in ("curves", "trials", "costs"):
-        tables = [getattr(study, name) for study in (apart, joined)]
+    merged, apart = files.read(), files.read_apart(["fixed", "large"])
+    assert apart.nets == merged.nets
+    assert apart.missing == [(arch, scale) for scale in ("fixed", "large") for arch in ("A_LRN", "C", "D", "E")]
+    assert (apart.partial, merged.partial) == (True, False)
+    for name in ("curves", "trials", "costs", "splits"):
+        tables = [getattr(study, name) for study in (apart, merged)]
         ordered = [table.sort_values(list(table.columns), ignore_index=True) for table in tables]
         pd.testing.assert_frame_equal(*ordered)
 
 
-def test_of_the_missing_only_the_scales_that_are_asked_for_are_named(make: Make):
-    assert make("A A_LRN B C D E", runs=1).read_apart(scales=["fixed"]).missing == []
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fixed/evaluation/metrics.json", "fixed/training/cost.csv", "search/trials.csv",
+    ],
+)  # fmt: skip
+def test_a_net_that_is_half_finished_is_missing(make: Make, name: str):
+    files = make("A B", runs=1)
+    (files.write_apart() / "B" / name).unlink()
+    study = files.partial()
+    assert study.archs == ["A"]
+    assert ("B", "fixed") in study.missing
 
 
-def test_the_5x5_net_joins_and_is_never_missing(make: Make):
-    study = make("A B_5x5", runs=1).read_apart()
-    assert study.archs == ["A", "B_5x5"]
-    assert study.missing == [f"{arch} (fixed)" for arch in ("A_LRN", "B", "C", "D", "E")]
-
-
-def test_fusions_of_the_very_nets_that_are_there_join_them(make: Make):
-    files = make("A D E B_5x5", runs=2)
-    joined = files.read()
-    study = files.read_apart()
-    assert study.fusions == joined.fusions
-    apart, whole = (one.errors("D+E", "fixed", "dense") for one in (study, joined))
-    assert apart is not None
-    assert whole is not None
-    assert np.array_equal(apart.wrong, whole.wrong)
-
-
-def test_a_fusion_of_nets_trained_anew_since_is_left_out(make: Make):
-    files = make("A A_LRN B C D E", runs=2)
-    files.write()
-    (of_a,) = [net for net in files.metrics["nets"] if net["arch"] == "A"]
-    of_a["runs"][1]["weights_sha256"] = "0" * 64
-    study = files.read_apart()
-    assert [fusion.name for fusion in study.fusions] == ["D+E"]
-    assert not any(name.startswith("A+") for name in study.outcomes.arrays)
-
-
-def test_fusions_that_do_not_follow_from_their_outcomes_are_refused(make: Make):
-    files = make("D E", runs=1)
-    files.metrics["fusions"][0]["runs"][0]["protocols"]["dense"]["top1_error"] += 0.1
-    files.write()
-    with pytest.raises(StageError, match=r"all.fixed.outcomes.npz: D\+E \(fixed\), run 0, dense: 360 images"):
-        files.read_apart()
-
-
-def test_fusions_wait_for_the_whole_study(make: Make):
-    study = make("D E", runs=1).read_apart()
-    assert study.fusions == []
-    assert study.errors("D+E", "fixed", "dense") is None
-
-
-def partial(files: Files) -> Study:
-    """Read what lies on disk, as it is."""
-    return read_partial(files.folder / "results", files.folder / "data", "sample", ["fixed"], files.settings())
+def change(files: Files, name: str, key: str, value: object, record: str = "runs") -> None:
+    """Set a key in a JSON file of net B: of its last run, of its net, or of the file itself."""
+    path = files.folder / "results" / "B" / name
+    content = json.loads(path.read_text())
+    holder = content["nets"][0] if "nets" in content else content
+    (holder[record][-1] if record == "runs" else holder)[key] = value
+    path.write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize(
-    "name", ["metrics.json", "outcomes.npz", "curves.csv", "cost/train.csv", "cost/evaluate.csv", "../trials.csv"]
+    "changed",
+    [
+        ("fixed/training/training.json", "weights_sha256", "0" * 64),
+        ("search/best.json", "learning_rate", 0.5, ""),
+    ],
 )
-def test_a_net_that_is_half_finished_is_missing(make: Make, name: str):
-    files = make("A B", runs=1)
-    (files.write_apart() / "B" / "fixed" / name).unlink()
-    study = partial(files)
-    assert study.archs == ["A"]
-    assert "B (fixed)" in study.missing
+def test_a_net_trained_again_and_not_evaluated_since_is_missing(make: Make, changed: tuple):
+    files = make("A B B_5x5", runs=2)
+    files.write_apart()
+    shutil.rmtree(files.folder / "data" / "near-duplicates")
+    change(files, *changed)
+    study = files.partial()
+    assert study.archs == ["A", "B_5x5"]
+    assert [arch for arch, _ in study.missing] == ["A_LRN", "B", "C", "D", "E"]
+    assert study.near_duplicates is None
 
 
-def test_a_net_trained_anew_and_not_evaluated_since_is_missing(make: Make):
-    files = make("A B", runs=2)
-    path = files.write_apart() / "B" / "fixed" / "training.json"
-    training = json.loads(path.read_text())
-    training["runs"][1]["weights_sha256"] = "0" * 64
-    path.write_text(json.dumps(training))
-    assert partial(files).archs == ["A"]
-
-
-def test_a_net_whose_start_was_trained_anew_since_is_missing(make: Make):
+def test_a_net_whose_start_was_trained_again_since_is_missing(make: Make):
     files = make("A B", runs=2, scales="fixed large")
-    fixed = files.write_apart() / "B" / "fixed"
-    assert len(partial(files).nets) == 4
-    for name in ("training.json", "metrics.json"):
-        record = json.loads((fixed / name).read_text())
-        runs = record["runs"] if name == "training.json" else record["nets"][0]["runs"]
-        runs[1]["weights_sha256"] = "0" * 64
-        (fixed / name).write_text(json.dumps(record))
-    study = partial(files)
-    assert [(net.arch, net.scale) for net in study.nets] == [("A", "fixed"), ("B", "fixed"), ("A", "large")]
-
-
-def test_a_net_whose_search_was_run_anew_since_is_missing(make: Make):
-    files = make("A B", runs=1)
-    path = files.write_apart() / "B" / "best.json"
-    tuned = json.loads(path.read_text())
-    path.write_text(json.dumps({**tuned, "learning_rate": tuned["learning_rate"] / 2}))
-    assert partial(files).archs == ["A"]
+    files.write_apart()
+    assert len(files.partial().nets) == 4
+    for name in ("training/training.json", "evaluation/metrics.json"):
+        change(files, f"fixed/{name}", "weights_sha256", "0" * 64)
+    found = [(net.arch, net.scale) for net in files.partial().nets]
+    assert found == [("A", "fixed"), ("B", "fixed"), ("A", "large")]
 
 
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [
         ("training", "epochs", 20),
-        ("training", "momentum", 0.8),
-        ("training", "patience", 3),
-        ("training", "colour_shift", 0.0),
         ("training", "width", 1.0),
-        ("training", "schedule", "plateau"),
         ("tuned", "trials", 8),
         ("tuned", "space", {"learning_rate": [1e-4, 1.0], "weight_decay": [1e-5, 1e-2]}),
+        (None, "input_side", 224),
     ],
 )
-def test_a_net_that_an_earlier_study_left_is_missing(make: Make, section: str, key: str, value: object):
+def test_a_net_of_an_earlier_study_is_missing(make: Make, section: str | None, key: str, value: object):
     files = make("A B", runs=1)
-    files.metrics["nets"][1][section][key] = value
+    net = files.metrics["nets"][1]
+    (net[section] if section else net)[key] = value
     assert files.read_apart().archs == ["A"]
 
 
-def test_what_no_net_was_evaluated_for_has_no_report(make: Make, tmp_path: Path):
+def test_without_any_finished_net_there_is_no_study(make: Make):
     files = make("A", runs=1)
     shutil.rmtree(files.write_apart() / "A" / "fixed")
-    with pytest.raises(StageError, match="no net is trained and evaluated yet"):
-        partial(files)
-
-
-def test_near_duplicates_that_were_not_looked_for_yet_are_none(make: Make):
-    files = make("A", runs=1)
-    files.write_apart()
-    (files.folder / "data" / "near-duplicates.csv").unlink()
-    (files.folder / "data" / "cost" / "near_duplicates.csv").unlink()
-    assert partial(files).near_duplicates is None
-
-
-def test_a_test_image_is_there_once_a_run(six: Study):
-    errors = six.errors("A", "fixed", "dense")
-    assert errors is not None
-    assert len(errors.wrong) == 5 * TEST
+    with pytest.raises(StageError, match="no net is evaluated yet; run `dvc repro` first"):
+        files.partial()

@@ -1,1 +1,1 @@
-"""What the predictions say: intervals, comparisons, claims, fairness. Numbers only."""
+"""Numbers that follow from a study's results: errors, intervals, comparisons, claims, fairness. No prose."""

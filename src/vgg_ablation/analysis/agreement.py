@@ -1,4 +1,4 @@
-"""Does the order of the nets' errors agree with an order that others published?"""
+"""Agreement of the order of the nets' errors with published orders."""
 
 import math
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from scipy import stats
 
 from vgg_ablation.analysis.statistics import CONFIDENCE, RESAMPLES, SEED, aligned
 from vgg_ablation.analysis.study import Study
-from vgg_ablation.paper import WEIGHT_LAYERS
+from vgg_ablation.model.table1 import ARCHITECTURES
 
 FEWEST = 3
-"""Nets that make an order worth a coefficient."""
+"""Nets below which an order has no coefficient."""
 
 CHUNK = 100
-"""Resamples at a time, so that the weights of some ten thousand images take megabytes."""
+"""Resamples at a time: the weights of ten thousand images then take megabytes."""
 
 ROUNDING = 11
-"""Digits of a share that are no rounding error: what is equal but for the later ones is a tie."""
+"""Digits of a share; shares that differ in later digits alone are ties."""
 
 
 @dataclass(frozen=True)
@@ -31,29 +31,27 @@ class Agreement:
     high: float
     """Bounds of the 95 % percentile interval over runs and images."""
     nets: tuple[str, ...]
-    """Those that both orders have, in the order of Table 1."""
+    """In both orders, in the order of Table 1."""
     runs: int
-    """Those that all of them have in common; with one, the interval is over images alone."""
+    """In common to all of them; with one, the interval is over images alone."""
 
 
 def agreement(study: Study, scale: str, protocol: str, published: Mapping[str, float]) -> Agreement | None:
     """Compare the nets' mean errors under a training scale and a protocol with published errors by net.
 
-    Runs are drawn with replacement, the same for all nets as they are paired, and images from all that were tested:
-    the interval tells how far the order could have come out otherwise.
-
-    Returns:
-        None with fewer than three nets in both, without a run or an image in common, or if all errors of one are equal.
+    The interval is a bootstrap over runs, the same ones for all nets, and over all images that were tested. None with
+    fewer than three nets in both, without a run or an image in common, or if all errors of one are equal.
     """
-    found = {net: study.errors(net, scale, protocol) for net in WEIGHT_LAYERS if net in published}
-    ours = {net: errors for net, errors in found.items() if errors is not None}
+    nets = [net for net in ARCHITECTURES if net in published]
+    ours = {net: errors for net in nets if (errors := study.errors(net, scale, protocol)) is not None}
     if len(ours) < FEWEST:
         return None
     runs, images, wrong = aligned(list(ours.values()))
     if not len(runs):
         return None
     theirs = np.array([published[net] for net in ours])
-    tau = rank_agreement(_mean_errors(runs, wrong), theirs)
+    means = np.round(np.mean([wrong[:, runs == run].mean(axis=1) for run in np.unique(runs)], axis=0), ROUNDING)
+    tau = rank_agreement(means, theirs)
     if tau is None:
         return None
     resampled = rank_agreements(resampled_errors(runs, images, wrong), theirs)
@@ -77,7 +75,7 @@ def rank_agreements(samples: np.ndarray, ranking: np.ndarray) -> np.ndarray:
 
 
 def resampled_errors(runs: np.ndarray, images: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Draw runs and images anew, both with replacement; return the mean errors of K nets as shares, (RESAMPLES, K).
+    """Resample runs and images with replacement; return the mean errors of K nets as shares, (RESAMPLES, K).
 
     Args:
         runs: (M,) the run of each measurement.
@@ -101,8 +99,3 @@ def resampled_errors(runs: np.ndarray, images: np.ndarray, wrong: np.ndarray) ->
     by_run = sums[..., :-1].astype(np.float64) / sums[..., -1:]
     times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
     return np.einsum("br,brk->bk", times, by_run) / len(names)
-
-
-def _mean_errors(runs: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Return the mean over runs of each net's error, a share, (K,)."""
-    return np.round(np.mean([wrong[:, runs == run].mean(axis=1) for run in np.unique(runs)], axis=0), ROUNDING)

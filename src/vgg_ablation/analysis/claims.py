@@ -1,425 +1,263 @@
-"""What section 4 of the paper claims, and what this study says of each claim, by a rule written down beforehand.
+"""The claims of the paper's section 4, judged by rules that were fixed before the data were seen.
 
-Each claim comes down to one or several components: a sum of nets' expected errors that the claim wants below zero, or
-near zero. Their p-values are Holm-corrected over all components of all claims that the study can judge. That a sum is
-near zero is shown by an interval within a margin, never by a p-value that is large.
+A claim has one or two components: contrasts of nets' expected errors. The rules, by what a claim expects of them:
+
+`fall`: reproduced if every component is below zero, contradicted if one is above zero, each with a Holm-corrected p
+    below `LEVEL`; else undecided.
+`no fall`: an improvement of less than `MARGIN` counts as none. Reproduced if the lower end of the `ONE_SIDED` interval
+    is above -`MARGIN`; contradicted if its upper end is below -`MARGIN` and the Holm-corrected p below `LEVEL`; else
+    undecided.
+`no change`: reproduced if the `ONE_SIDED` interval is within `MARGIN` of zero (two one-sided tests), contradicted if
+    it is entirely beyond -`MARGIN` or +`MARGIN`; else undecided.
+
+p-values are Holm-corrected over all components of all claims that the study can judge. One run, or a net of which no
+run trained, decides nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Literal
 
-from vgg_ablation.analysis.comparisons import ONE_RUN, could_have, evidence
-from vgg_ablation.analysis.statistics import LEVEL, Difference, Errors, contrast, expected_error, holm
-from vgg_ablation.analysis.study import PROTOCOLS, Net, Study
-from vgg_ablation.paper import FIVE_BY_FIVE_EXCESS, TRAINING_SCALES, WEIGHT_LAYERS
+from vgg_ablation.analysis.records import PROTOCOLS, Net
+from vgg_ablation.analysis.statistics import CONFIDENCE, LEVEL, Difference, contrast, expected_error, holm
+from vgg_ablation.analysis.study import Study
+from vgg_ablation.model.table1 import ABLATION, weight_layers
+from vgg_ablation.runtime.settings import SCALES
 
 Verdict = Literal["reproduced", "contradicted", "undecided", "not asked"]
 Expectation = Literal["fall", "no fall", "no change"]
-
-MARGIN = 1.0
-"""Percentage points: a smaller difference counts as none where the paper says that something does not help or stays."""
-
-ONE_SIDED = 1 - 2 * LEVEL
-"""Confidence of the two-sided interval whose ends are the bounds of one-sided tests at `LEVEL`."""
-
-DEPTHS = {net: WEIGHT_LAYERS[net] for net in ("A", "B", "C", "D", "E")}
-"""The nets that differ in depth, with their weight layers."""
-
-FIXED_FIRST = tuple(TRAINING_SCALES)
-SHALLOW = "B_5x5"
-JITTERED = ("C", "D", "E")
-"""The nets that the paper trained with scale jitter."""
-CROPPED = ("D", "E")
-"""The nets of Table 5."""
-JITTER_FIRST = ("jitter", "fixed", "large")
-
-UNTRAINED = "Undecided, too, if no run of one of the nets trained."
-FALLS = (
-    "Reproduced if it is below zero, contradicted if it is above zero, either with a Holm-corrected p below "
-    f"{LEVEL:g}; else undecided. {UNTRAINED}"
-)
-BOTH_FALL = (
-    "Reproduced if both are below zero, contradicted if one is above zero, each with a Holm-corrected p below "
-    f"{LEVEL:g}; else undecided. {UNTRAINED}"
-)
-NO_FALL = (
-    f"An improvement of less than {MARGIN:g} percentage point counts as none. Reproduced if a one-sided test at level "
-    f"{LEVEL:g} excludes a larger one: the lower end of the {100 * ONE_SIDED:.0f} % interval is above -{MARGIN:g}. "
-    f"Contradicted if the upper end is below -{MARGIN:g} and the Holm-corrected p below {LEVEL:g}; else undecided. "
-    f"{UNTRAINED}"
-)
-NO_CHANGE = (
-    f"Less than {MARGIN:g} percentage point counts as no change. Reproduced if two one-sided tests, each at level "
-    f"{LEVEL:g}, exclude more in either direction: the {100 * ONE_SIDED:.0f} % interval lies between -{MARGIN:g} and "
-    f"+{MARGIN:g}. Contradicted if it lies wholly below -{MARGIN:g} (the error still falls) or wholly above "
-    f"+{MARGIN:g} (it rises); else undecided. {UNTRAINED}"
-)
-TABLE_3 = f"dense at one test scale; training scale {', else '.join(FIXED_FIRST)}, the first with all of it"
-JITTERED_SCALE = f"training scale {', else '.join(JITTER_FIRST)}, the first with all of it"
-
 Source = tuple[str, str, str]
 """A net or a fusion, a training scale and a protocol."""
+Contrasts = dict[str, dict[Source, float]]
+"""Components of a claim: coefficients of errors by label, such as `E less D (fixed, dense)`."""
 
-
-@dataclass(frozen=True)
-class Component:
-    """A sum of errors that a claim is about."""
-
-    label: str
-    coefficients: Mapping[Source, float]
+MARGIN = 1.0
+"""Percentage points: a smaller difference counts as none where the paper claims no improvement or no change."""
+ONE_SIDED = 1 - 2 * LEVEL
+"""Confidence of the two-sided interval whose ends are the bounds of one-sided tests at `LEVEL`."""
+FIXED_FIRST = SCALES
+JITTER_FIRST = ("jitter", "fixed", "large")
+"""Orders in which training scales are tried; the first that has all of a claim's nets is taken."""
+DEEPENING = ("A", "B", "C", "D", "E")
+"""The nets of Table 1 that differ in depth (section 4.1)."""
+SHALLOW = "B_5x5"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One of the paper's claims and the rule to judge it by."""
+    """One of the paper's claims."""
 
     key: str
-    text: str
-    """The paper's words in short."""
     section: str
-    rule: str
-    components: Callable[[Study], list[Component]]
-    """What the rule asks for, whether the study has it or not."""
-    expects: Expectation = "fall"
-    """Of the components; of one alone unless it is a fall."""
-    remark: Callable[[Study, Sequence[Component]], str] | None = None
-    """What else the reader has to know of the components, in words without a full stop."""
+    expects: Expectation
+    contrasts: Callable[[Study, str, str], Contrasts]
+    """Its components at a training scale and protocol, in the study or not; one unless a fall is expected."""
+    scales: Sequence[str] = FIXED_FIRST
+    protocols: Sequence[str] = ("dense",)
+    """Tried in this order, each at all scales."""
+
+
+@dataclass(frozen=True)
+class JudgedComponent:
+    """A component with its estimate."""
+
+    label: str
+    difference: Difference
+    p_adjusted: float
+    """Holm-corrected over all components of all claims that were judged."""
+    narrow: Difference | None = None
+    """With confidence `ONE_SIDED`; None where a fall is expected, and with one run."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether the corrected p-value is below `LEVEL`."""
+        return self.p_adjusted < LEVEL
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a study says of a claim."""
+    """The verdict on one claim, with the numbers behind it."""
 
     claim: Claim
     verdict: Verdict
-    differences: list[tuple[str, Difference, float]]
-    """Label, difference and Holm-corrected p-value of each component; empty where the claim is not asked."""
-    why: str
-    """One sentence."""
+    components: list[JudgedComponent] = field(default_factory=list)
+    untrained: list[Net] = field(default_factory=list)
+    """The claim's nets with runs that did not train."""
+    missing: list[Source] = field(default_factory=list)
+    """What the study lacks where the claim is not asked."""
+    settings: list[str] = field(default_factory=list)
+    """Arguments of `dvc exp run -S` that make what is missing; the 5x5 net is run by itself."""
+    relative_excess: float | None = None
+    """`small_filters` alone: percent by which the 5x5 net's error is above B's; None if B makes no error."""
+    trainings: list[tuple[str, list[int], list[int]]] = field(default_factory=list)
+    """`jitter` alone: training scale, test scales Q in pixels, epochs; several of these where nets differ."""
+
+    @property
+    def one_run(self) -> bool:
+        """Whether it is undecided because a component has one run alone."""
+        return any(one.difference.runs == 1 for one in self.components)
+
+    @property
+    def never_trained(self) -> list[Net]:
+        """The nets of which no run trained: the claim is undecided because of them."""
+        return [net for net in self.untrained if net.did_not_train == len(net.runs)]
 
 
 def judge(study: Study) -> list[Judgement]:
-    """Judge each of `CLAIMS` by its rule. Runs that did not train take part with the error that they have."""
-    asked = {claim.key: claim.components(study) for claim in CLAIMS}
-    missing = {key: _missing(study, components) for key, components in asked.items()}
-    components = [(key, component) for key, parts in asked.items() if not missing[key] for component in parts]
-    differences = [contrast(_terms(study, component), family=len(components)) for _, component in components]
+    """Judge each of `CLAIMS`. Runs that did not train count with the error that they have."""
+    asked = [(claim, _contrasts(study, claim)) for claim in CLAIMS]
+    complete = [(claim, *one) for claim, wanted in asked if not _missing(study, wanted) for one in wanted.items()]
+    differences = [_contrast(study, coefficients, family=len(complete)) for _, _, coefficients in complete]
     adjusted = holm([difference.p_value for difference in differences])
-    found: dict[str, list[tuple[str, Difference, float]]] = {}
-    for (key, component), difference, p_adjusted in zip(components, differences, adjusted, strict=True):
-        found.setdefault(key, []).append((component.label, difference, p_adjusted))
-    return [
-        Judgement(claim, "not asked", [], _how_to_ask(study, missing[claim.key]))
-        if missing[claim.key]
-        else _judged(study, claim, asked[claim.key], found[claim.key])
-        for claim in CLAIMS
-    ]
+    judged: dict[str, list[JudgedComponent]] = {claim.key: [] for claim in CLAIMS}
+    for (claim, label, coefficients), difference, p_adjusted in zip(complete, differences, adjusted, strict=True):
+        by_interval = claim.expects != "fall" and difference.runs > 1
+        narrow = _contrast(study, coefficients, confidence=ONE_SIDED) if by_interval else None
+        judged[claim.key].append(JudgedComponent(label, difference, p_adjusted, narrow))
+    return [_judgement(study, claim, wanted, judged[claim.key]) for claim, wanted in asked]
 
 
-def _judged(
-    study: Study, claim: Claim, components: Sequence[Component], found: list[tuple[str, Difference, float]]
-) -> Judgement:
-    words = [f"{label} {difference.mean:+z.2f} points ({evidence(difference, p)})" for label, difference, p in found]
-    if any(difference.runs == 1 for _, difference, _ in found):
-        verdict, reasons = "undecided", [ONE_RUN]
-    elif claim.expects == "fall":
-        verdict, reasons = _falls(found)
-    else:
-        ((_, _, p_adjusted),) = found
-        narrow = contrast(_terms(study, components[0]), confidence=ONE_SIDED)
-        verdict, reasons = _stays(narrow) if claim.expects == "no change" else _does_not_fall(narrow, p_adjusted)
-    failed = [net for net in _nets(study, components) if net.did_not_train]
-    never = [net for net in failed if net.did_not_train == len(net.runs)]
-    if never:
-        verdict, reasons = "undecided", []
-    if claim.remark:
-        words.append(claim.remark(study, components))
-    words += reasons
-    words += [
-        f"{net.did_not_train} of {len(net.runs)} runs of {net.arch} ({net.scale}) did not train" for net in failed
-    ]
-    if never:
-        words.append("an error of a net that never trained says nothing of the net")
-    return Judgement(claim, verdict, found, "; ".join(words) + ".")
-
-
-def _falls(found: Sequence[tuple[str, Difference, float]]) -> tuple[Verdict, list[str]]:
-    """Return the verdict by `FALLS` or `BOTH_FALL`, and what the undecided differences would have had to be."""
-    decided = [difference.mean for _, difference, p_adjusted in found if p_adjusted < LEVEL]
-    if any(mean > 0 for mean in decided):
-        return "contradicted", []
-    if len(decided) == len(found):
-        return "reproduced", []
-    return "undecided", list(dict.fromkeys(could_have(difference) for _, difference, p in found if p >= LEVEL))
-
-
-def _does_not_fall(narrow: Difference, p_adjusted: float) -> tuple[Verdict, list[str]]:
-    """Return the verdict by `NO_FALL`, and what the narrow interval says."""
-    if p_adjusted < LEVEL and narrow.high < -MARGIN:
-        return "contradicted", [f"{_interval(narrow)}, wholly below -{MARGIN:g} point"]
-    larger = f"an improvement of more than {MARGIN:g} point"
-    if narrow.low > -MARGIN:
-        return "reproduced", [f"{_interval(narrow)}, which excludes {larger}"]
-    return "undecided", [f"{_interval(narrow)}, which does not exclude {larger}", _needed(narrow)]
-
-
-def _stays(narrow: Difference) -> tuple[Verdict, list[str]]:
-    """Return the verdict by `NO_CHANGE`, and what the narrow interval says."""
-    if narrow.high < -MARGIN:
-        return "contradicted", [f"{_interval(narrow)}, wholly below -{MARGIN:g} point: the error still falls"]
-    if narrow.low > MARGIN:
-        return "contradicted", [f"{_interval(narrow)}, wholly above +{MARGIN:g} point: the error rises"]
-    if narrow.low > -MARGIN and narrow.high < MARGIN:
-        return "reproduced", [f"{_interval(narrow)}, within {MARGIN:g} point of zero"]
-    beside = f"neither within {MARGIN:g} point of zero nor wholly beyond it"
-    return "undecided", [f"{_interval(narrow)}, {beside}", _needed(narrow)]
-
-
-def _interval(narrow: Difference) -> str:
-    return f"the {100 * ONE_SIDED:.0f} % interval is {narrow.low:+z.2f} to {narrow.high:+z.2f}"
-
-
-def _needed(narrow: Difference) -> str:
-    """Return how narrow the interval would have had to be."""
-    return (
-        f"equal nets take a half width below {MARGIN:g} point to be shown so, and that of this interval is "
-        f"{(narrow.high - narrow.low) / 2:.2f}"
+def _judgement(study: Study, claim: Claim, wanted: Contrasts, components: list[JudgedComponent]) -> Judgement:
+    if missing := _missing(study, wanted):
+        return Judgement(claim, "not asked", missing=missing, settings=_settings(study, missing))
+    names = dict.fromkeys((net, scale) for name, scale, _ in _sources(wanted) for net in name.split("+"))
+    nets = [found for net, scale in names if (found := study.net(net, scale))]
+    judgement = Judgement(
+        claim,
+        _verdict(claim.expects, components),
+        components,
+        [net for net in nets if net.did_not_train],
+        relative_excess=_relative_excess(study, _sources(wanted)) if claim.key == "small_filters" else None,
+        trainings=[_training(scale, nets) for scale in SCALES] if claim.key == "jitter" else [],
     )
+    return replace(judgement, verdict="undecided") if judgement.never_trained else judgement
 
 
-def _nets(study: Study, components: Sequence[Component]) -> list[Net]:
-    """Return the nets whose runs the components are about, members of fusions among them."""
-    sources = [source for component in components for source in component.coefficients]
-    names = dict.fromkeys((net, scale) for name, scale, _ in sources for net in name.split("+"))
-    return [found for net, scale in names if (found := study.net(net, scale))]
+def _verdict(expects: Expectation, found: Sequence[JudgedComponent]) -> Verdict:
+    """Apply the rules in this module's docstring."""
+    if any(one.difference.runs == 1 for one in found):
+        return "undecided"
+    if expects == "fall":
+        if any(one.decided and one.difference.mean > 0 for one in found):
+            return "contradicted"
+        return "reproduced" if all(one.decided for one in found) else "undecided"
+    ((narrow, decided),) = [(one.narrow, one.decided) for one in found]
+    assert narrow is not None  # noqa: S101 - there are several runs
+    falls, rises = narrow.high < -MARGIN, narrow.low > MARGIN
+    if expects == "no fall":
+        return "contradicted" if falls and decided else "reproduced" if narrow.low > -MARGIN else "undecided"
+    if falls or rises:
+        return "contradicted"
+    return "reproduced" if narrow.low > -MARGIN and narrow.high < MARGIN else "undecided"
 
 
-def _terms(study: Study, component: Component) -> list[tuple[float, Errors]]:
-    found = [(coefficient, study.errors(*source)) for source, coefficient in component.coefficients.items()]
-    return [(coefficient, errors) for coefficient, errors in found if errors is not None]
+def _contrasts(study: Study, claim: Claim) -> Contrasts:
+    """Return the first of a claim's contrasts that the study has all of; if none, those with the least missing."""
+    candidates = (claim.contrasts(study, scale, protocol) for protocol in claim.protocols for scale in claim.scales)
+    return min(candidates, key=lambda wanted: len(_missing(study, wanted)))
 
 
-def _missing(study: Study, components: Sequence[Component]) -> list[Source]:
-    sources = dict.fromkeys(source for component in components for source in component.coefficients)
-    return [source for source in sources if study.errors(*source) is None]
+def _contrast(
+    study: Study, coefficients: dict[Source, float], confidence: float = CONFIDENCE, family: int = 1
+) -> Difference:
+    errors = ((coefficient, study.errors(*source)) for source, coefficient in coefficients.items())
+    return contrast([(coefficient, one) for coefficient, one in errors if one is not None], confidence, family=family)
 
 
-def _how_to_ask(study: Study, missing: Sequence[Source]) -> str:
-    """Return what is not there and the commands that make it."""
+def _sources(wanted: Contrasts) -> list[Source]:
+    return list(dict.fromkeys(source for coefficients in wanted.values() for source in coefficients))
+
+
+def _missing(study: Study, wanted: Contrasts) -> list[Source]:
+    return [source for source in _sources(wanted) if study.errors(*source) is None]
+
+
+def _settings(study: Study, missing: list[Source]) -> list[str]:
     absent = {(net, scale) for name, scale, _ in missing for net in name.split("+") if study.net(net, scale) is None}
     unknown = {net for net, _ in absent if not any(study.net(net, scale) for scale in study.scales)}
     settings: list[str] = []
     if unknown - {SHALLOW} or (not absent and any("+" in name for name, _, _ in missing)):
         settings.append("arch=all")
-    if any(scale != "fixed" or net not in unknown for net, scale in absent):
+    if any(scale != SCALES[0] or net not in unknown for net, scale in absent):
         settings.append("scale=all")
     for scale in study.scales:
-        wanted = {protocol for name, at, protocol in missing if at == scale} - set(study.protocols(scale))
-        if wanted:
-            protocols = ",".join(one for one in PROTOCOLS if one in wanted or one in study.protocols(scale))
-            settings.append(f"'studies.{study.name}.evaluate.protocols.{scale}=[{protocols}]'")
-    commands = [f"`dvc exp run {' '.join(f'-S {setting}' for setting in settings)}`"] if settings else []
-    if SHALLOW in unknown:
-        commands += [f"`dvc exp run -S arch={SHALLOW}`", "`python stages/report.py --partial`"]
-    lacking = [
-        f"{', '.join(dict.fromkeys(name for name, at, _ in missing if at == scale))} at training scale {scale} under "
-        f"{', '.join(dict.fromkeys(protocol for _, at, protocol in missing if at == scale))}"
-        for scale in dict.fromkeys(scale for _, scale, _ in missing)
-    ]
-    return f"Not there: {'; '.join(lacking)}. To ask: {', then '.join(commands)}."
+        there = study.protocols(scale)
+        if wanted := {protocol for _, at, protocol in missing if at == scale} - set(there):
+            protocols = ",".join(one for one in PROTOCOLS if one in wanted or one in there)
+            settings.append(f"studies.{study.name}.evaluate.protocols.{scale}=[{protocols}]")
+    return settings
 
 
-def _first_complete(study: Study, candidates: Iterable[list[Component]]) -> list[Component]:
-    """Return the first of the candidates that the study has all of; if there is none, the one with least missing."""
-    return min(candidates, key=lambda components: len(_missing(study, components)))
+def _relative_excess(study: Study, sources: Sequence[Source]) -> float | None:
+    """Return by how many percent the 5x5 net's error is above B's: the paper gives this number too."""
+    errors = {name: study.errors(name, *place) for name, *place in sources}
+    means = {name: expected_error(one).mean for name, one in errors.items() if one is not None}
+    return 100 * (means[SHALLOW] / means["B"] - 1) if means["B"] else None
 
 
-def _less(first: str, second: str, protocol: str = "dense") -> Callable[[Study], list[Component]]:
-    """Return what a claim on two nets asks: the second's error less the first's."""
-    candidates = [
-        [
-            Component(
-                f"{second} less {first} ({scale}, {protocol})",
-                {(second, scale, protocol): 1.0, (first, scale, protocol): -1.0},
-            )
-        ]
-        for scale in FIXED_FIRST
-    ]
-    return lambda study: _first_complete(study, candidates)
+def _training(scale: str, nets: Sequence[Net]) -> tuple[str, list[int], list[int]]:
+    tests = dict.fromkeys(net.test_scales[1] for net in nets if net.scale == scale)
+    return scale, list(tests), list(dict.fromkeys(net.training.epochs for net in nets if net.scale == scale))
 
 
-def _slope(study: Study) -> list[Component]:
-    centre = fmean(DEPTHS.values())
-    squares = sum((depth - centre) ** 2 for depth in DEPTHS.values())
-    candidates = (
-        [
-            Component(
-                f"slope over {', '.join(DEPTHS)} per weight layer ({scale}, dense)",
-                {(net, scale, "dense"): (depth - centre) / squares for net, depth in DEPTHS.items()},
-            )
-        ]
-        for scale in FIXED_FIRST
-    )
-    return _first_complete(study, candidates)
-
-
-def _jitter_less_each(study: Study) -> list[Component]:
-    jitter, *each = JITTER_FIRST
-    nets = [net for net in WEIGHT_LAYERS if _has(study, [(net, scale, "dense") for scale in JITTER_FIRST])] or JITTERED
-    return [
-        Component(
-            f"{jitter} less {scale}, mean over {', '.join(nets)} (dense)",
-            {(net, at, "dense"): sign / len(nets) for net in nets for at, sign in ((jitter, 1), (scale, -1))},
-        )
-        for scale in each
-    ]
-
-
-def _how_trained(study: Study, components: Sequence[Component]) -> str:
-    """Return test scale and epochs at each training scale: jitter's nets are not trained and tested as fixed's are."""
-    nets = _nets(study, components)
-    ways: list[str] = []
-    for scale in FIXED_FIRST:
-        at = [net for net in nets if net.scale == scale]
-        sides = " or ".join(dict.fromkeys(str(net.test_scales[1]) for net in at))
-        epochs = " or ".join(dict.fromkeys(str(net.training.epochs) for net in at))
-        ways.append(f"{scale} at Q = {sides} after {epochs} {'more ' if ways else ''}epochs")
-    return f"tested were {', '.join(ways)}"
-
-
-def _relative_excess(study: Study, components: Sequence[Component]) -> str:
-    """Return how much higher the 5x5 net's error is than B's, of which the paper gives a number."""
-    ours = {
-        name: expected_error(errors).mean
-        for name, *where in components[0].coefficients
-        if (errors := study.errors(name, *where))
+def _less(second: str, *firsts: str) -> Callable[[Study, str, str], Contrasts]:
+    """Return contrasts: one net's or fusion's error less that of each other."""
+    return lambda _, scale, protocol: {
+        f"{second} less {first} ({scale}, {protocol})": {(second, scale, protocol): 1.0, (first, scale, protocol): -1.0}
+        for first in firsts
     }
-    if not ours["B"]:
-        return f"in the paper {SHALLOW} less B is {FIVE_BY_FIVE_EXCESS:+g} % of B's error"
-    excess = 100 * (ours[SHALLOW] / ours["B"] - 1)
-    return f"{SHALLOW} less B is {excess:+z.1f} % of B's error, in the paper {FIVE_BY_FIVE_EXCESS:+g} %"
 
 
-def _combined_less_each(study: Study) -> list[Component]:
-    both, *each = "combined", "dense_scales", "multi_crop"
-
-    def components(scale: str) -> list[Component]:
-        nets = [net for net in WEIGHT_LAYERS if _has(study, [(net, scale, one) for one in (both, *each)])] or CROPPED
-        return [
-            Component(
-                f"{both} less {one}, mean over {', '.join(nets)} ({scale})",
-                {(net, scale, protocol): sign / len(nets) for net in nets for protocol, sign in ((both, 1), (one, -1))},
-            )
-            for one in each
-        ]
-
-    return _first_complete(study, map(components, JITTER_FIRST))
+def _slope(_: Study, scale: str, protocol: str) -> Contrasts:
+    """Return the least-squares slope of the error over the number of weight layers."""
+    depths = {net: weight_layers(net) for net in DEEPENING}
+    centre = fmean(depths.values())
+    squares = sum((depth - centre) ** 2 for depth in depths.values())
+    label = f"slope over {', '.join(depths)} per weight layer ({scale}, {protocol})"
+    return {label: {(net, scale, protocol): (depth - centre) / squares for net, depth in depths.items()}}
 
 
-def _fusion_less_each(study: Study) -> list[Component]:
-    candidates = (
-        [
-            Component(
-                f"D+E less {net} ({scale}, {protocol})",
-                {("D+E", scale, protocol): 1.0, (net, scale, protocol): -1.0},
-            )
-            for net in ("D", "E")
-        ]
-        for protocol in ("dense_scales", "dense")
-        for scale in JITTER_FIRST
-    )
-    return _first_complete(study, candidates)
+def _jitter_less_each(study: Study, jitter: str, protocol: str) -> Contrasts:
+    nets = _nets_at(study, [(scale, protocol) for scale in JITTER_FIRST]) or ["C", "D", "E"]  # those of the paper
+    return {
+        f"{jitter} less {scale}, mean over {', '.join(nets)} ({protocol})": _mean_less(
+            nets, (jitter, protocol), (scale, protocol)
+        )
+        for scale in JITTER_FIRST[1:]
+    }
 
 
-def _has(study: Study, sources: Iterable[Source]) -> bool:
-    return all(study.errors(*source) is not None for source in sources)
+def _combined_less_each(study: Study, scale: str, combined: str) -> Contrasts:
+    each = ("dense_scales", "multi_crop")
+    nets = _nets_at(study, [(scale, one) for one in (combined, *each)]) or ["D", "E"]  # those of Table 5
+    return {
+        f"{combined} less {one}, mean over {', '.join(nets)} ({scale})": _mean_less(
+            nets, (scale, combined), (scale, one)
+        )
+        for one in each
+    }
+
+
+def _nets_at(study: Study, places: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the nets of Table 1 that were evaluated at all of these training scales and protocols."""
+    return [net for net in ABLATION if all(study.errors(net, *place) is not None for place in places)]
+
+
+def _mean_less(nets: list[str], second: tuple[str, str], first: tuple[str, str]) -> dict[Source, float]:
+    """Return the mean over nets of the error at one training scale and protocol less that at another."""
+    return {(net, *place): sign / len(nets) for net in nets for place, sign in ((second, 1), (first, -1))}
 
 
 CLAIMS = (
-    Claim(
-        key="lrn",
-        text="Local response normalisation does not improve on the net A without it",
-        section="4.1",
-        rule=f"A_LRN's error less A's; {TABLE_3}. {NO_FALL}",
-        components=_less("A", "A_LRN"),
-        expects="no fall",
-    ),
-    Claim(
-        key="depth",
-        text="The error falls with depth",
-        section="4.1",
-        rule=(
-            "The least-squares slope of the error over the number of weight layers, nets A, B, C, D and E; "
-            f"{TABLE_3}. {FALLS}"
-        ),
-        components=_slope,
-    ),
-    Claim(
-        key="saturation",
-        text="The error saturates when the depth reaches 19 layers",
-        section="4.1",
-        rule=f"E's error less D's; {TABLE_3}. {NO_CHANGE}",
-        components=_less("D", "E"),
-        expects="no change",
-    ),
-    Claim(
-        key="non_linearity",
-        text="The additional non-linearity helps: C is better than B",
-        section="4.1",
-        rule=f"C's error less B's; {TABLE_3}. {FALLS}",
-        components=_less("B", "C"),
-    ),
-    Claim(
-        key="context",
-        text="Spatial context matters: D is better than C, of the same depth",
-        section="4.1",
-        rule=f"D's error less C's; {TABLE_3}. {FALLS}",
-        components=_less("C", "D"),
-    ),
-    Claim(
-        key="small_filters",
-        text="A deep net with small filters outperforms a shallow net with larger ones: B is better than B_5x5",
-        section="4.1",
-        rule=(
-            f"B's error less that of {SHALLOW}; centre crops; training scale {', else '.join(FIXED_FIRST)}, the first "
-            f"with both. {FALLS}"
-        ),
-        components=_less(SHALLOW, "B", "centre"),
-        remark=_relative_excess,
-    ),
-    Claim(
-        key="jitter",
-        text="Scale jittering in training lowers the error, even at one test scale",
-        section="4.1",
-        rule=(
-            "The error at the jittered training scale less that at the fixed one, and less that at the large one, "
-            "dense, each at its own one test scale; mean over the nets of Table 1 that were trained at all three. "
-            f"{BOTH_FALL}"
-        ),
-        components=_jitter_less_each,
-        remark=_how_trained,
-    ),
-    Claim(
-        key="crops",
-        text="Multi-crop and dense evaluation complement each other: both together are better than either",
-        section="4.3",
-        rule=(
-            "The error of both combined less that of dense, and less that of multi-crop, all at three test scales; "
-            f"mean over the nets of Table 1 that were tested so; {JITTERED_SCALE}. {BOTH_FALL}"
-        ),
-        components=_combined_less_each,
-    ),
-    Claim(
-        key="fusion",
-        text="Averaging the posteriors of several nets lowers the error",
-        section="4.4",
-        rule=(
-            f"The error of D and E fused less D's, and less E's; {JITTERED_SCALE}; dense at three test scales, or at "
-            f"one where no training scale has all of it at three. {BOTH_FALL}"
-        ),
-        components=_fusion_less_each,
-    ),
+    Claim("lrn", "4.1", "no fall", _less("A_LRN", "A")),
+    Claim("depth", "4.1", "fall", _slope),
+    Claim("saturation", "4.1", "no change", _less("E", "D")),
+    Claim("non_linearity", "4.1", "fall", _less("C", "B")),
+    Claim("context", "4.1", "fall", _less("D", "C")),
+    Claim("small_filters", "4.1", "fall", _less("B", SHALLOW), protocols=["centre"]),
+    Claim("jitter", "4.1", "fall", _jitter_less_each, JITTER_FIRST[:1]),
+    Claim("crops", "4.3", "fall", _combined_less_each, JITTER_FIRST, ["combined"]),
+    Claim("fusion", "4.4", "fall", _less("D+E", "D", "E"), JITTER_FIRST, ["dense_scales", "dense"]),
 )
-"""In the order of the paper."""
+"""In the order of the paper. `report/` has the words of each claim and rule, by key."""

@@ -1,103 +1,108 @@
-"""Errors by class, and the confusions that depth mends."""
+"""Errors by class, confusions of classes from the shallowest to the deepest net, and accuracy by confidence."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from vgg_ablation.analysis.study import Net, Study
+from vgg_ablation.analysis.records import Net
+from vgg_ablation.analysis.study import Study
+from vgg_ablation.evaluate.calibration import BINS, bin_numbers
 from vgg_ablation.model.table1 import ABLATION
-from vgg_ablation.report.tables import Table, decimal
 
-SHOWN = 10
-"""Confusions that are laid out."""
+
+@dataclass(frozen=True)
+class Confusion:
+    """Images of a category taken for another by the shallowest and the deepest net, percent of its test images."""
+
+    category: str
+    taken_for: str
+    before: float
+    after: float
+
+    @property
+    def change(self) -> float:
+        """Percentage points."""
+        return self.after - self.before
 
 
 def class_errors(study: Study, scale: str, protocol: str) -> pd.DataFrame:
-    """Return the top-1 error of each class, percent, the test images of all runs together: a row a category.
+    """Return the top-1 error of each class, percent, over the test images of all runs: a row per category.
 
-    A column a net; NaN where no run has a test image of the class.
+    A column per net; NaN where no run has a test image of the class.
     """
     return pd.DataFrame(
-        {
-            net.arch: np.diagonal(1 - shares) * 100
-            for net in study.at(scale)
-            for shares in [confusions(study, net, protocol)]
-        },
+        {net.arch: 100 * (1 - np.diagonal(confusions(study, net, protocol))) for net in study.at(scale)},
         index=pd.Index(study.data.categories, name="category"),
     )
 
 
 def confusions(study: Study, net: Net, protocol: str) -> np.ndarray:
-    """Return (K, K): the share of a class's test images (row) that is taken for a class (column), of all runs."""
+    """Return (K, K): the share of a class's test images (row) predicted as a class (column), over all runs."""
     counts = np.zeros((net.classes, net.classes))
     for run in net.runs:
-        outcome = study.outcomes.of(net.arch, net.scale, run.run, protocol)
-        np.add.at(counts, (outcome.labels, outcome.predicted), 1)
+        found = study.decisions(net.arch, net.scale, run.run, protocol)
+        np.add.at(counts, (found.labels, found.predicted), 1)
     images = counts.sum(axis=1, keepdims=True)
     return np.divide(counts, images, out=np.full_like(counts, np.nan), where=images > 0)
 
 
 def ends(study: Study, scale: str) -> tuple[Net, Net] | None:
-    """Return the shallowest and the deepest of Table 1's nets at a training scale; None where all have one depth."""
+    """Return the shallowest and the deepest of Table 1's nets at a training scale; None if all have one depth."""
     nets = [net for net in study.at(scale) if net.arch in ABLATION]
-    if not nets:
+    if len({net.weight_layers for net in nets}) < 2:
         return None
     shallow, deep = (pick(nets, key=lambda net: net.weight_layers) for pick in (min, max))
-    return (shallow, deep) if shallow.weight_layers < deep.weight_layers else None
+    return shallow, deep
 
 
-def classes_table(study: Study, scale: str, protocol: str) -> Table:
-    """Lay out every class's error by net; the classes whose error falls most from the shallowest net on come first."""
-    errors = class_errors(study, scale, protocol)
-    header = ("category", *(f"{arch}, %" for arch in errors.columns))
-    if between := ends(study, scale):
-        shallow, deep = (net.arch for net in between)
-        errors["change"] = errors[deep] - errors[shallow]
-        errors = errors.sort_values("change", kind="stable")
-        header = (*header, f"{shallow} to {deep}, points")
-    body = [
-        (str(category), *(decimal(_number(row[name]), signed=name == "change") for name in errors.columns))
-        for category, row in errors.iterrows()
-    ]
-    return Table("classes", "Top-1 error by class", header, body)
+def class_changes(study: Study, scale: str, protocol: str) -> pd.DataFrame | None:
+    """Return each class's error by the shallowest and the deepest net, and their difference; None as `ends`.
 
-
-def confusions_table(study: Study, scale: str, protocol: str) -> Table | None:
-    """Lay out the confusions whose share falls most from the shallowest to the deepest net; None where none falls."""
+    Columns are the two nets' names and `change`, percentage points, ascending: the largest improvement first. Classes
+    without test images are left out.
+    """
     if not (between := ends(study, scale)):
         return None
+    shallow, deep = (net.arch for net in between)
+    table = class_errors(study, scale, protocol)[[shallow, deep]].dropna()
+    return table.assign(change=table[deep] - table[shallow]).sort_values("change", kind="stable")
+
+
+def fallen_confusions(study: Study, scale: str, protocol: str, most: int = 10) -> list[Confusion]:
+    """Return the confusions that fall most from the shallowest to the deepest net; empty where none falls."""
+    if not (between := ends(study, scale)):
+        return []
     shallow, deep = (np.nan_to_num(confusions(study, net, protocol)) * 100 for net in between)
     fall = shallow - deep
     np.fill_diagonal(fall, -np.inf)
     names = study.data.categories
-    order = np.argsort(-fall, axis=None, kind="stable")[:SHOWN]
-    body: list[tuple[str, ...]] = [
-        (names[true], names[taken], decimal(before), decimal(after), decimal(after - before, signed=True))
+    order = np.argsort(-fall, axis=None, kind="stable")[:most]
+    return [
+        Confusion(names[true], names[taken], float(shallow[true, taken]), float(deep[true, taken]))
         for true, taken in zip(*np.unravel_index(order, fall.shape), strict=True)
-        for before, after in [(float(shallow[true, taken]), float(deep[true, taken]))]
         if fall[true, taken] > 0
     ]
-    if not body:
-        return None
-    first, last = (net.arch for net in between)
-    header = ("category", "taken for", f"{first}, %", f"{last}, %", "change, points")
-    caption = f"Confusions that fall most from {first} to {last}, share of the category's test images"
-    return Table("confusions", caption, header, body, frozenset({0, 1}))
 
 
-def classes_words(study: Study, scale: str, protocol: str) -> str:
-    """Return which classes gain and lose most from the shallowest to the deepest net, or which are hardest."""
-    errors = class_errors(study, scale, protocol)
-    if not (between := ends(study, scale)):
-        hardest = errors.mean(axis=1).sort_values(ascending=False, kind="stable").head(3)
-        return f"Hardest: {', '.join(f'{category} ({error:.1f} %)' for category, error in hardest.items())}."
-    first, last = (net.arch for net in between)
-    change = (errors[last] - errors[first]).dropna().sort_values(kind="stable")
-    return (
-        f"From {first} to {last} the error falls in {int((change < 0).sum())} of {len(change)} classes and rises in "
-        f"{int((change > 0).sum())}: most in favour of depth {change.index[0]} ({change.iloc[0]:+.1f} points), most "
-        f"against it {change.index[-1]} ({change.iloc[-1]:+.1f} points)."
+def reliability(study: Study, net: Net, protocol: str) -> pd.DataFrame:
+    """Return the images, mean confidence and accuracy in each bin of confidence, over all runs.
+
+    Columns `net`, `bin_low`, `bin_high`, `images`, `confidence` and `accuracy`, the last two 0..1, NaN in empty bins.
+    """
+    found = [study.decisions(net.arch, net.scale, run.run, protocol) for run in net.runs]
+    confidence = np.concatenate([one.confidence for one in found]).astype(float)
+    right = np.concatenate([~one.wrong for one in found])
+    of_bin = bin_numbers(confidence)
+    images = np.bincount(of_bin, minlength=BINS)
+    filled = np.where(images, images, np.nan)
+    return pd.DataFrame(
+        {
+            "net": net.arch,
+            "bin_low": np.arange(BINS) / BINS,
+            "bin_high": (np.arange(BINS) + 1) / BINS,
+            "images": images,
+            "confidence": np.bincount(of_bin, weights=confidence, minlength=BINS) / filled,
+            "accuracy": np.bincount(of_bin, weights=right, minlength=BINS) / filled,
+        }
     )
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -1,0 +1,73 @@
+"""All that the report says of a study, computed once."""
+
+from dataclasses import dataclass
+
+from vgg_ablation.analysis.agreement import FEWEST, Agreement, agreement
+from vgg_ablation.analysis.claims import Judgement, judge
+from vgg_ablation.analysis.comparisons import Comparison, compare_all
+from vgg_ablation.analysis.rows import Published, Row, ablation, published_beside
+from vgg_ablation.analysis.study import Study
+from vgg_ablation.model.table1 import ABLATION
+from vgg_ablation.paper import TORCHVISION
+from vgg_ablation.runtime.settings import SCALES
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What follows from a study."""
+
+    study: Study
+    rows: list[Row]
+    """All lines of `ablation.csv`."""
+    comparisons: list[Comparison]
+    """All pairs of nets at the lead training scale and protocol."""
+    elsewhere: dict[tuple[str, str], list[Comparison]]
+    """All pairs of nets at the other training scales and protocols."""
+    judgements: list[Judgement]
+    agreements: list[tuple[Published | None, str, Agreement]]
+    """Published order (None: torchvision's, on one centre crop), protocol of ours, and how far they agree."""
+
+    @property
+    def lead_rows(self) -> list[Row]:
+        """The nets, without fusions, at the lead training scale and protocol."""
+        return [row for row in self.rows if (row.scale, row.protocol) == self.study.lead and row.params is not None]
+
+    @property
+    def best(self) -> Row:
+        """The net with the lowest error among `lead_rows`."""
+        return min(self.lead_rows, key=lambda row: row.top1_error)
+
+    @property
+    def worst(self) -> Row:
+        """The net with the highest error among `lead_rows`."""
+        return max(self.lead_rows, key=lambda row: row.top1_error)
+
+    @property
+    def table_1_comparisons(self) -> list[Comparison]:
+        """The pairs of Table 1's nets among `comparisons`."""
+        return [one for one in self.comparisons if {one.first, one.second} <= set(ABLATION)]
+
+    def judgement(self, key: str) -> Judgement:
+        """Return the judgement of a claim by its key."""
+        return next(one for one in self.judgements if one.claim.key == key)
+
+
+def find(study: Study) -> Findings:
+    """Compute what the report says of a study."""
+    tests = [(scale, protocol) for scale in study.scales for protocol in study.protocols(scale)]
+    compared = {test: compare_all(study, *test) for test in tests}
+    return Findings(study, ablation(study), compared.pop(study.lead), compared, judge(study), _agreements(study))
+
+
+def _agreements(study: Study) -> list[tuple[Published | None, str, Agreement]]:
+    """Compare the nets' order with the paper's at the same training scale and test, and torchvision's on one crop."""
+    scale, protocol = study.lead
+    paper = published_beside(scale, protocol)
+    if sum(net.arch in paper.errors for net in study.at(scale)) < FEWEST:
+        paper = published_beside(SCALES[0], "dense")
+    crop = "centre" if "centre" in study.protocols(scale) else protocol
+    return [
+        (source, ours, found)
+        for source, ours, errors in ((paper, protocol, paper.errors), (None, crop, TORCHVISION))
+        if (found := agreement(study, scale, ours, {arch: error.top1 for arch, error in errors.items()}))
+    ]
