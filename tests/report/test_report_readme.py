@@ -1,47 +1,46 @@
 import pytest
 
-from vgg_ablation.report.readme import excerpts, with_excerpt
+from vgg_ablation.report.readme import updated
 
-TABLE = "| net | error |\n| --- | ----: |\n| A   |  31.2 |"
-REPORT = f"# Title\n\nThe answer.\n\nLinks.\n\n## Error by net\n\n{TABLE}\n\nNotes.\n"
-OTHER = "docs/studies/office10/ablation.md"
-README = f"""# Project
+TABLE = "| net | error |\n|:----|------:|\n| A   |  31.2 |"
+REPORT = (
+    f"# Title\n\n- **Depth: undecided.**\n- **Best net A.**\n- **Fit.**\n\nNote.\n\n{TABLE}\n\n## Claims\n\n{TABLE}\n"
+)
+CSV = (
+    "arch,scale,protocol,training_error\nA,fixed,dense,6.66\nA,fixed,centre,9\nD,fixed,dense,32.84\nD+E,fixed,dense,\n"
+)
+README = """# Project
 
-<!-- excerpt of reports/ablation.md: make readme -->
+<!-- excerpt of reports/ablation.md: make docs -->
 old
 <!-- end of excerpt -->
 
 Between.
 
-<!-- excerpt of {OTHER}: make readme -->
+<!-- training errors of docs/ablation.csv: make docs -->
 <!-- end of excerpt -->
 """
+FILES = {"reports/ablation.md": REPORT, "docs/ablation.csv": CSV}
 
 
-def test_the_reports_that_are_quoted_are_those_that_the_markers_name():
-    assert excerpts(README) == ["reports/ablation.md", OTHER]
+def test_an_excerpt_is_the_title_the_headline_and_the_first_table():
+    text = updated(README, FILES.__getitem__)
+    excerpt = text.partition("make docs -->\n")[2].partition("<!-- end")[0]
+    assert excerpt == f"> Title\n\n- **Depth: undecided.**\n- **Best net A.**\n- **Fit.**\n\n{TABLE}\n"
 
 
-def test_an_excerpt_is_title_answer_and_first_table():
-    quoted = f"> Title\n\nThe answer.\n\n{TABLE}\n<!-- end of excerpt -->"
-    assert with_excerpt(README, REPORT) == README.replace("old\n<!-- end of excerpt -->", quoted, 1)
+def test_training_errors_are_those_of_the_nets_at_the_fixed_scale():
+    text = updated(README, FILES.__getitem__)
+    assert "make docs -->\nErrors on the training images: A 6.7 %, D 32.8 %.\n<!-- end of excerpt -->\n" in text
 
 
-def test_each_report_has_its_own_place():
-    filled = with_excerpt(README, REPORT, OTHER)
-    assert filled.index("old") < filled.index("Between.") < filled.index("The answer.")
+def test_everything_else_stays_and_a_second_update_changes_nothing():
+    text = updated(README, FILES.__getitem__)
+    assert text.startswith("# Project\n\n<!-- excerpt of reports/ablation.md: make docs -->\n>")
+    assert "\nBetween.\n" in text
+    assert updated(text, FILES.__getitem__) == text
 
 
-def test_an_excerpt_of_an_excerpt_changes_nothing():
-    filled = with_excerpt(README, REPORT)
-    assert with_excerpt(filled, REPORT) == filled
-
-
-def test_an_excerpt_needs_its_markers():
-    with pytest.raises(ValueError, match=r"no markers for an excerpt of reports/ablation\.md"):
-        with_excerpt("# no markers", REPORT)
-
-
-def test_a_report_without_a_table_is_no_report():
-    with pytest.raises(ValueError, match="has no table"):
-        with_excerpt(README, "# Title\n\nThe answer.\n")
+def test_a_report_without_a_table_is_an_error():
+    with pytest.raises(ValueError, match="no table"):
+        updated(README, lambda _: "# Title\n\n- Headline.\n\nText.\n")

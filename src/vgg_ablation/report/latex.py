@@ -1,49 +1,36 @@
-r"""The report's tables as LaTeX, for `\input` in a document that loads booktabs."""
+r"""The main tables as one LaTeX file, for `\input` in a document that loads booktabs."""
 
-import re
+from collections.abc import Mapping
 
 import pandas as pd
 
-from vgg_ablation.report.tables import Table
+from vgg_ablation.report.table import Table
 
-WIDE = 40
-"""Characters of a cell from which its column is a paragraph."""
+MAIN = ("result", "claims", "table-1", "table-2", "table-3", "table-4", "table-5", "table-6", "pairs")
+"""Names of the tables, in order."""
 
-_SYMBOLS = {"–": "--", "−": "--", "→": r"$\rightarrow$", "×": r"$\times$", "±": r"$\pm$", "≤": r"$\leq$", "²": r"$^2$"}
+_WIDE = 40  # characters of a cell from which its column is a paragraph
+_SYMBOLS = str.maketrans({"–": "--", "→": r"$\rightarrow$"})
 
 
-def tabular(table: Table) -> str:
-    """Return a floating `table` with its caption and the label `tab:NAME`.
+def main_tables(tables: Mapping[str, Table]) -> str:
+    """Return each of `MAIN` that is there as a floating table with caption and label `tab:NAME`."""
+    return "\n".join(_floating(tables[name]) for name in MAIN if name in tables)
 
-    What LaTeX would take for a command is escaped; letters beyond ASCII need an engine or an encoding that has them.
-    """
-    frame = pd.DataFrame([[_cell(cell) for cell in row] for row in table.rows], columns=[*map(_cell, table.header)])
-    columns = "".join(
-        ("l" if place in table.words else "r") if longest < WIDE else r"p{0.3\linewidth}"
-        for place in range(len(table.header))
-        for longest in [max(len(row[place]) for row in table.rows)]
-    )
-    return frame.style.hide(axis="index").to_latex(
+
+def _floating(table: Table) -> str:
+    frame = pd.DataFrame([list(map(str, row)) for row in table.rows], columns=list(table.header))
+    longest = [max(map(len, frame[column])) for column in table.header]
+    kinds = ["r" if numeric else "l" for numeric in table.numeric()]
+    style = frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis="columns")
+    text = style.to_latex(
         hrules=True,
-        column_format=columns,
+        column_format="".join(
+            kind if length < _WIDE else r"p{0.3\linewidth}" for kind, length in zip(kinds, longest, strict=True)
+        ),
         position="ht",
         position_float="centering",
-        caption=_cell(table.caption),
+        caption=table.caption,
         label=f"tab:{table.name}",
     )
-
-
-def _cell(text: str) -> str:
-    plain = " ".join(text.split())
-    escaped = "".join(_escaped(character) for character in plain)
-    escaped = re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
-    # After a line break, an opening bracket would be taken for the break's own argument.
-    return f"{{{escaped[0]}}}{escaped[1:]}" if escaped.startswith(("[", "*")) else escaped
-
-
-def _escaped(character: str) -> str:
-    if character in "&%$#_{}":
-        return f"\\{character}"
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {"<": r"\textless{}", ">": r"\textgreater{}"}
-    return special.get(character) or _SYMBOLS.get(character, character)
+    return text.translate(_SYMBOLS)

@@ -1,4 +1,4 @@
-"""Copy excerpts of reports into Markdown files: `python -m vgg_ablation.report.readme` (make readme)."""
+"""Copy excerpts of reports and the README's picture into the documents: `make docs`."""
 
 import csv
 import io
@@ -6,62 +6,52 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from vgg_ablation.files import write_text
+from vgg_ablation.files import write_bytes, write_text
 
-_BEGIN = "<!-- excerpt of {}: make readme -->\n"
-_END = "<!-- end of excerpt -->"
-_TRAINING = "<!-- training errors of {}: make readme -->\n"
 FILES = ("README.md", "docs/studies/office10/README.md")
 """Files that hold excerpts."""
 
-
-def excerpts(readme: str) -> list[str]:
-    """Return the paths of the reports that `readme` has excerpts of, in their order."""
-    return re.findall(_BEGIN.format("(.+)"), readme)
-
-
-def with_excerpt(readme: str, report: str, path: str = "reports/ablation.md") -> str:
-    """Return `readme` with the title, the answer and the first table of `report` between the markers that name `path`.
-
-    Raises:
-        ValueError: the README has no such markers, or the report no table.
-    """
-    heading, answer, *blocks = report.split("\n\n")
-    table = next((block for block in blocks if block.startswith("|")), None)
-    if table is None:
-        raise ValueError(f"{path} has no table")
-    excerpt = f"> {heading.removeprefix('# ')}\n\n{answer}\n\n{table.strip()}\n"
-    between = re.compile(f"(?<={re.escape(_BEGIN.format(path))}).*?(?={re.escape(_END)})", re.DOTALL)
-    if not between.search(readme):
-        raise ValueError(f"the README has no markers for an excerpt of {path}")
-    return between.sub(lambda _: excerpt, readme, count=1)
+_MARKED = re.compile(
+    r"(?P<begin><!-- (?P<kind>excerpt|training errors) of (?P<path>\S+): make docs -->\n)"
+    r".*?(?P<end><!-- end of excerpt -->)",
+    re.DOTALL,
+)
 
 
-def with_training_errors(text: str, table: str, path: str) -> str:
-    """Return `text` with the nets' training errors at the fixed scale between the markers that name `path`.
+def head(report: str) -> str:
+    """Return title, headline and first table of an ablation.md. Raises ValueError if it has no table."""
+    title, headline, *blocks = report.split("\n\n")
+    if not (table := next((block for block in blocks if block.startswith("|")), None)):
+        raise ValueError("the report has no table")
+    return f"> {title.removeprefix('# ')}\n\n{headline}\n\n{table.strip()}\n"
 
-    Args:
-        text: the Markdown file.
-        table: content of an `ablation.csv`.
-        path: of that table.
-    """
-    rows = [row for row in csv.DictReader(io.StringIO(table)) if (row["scale"], row["protocol"]) == ("fixed", "dense")]
-    errors = ", ".join(f"{row['arch']} {float(row['training_error']):.1f} %" for row in rows if row["training_error"])
-    between = re.compile(f"(?<={re.escape(_TRAINING.format(path))}).*?(?={re.escape(_END)})", re.DOTALL)
-    return between.sub(f"Errors on the training images: {errors}.\n", text, count=1)
+
+def training_errors(table: str) -> str:
+    """Return the nets' training errors at the fixed scale from the text of an ablation.csv."""
+    rows = csv.DictReader(io.StringIO(table))
+    rows = [row for row in rows if (row["scale"], row["protocol"]) == ("fixed", "dense") and row["training_error"]]
+    errors = ", ".join(f"{row['arch']} {float(row['training_error']):.1f} %" for row in rows)
+    return f"Errors on the training images: {errors}.\n"
 
 
 def updated(text: str, read: Callable[[str], str]) -> str:
-    """Return a Markdown file with its excerpts renewed; `read` returns the content of a file by its path."""
-    for path in excerpts(text):
-        text = with_excerpt(text, read(path), path)
-    for path in re.findall(_TRAINING.format("(.+)"), text):
-        text = with_training_errors(text, read(path), path)
-    return text
+    """Return a Markdown file with new excerpts; `read` returns the text of a file by its path."""
+    excerpts = {"excerpt": head, "training errors": training_errors}
+
+    def renewed(marked: re.Match[str]) -> str:
+        return f"{marked['begin']}{excerpts[marked['kind']](read(marked['path']))}{marked['end']}"
+
+    return _MARKED.sub(renewed, text)
+
+
+def newest_picture(folder: Path) -> Path | None:
+    """Return the figure of errors by depth in the folder of a report's figures; None if there is none."""
+    return next((path for suffix in (".svg", ".png") if (path := folder / f"error-by-depth{suffix}").exists()), None)
 
 
 if __name__ == "__main__":
+    if picture := newest_picture(Path("reports/figures")):
+        write_bytes(Path("docs", picture.name), picture.read_bytes())
     for name in FILES:
         file = Path(name)
-        renewed = updated(file.read_text(encoding="utf-8"), lambda path: Path(path).read_text(encoding="utf-8"))
-        write_text(file, renewed)
+        write_text(file, updated(file.read_text(encoding="utf-8"), lambda path: Path(path).read_text(encoding="utf-8")))

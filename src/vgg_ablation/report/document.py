@@ -1,0 +1,153 @@
+"""The report as Markdown and as an HTML page: both are rendered from templates/*.md.jinja."""
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from vgg_ablation import paper
+from vgg_ablation.analysis import agreement, claims, classes, fairness, search, statistics
+from vgg_ablation.analysis.findings import Findings
+from vgg_ablation.analysis.rows import published_beside
+from vgg_ablation.analysis.study import Net, Study
+from vgg_ablation.model.table1 import ABLATION
+from vgg_ablation.report import cost, words
+from vgg_ablation.report.figures.style import Figure
+from vgg_ablation.report.table import Table, count, grouped, inert
+from vgg_ablation.report.tables import in_common, published
+from vgg_ablation.runtime.settings import SCALES
+
+SECTIONS = (
+    "result", "claims", "rules", "table-1", "table-3", "table-5", "pairs", "agreement", "fairness", "search", "curves",
+    "classes", "calibration", "data", "provenance",
+)  # fmt: skip
+"""Names of the templates of ablation.md, in order."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report; its Markdown starts with its heading."""
+
+    key: str
+    markdown: str
+
+    @property
+    def title(self) -> str:
+        """The heading without markup."""
+        return self.markdown.partition("\n")[0].lstrip("# ")
+
+
+def sections(findings: Findings, tables: dict[str, Table]) -> list[Section]:
+    """Render the sections of ablation.md."""
+    study = findings.study
+    beside = published_beside(*study.lead)
+    modules = (agreement, claims, classes, fairness, paper, search, statistics)
+    environment = _markdown_environment(tables)
+    environment.globals |= {module.__name__.rpartition(".")[2]: module for module in modules}
+    environment.globals |= {
+        "findings": findings,
+        "study": study,
+        "percent": {
+            "confidence": f"{100 * statistics.CONFIDENCE:.0f}",
+            "level": f"{100 * statistics.LEVEL:.0f}",
+            "one_sided": f"{100 * claims.ONE_SIDED:.0f}",
+            "power": f"{100 * statistics.POWER:.0f}",
+        },
+        "lead_scale": study.lead[0],
+        "lead_protocol": study.lead[1],
+        "words": words,
+        "scales": SCALES,
+        "beside": published(beside.scale, beside.protocol),
+        "ablation": ABLATION,
+        "in_common": in_common,
+        "rate_factors": _rate_factors,
+    }
+    return [_section(environment, key) for key in SECTIONS]
+
+
+def cost_section(study: Study, tables: dict[str, Table]) -> Section:
+    """Render the section on cost, which differs from one run of a study to the next."""
+    environment = _markdown_environment(tables)
+    environment.globals |= {"study": study, "total": cost.total(study.costs)}
+    return _section(environment, "cost")
+
+
+def _rate_factors(nets: Sequence[Net]) -> list[str]:
+    """Return the learning rates that nets started with over the tuned ones."""
+    return [f"{net.training.learning_rate / net.tuned.learning_rate:.3g}" for net in nets]
+
+
+def _section(environment: Environment, key: str) -> Section:
+    return Section(key, tidy(environment.get_template(f"{key}.md.jinja").render()))
+
+
+def _markdown_environment(tables: dict[str, Table]) -> Environment:
+    """Return an environment in which every value is printed without markup, unless it is `Markup`."""
+    environment = _environment(lambda value: value if isinstance(value, Markup) else Markup(inert(str(value))))  # noqa: S704
+    environment.filters |= {
+        "decimal": lambda value, digits=1: f"{value:.{digits}f}",
+        "signed": lambda value, digits=1: f"{value:+z.{digits}f}",
+        "whole": lambda value: f"{value:,}",
+        "largest": lambda pairs: sorted(pairs, key=lambda pair: -abs(pair.difference.mean))[:1],
+        "error": lambda row: f"{row.top1_error:.1f} % [{row.top1_error_low:.1f}, {row.top1_error_high:.1f}]",
+    }
+
+    def table(name: str, *, caption: bool = True) -> Markup:
+        if name not in tables:
+            return Markup()
+        title = f"**{inert(tables[name].caption)}**\n\n" if caption else ""
+        return Markup(title + tables[name].markdown())  # noqa: S704 (cells are inert)
+
+    environment.globals |= {"table": table, "count": count, "grouped": grouped}
+    return environment
+
+
+def _environment(finalize: Callable[[object], object]) -> Environment:
+    return Environment(
+        loader=PackageLoader("vgg_ablation.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=finalize,
+    )
+
+
+def joined(parts: Iterable[Section]) -> str:
+    """Return sections as one Markdown file."""
+    return "\n\n".join(part.markdown for part in parts) + "\n"
+
+
+def tidy(text: str) -> str:
+    """Return blocks with one blank line between them, and each paragraph and list item on one line."""
+    blocks = re.split(r"\n\s*\n", text.strip())
+    return "\n\n".join(block if block.startswith("|") else _lines_joined(block) for block in blocks)
+
+
+def _lines_joined(block: str) -> str:
+    text = re.sub(r" {2,}", " ", re.sub(r"\s*\n(?!- )", " ", block))
+    return re.sub(r" (?=[.,;])", "", text)
+
+
+def page(title: str, parts: Sequence[Section], figures: Iterable[Figure]) -> str:
+    """Return the sections as one HTML file that needs no other file and no network."""
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    markdown.validateLink = lambda url: not url.startswith("//") and ":" not in url  # links lead to the report's files
+    markdown.add_render_rule("table_open", lambda *_: '<div class="scroll" tabindex="0">\n<table>\n')
+    markdown.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
+    environment = _environment(lambda value: value)
+    environment.filters["markdown"] = lambda text: Markup(markdown.render(text))  # noqa: S704 (HTML is disabled)
+    environment.filters["data"] = data_address
+    of_sections = {part.key: [figure for figure in figures if figure.section == part.key] for part in parts}
+    template = environment.get_template("page.html.jinja")
+    text = template.render(title=title, sections=parts, figures=of_sections)
+    return text.replace(' style="text-align:left"', "").replace('style="text-align:right"', "class=n")  # half the bytes
+
+
+def data_address(figure: Figure) -> str:
+    """Return a figure as the address of an image."""
+    return f"data:{figure.mime};base64,{base64.b64encode(figure.data).decode()}"

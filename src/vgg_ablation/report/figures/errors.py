@@ -1,0 +1,257 @@
+"""Figures of errors: by depth, behind the claims, between nets, by test protocol, against compute."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MplFigure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, NullLocator
+
+from vgg_ablation.analysis.fairness import operations
+from vgg_ablation.analysis.findings import Findings
+from vgg_ablation.analysis.rows import estimate_of
+from vgg_ablation.analysis.statistics import CONFIDENCE, Estimate
+from vgg_ablation.analysis.study import Net, Study, single_scale
+from vgg_ablation.model.table1 import ABLATION, weight_layers
+from vgg_ablation.paper import SINGLE_SCALE, TABLE_3, TRAINING_SCALES
+from vgg_ablation.report.figures import style
+from vgg_ablation.report.figures.style import BLUE, GREEN, INK, LINE, MUTED, PURPLE, VERMILLION, Figure, Mark
+
+SCALE_MARKS: dict[str, Mark] = {
+    "fixed": {"color": BLUE, "marker": "o"},
+    "large": {"color": GREEN, "marker": "s"},
+    "jitter": {"color": VERMILLION, "marker": "D"},
+}
+PROTOCOL_MARKS: dict[str, tuple[str, Mark]] = {
+    "centre": ("centre crop", {"color": MUTED, "marker": "o", "markerfacecolor": "none"}),
+    "dense": ("dense", {"color": BLUE, "marker": "o"}),
+    "dense_scales": ("dense, three scales", {"color": GREEN, "marker": "s"}),
+    "multi_crop": ("multi-crop", {"color": VERMILLION, "marker": "D"}),
+    "combined": ("dense and multi-crop", {"color": PURPLE, "marker": "^"}),
+}
+VERDICT_COLOURS = {"reproduced": BLUE, "contradicted": VERMILLION}
+RUN: Mark = {"marker": "o", "markersize": 2.6, "markeredgewidth": 0, "alpha": 0.75}
+UNTRAINED: Mark = {"linestyle": "none", "marker": "x", "markersize": 6, "markeredgewidth": 1.6, "color": INK}
+INTERVAL = f"{100 * CONFIDENCE:.0f} % interval"
+
+
+def error_by_depth(findings: Findings) -> Iterator[Figure]:
+    """Draw top-1 error against depth, of this study and of the paper's Table 3; a kind of mark a training scale."""
+    study = findings.study
+    fig = MplFigure((style.WIDE, 2.9))
+    ours, paper = fig.subplots(1, 2)
+    ours.set_title("This study")
+    places = _depth_axis(ours, {net.arch: net.weight_layers for net in study.nets})
+    lines: dict[str, list[tuple[float, float]]] = {scale: [] for scale in study.scales}
+    for net in study.nets:
+        x = places[net.arch] + _offset(net.scale, [scale for scale in study.scales if study.net(net.arch, scale)])
+        estimate, colour = _estimate(study, net), SCALE_MARKS[net.scale]["color"]
+        _error_bar(ours, x, estimate, net.scale)
+        lines[net.scale] += [(x, estimate.mean)] if net.arch in ABLATION else []
+        for run in net.runs:
+            mark = UNTRAINED if run.did_not_train else {**RUN, "color": colour}
+            ours.plot(x - 0.13, run.protocols[single_scale(study, net.scale)].top1_error, **mark)
+    for scale, line in lines.items():
+        _draw_line(ours, line, linewidth=0.8, alpha=0.5, zorder=1, color=SCALE_MARKS[scale]["color"])
+    paper.set_title("The paper (Table 3, ImageNet)")
+    places = _depth_axis(paper, {arch: weight_layers(arch) for arch in SINGLE_SCALE})
+    for scale, errors in TABLE_3.items():
+        xs = [places[arch] + _offset(scale, [one for one in TABLE_3 if arch in TABLE_3[one]]) for arch in errors]
+        paper.plot(xs, [error.top1 for error in errors.values()], linewidth=0.8, **SCALE_MARKS[scale])
+    paper.margins(y=0.12)
+    style.legend(fig, {**SCALE_MARKS, "run that did not train": UNTRAINED}, columns=4)
+    words = "; ".join(
+        f"{scale} scale: " + ", ".join(f"{net.arch} {_estimate(study, net).mean:.1f}" for net in study.at(scale))
+        for scale in study.scales
+    )
+    sides = ", ".join(f"{scale} {side}" for scale, side in TRAINING_SCALES.items())
+    yield style.figure(
+        fig,
+        "error-by-depth",
+        "result",
+        "Top-1 error by depth",
+        f"Mean over runs with its {INTERVAL}; small dots are single runs. Training scales S of the paper: {sides}.",
+        f"Top-1 error in percent, {words}; "
+        f"the paper: {', '.join(f'{arch} {error.top1:.1f}' for arch, error in TABLE_3['fixed'].items())}.",
+        wide=True,
+    )
+
+
+def _estimate(study: Study, net: Net) -> Estimate:
+    """Return a net's error under the protocol of Table 3."""
+    return estimate_of(study, net.arch, net.scale, single_scale(study, net.scale))
+
+
+def _draw_line(axes: Axes, points: Sequence[tuple[float, float]], **mark: Any) -> None:
+    axes.plot([x for x, _ in points], [y for _, y in points], **mark)
+
+
+def _depth_axis(axes: Axes, layers: Mapping[str, int]) -> dict[str, float]:
+    """Label the axis of depth; return each net's place on it. Nets of one depth stand side by side."""
+    places: dict[str, float] = {}
+    for arch, depth in layers.items():
+        beside = [other for other in layers if layers[other] == depth]
+        places[arch] = depth + 1.15 * (beside.index(arch) - (len(beside) - 1) / 2)
+    axes.set_xticks(list(places.values()), [f"{arch}\n{layers[arch]}" for arch in places])
+    axes.tick_params(axis="x", labelcolor=INK)
+    axes.set_xlim(min(places.values()) - 0.8, max(places.values()) + 0.8)
+    axes.set_xlabel("net, weight layers")
+    axes.set_ylabel("top-1 error, %")
+    axes.grid(visible=False, axis="x")
+    return places
+
+
+def _offset(scale: str, scales: Sequence[str]) -> float:
+    """Return the distance of a training scale's mark from its net's place."""
+    return 0.3 * (scales.index(scale) - (len(scales) - 1) / 2)
+
+
+def _error_bar(axes: Axes, x: float, estimate: Estimate, scale: str) -> None:
+    whiskers = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
+    axes.errorbar(x, estimate.mean, yerr=whiskers, capsize=3, markersize=6, **SCALE_MARKS[scale])
+
+
+def claims(findings: Findings) -> Iterator[Figure]:
+    """Draw the difference behind each claim with its interval."""
+    rows = [
+        (component.label, component.difference, judgement.verdict)
+        for judgement in findings.judgements
+        for component in judgement.components
+    ]
+    if not rows:
+        return
+    fig = MplFigure((style.WIDE, 0.8 + 0.32 * len(rows)))
+    axes = fig.subplots()
+    axes.axvline(0, color=MUTED, linewidth=1)
+    for place, (_, difference, verdict) in enumerate(rows):
+        colour = VERDICT_COLOURS.get(verdict, MUTED)
+        axes.plot([difference.low, difference.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
+        inside = colour if verdict in VERDICT_COLOURS else style.PAPER
+        axes.plot(difference.mean, place, marker="o", color=colour, markerfacecolor=inside)
+        axes.text(1.02, place, verdict, transform=axes.get_yaxis_transform(), va="center", color=colour)
+    style.name_rows(axes, [textwrap.fill(label, 34) for label, _, _ in rows])
+    axes.set_xlabel("difference in top-1 error, points (left of 0: lower error)")
+    words = "; ".join(
+        f"{label} {one.mean:+.1f} [{one.low:+.1f}, {one.high:+.1f}], {verdict}" for label, one, verdict in rows
+    )
+    yield style.figure(
+        fig,
+        "claims",
+        "claims",
+        "Differences behind the claims",
+        f"Each difference with its {INTERVAL} and the verdict on its claim; an open mark is undecided.",
+        f"Differences in top-1 error in points: {words}.",
+        wide=True,
+    )
+
+
+def pairs(findings: Findings) -> Iterator[Figure]:
+    """Draw the differences of all pairs of nets as a matrix: the row's top-1 error less the column's."""
+    if not (comparisons := findings.comparisons):
+        return
+    archs = list(dict.fromkeys([comparisons[0].first, *(one.second for one in comparisons)]))
+    points = np.full((len(archs), len(archs)), np.nan)
+    fig = MplFigure((1.2 + 0.56 * len(archs), 0.9 + 0.4 * len(archs)))
+    axes = fig.subplots()
+    for one in comparisons:
+        first, second = archs.index(one.first), archs.index(one.second)
+        points[second, first], points[first, second] = one.difference.mean, -one.difference.mean
+        for row, column in ((first, second), (second, first)):
+            text = f"{points[row, column]:+.1f}".replace("-", "\u2212")  # as on matplotlib's axes
+            axes.text(column, row, text, ha="center", va="center", fontweight="bold" if one.better else "normal")
+            if one.better:
+                axes.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, linewidth=1.4))
+    limit = 2 * np.nanmax(np.abs(points)) or 1.0  # half of the colours: text on the others has too little contrast
+    style.heat_map(axes, points, archs, cmap="PuOr_r", vmin=-limit, vmax=limit)
+    axes.set_xticks(range(len(archs)), archs)
+    axes.set_xlabel("less the error of")
+    axes.set_ylabel("error of")
+    words = "; ".join(
+        f"{one.second} less {one.first} {one.difference.mean:+.1f}{' (decided)' if one.better else ''}"
+        for one in comparisons
+    )
+    yield style.figure(
+        fig,
+        "pairs",
+        "pairs",
+        "All pairs of nets",
+        "Top-1 error of the row's net less that of the column's net, points; a frame marks a decided pair.",
+        f"Differences in top-1 error in points: {words}.",
+        wide=False,
+    )
+
+
+def error_by_protocol(findings: Findings) -> Iterator[Figure]:
+    """Draw the nets' top-1 error under each test protocol, a panel a training scale that has several protocols."""
+    study = findings.study
+    scales = [scale for scale in study.scales if len(study.protocols(scale)) > 1]
+    if not scales:
+        return
+    fig = MplFigure((max(style.NARROW, 2.53 * len(scales)), 1.3 + 0.28 * len(study.archs)))
+    words = []
+    for axes, scale in zip(
+        fig.subplots(1, len(scales), sharex=True, sharey=True, squeeze=False)[0], scales, strict=True
+    ):
+        protocols, nets = study.protocols(scale), study.at(scale)
+        errors = np.array([[estimate_of(study, net.arch, scale, one).mean for net in nets] for one in protocols])
+        rows = [study.archs.index(net.arch) for net in nets]
+        axes.hlines(rows, errors.min(axis=0), errors.max(axis=0), color=LINE, linewidth=3, zorder=1)
+        for protocol, means in zip(protocols, errors, strict=True):
+            axes.plot(means, rows, linestyle="none", alpha=0.9, **PROTOCOL_MARKS[protocol][1])
+        axes.set_title(f"Trained at scale {scale}")
+        axes.set_xlabel("top-1 error, %")
+        style.name_rows(axes, study.archs)
+        means = zip(protocols, errors.mean(axis=1), strict=True)
+        words.append(f"{scale} scale: " + ", ".join(f"{PROTOCOL_MARKS[one][0]} {mean:.1f}" for one, mean in means))
+    used = [one for one in PROTOCOL_MARKS if any(one in study.protocols(scale) for scale in scales)]
+    style.legend(fig, dict(PROTOCOL_MARKS[one] for one in used), columns=5 if len(scales) > 2 else 3)
+    yield style.figure(
+        fig,
+        "error-by-protocol",
+        "table-5",
+        "Top-1 error by test protocol",
+        "Mean over the runs of each net under each test protocol of section 3.2.",
+        f"Top-1 error in percent, mean over the nets: {'; '.join(words)}.",
+        wide=len(scales) > 1,
+    )
+
+
+def compute(findings: Findings) -> Iterator[Figure]:
+    """Draw top-1 error against the operations of search and training."""
+    study = findings.study
+    fig = MplFigure((style.NARROW, 3.2))
+    axes = fig.subplots()
+    axes.set_xscale("log")
+    points = [(net, operations(study, net), _estimate(study, net)) for net in study.nets]
+    for net, taken, estimate in points:
+        _error_bar(axes, taken, estimate, net.scale)
+    for arch in study.archs:
+        line = [(taken, estimate.mean) for net, taken, estimate in points if net.arch == arch]
+        _draw_line(axes, line, color=MUTED, linewidth=0.6, alpha=0.6)
+    first = {net.arch: (taken, estimate) for net, taken, estimate in reversed(points)}
+    for place, arch in enumerate(sorted(first, key=lambda arch: first[arch][0])):  # neighbours above and below
+        taken, estimate = first[arch]
+        end, offset = ((estimate.low, -11), (estimate.high, 5))[place % 2]
+        axes.annotate(arch, (taken, end), xytext=(0, offset), textcoords="offset points", ha="center")
+    axes.margins(y=0.12)
+    everything = [taken for _, taken, _ in points]
+    axes.set_xlim(min(everything) / 1.5, max(everything) * 1.5)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda number, _: f"{number:.0e}".replace("e+", "e"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("operations of search and training")
+    axes.set_ylabel("top-1 error, %")
+    style.legend(fig, {scale: SCALE_MARKS[scale] for scale in study.scales})
+    words = "; ".join(f"{net.arch} ({net.scale}) {taken:.1e}, {one.mean:.1f} %" for net, taken, one in points)
+    yield style.figure(
+        fig,
+        "compute",
+        "cost",
+        "Top-1 error against compute",
+        "A multiply-accumulate is two operations; a training step takes three times its forward pass.",
+        f"Operations and top-1 error by net and training scale: {words}.",
+        wide=False,
+    )

@@ -1,0 +1,23 @@
+// The page says everything without this: it makes the columns of tables sortable.
+"use strict";
+for (const table of document.querySelectorAll("table")) {
+  const sort = (header) => {
+    const value = (row) => {
+      const text = row.cells[header.cellIndex].textContent.replaceAll(",", "");
+      const number = Number.parseFloat(text.replace("< ", ""));
+      return Number.isNaN(number) ? text : number;
+    };
+    const direction = header.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+    const compare = (a, b) => typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+    const rows = [...table.tBodies[0].rows].sort((a, b) => direction * compare(value(a), value(b)));
+    table.tBodies[0].append(...rows);
+    for (const other of header.parentNode.cells) other.removeAttribute("aria-sort");
+    header.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
+  };
+  for (const header of table.tHead.rows[0].cells) {
+    const button = document.createElement("button");
+    button.append(...header.childNodes);
+    button.addEventListener("click", () => sort(header));
+    header.append(button);
+  }
+}

@@ -1,0 +1,185 @@
+import re
+
+import numpy as np
+import pytest
+
+from made_up_study import Make
+from vgg_ablation.analysis.findings import Findings, find
+from vgg_ablation.analysis.study import Study
+from vgg_ablation.report import words
+from vgg_ablation.report.document import SECTIONS, page, sections
+from vgg_ablation.report.figures.style import Figure
+from vgg_ablation.report.tables import all_tables
+
+
+def parts(findings: Findings) -> dict[str, str]:
+    """The Markdown of each section by its key."""
+    return {part.key: part.markdown for part in sections(findings, all_tables(findings))}
+
+
+@pytest.fixture(scope="module")
+def of_six(six_found: Findings) -> dict[str, str]:
+    return parts(six_found)
+
+
+def test_each_section_has_one_heading(of_six: dict[str, str]):
+    assert list(of_six) == list(SECTIONS)
+    levels = [re.findall(r"^#+", text, re.MULTILINE) for text in of_six.values()]
+    assert levels == [["#"], *[["##"]] * (len(SECTIONS) - 1)]
+
+
+# Title and headline
+
+
+@pytest.mark.parametrize(
+    ("source", "categories", "expected"),
+    [
+        ("sample", 10, "10 rendered categories, not Caltech-256"),
+        ("caltech256", 10, "Caltech-256 (10 of its 256 categories)"),
+        ("caltech256", 256, "Caltech-256 (256 categories)"),
+        ("caltech256", 257, "Caltech-256 (256 categories and clutter)"),
+        ("/home/ann/office.tar", 10, "10 categories of office.tar"),
+        ("https://ann:secret@example.org/office.tar?key=1", 10, "10 categories of https://example.org/office.tar"),
+    ],
+)
+def test_the_title_names_the_data(six: Study, source: str, categories: int, expected: str):
+    names = [f"{number:03d}.{'clutter' if number == 257 else 'thing'}" for number in range(1, categories + 1)]
+    data = six.data.model_copy(update={"source": source, "categories": names})
+    assert words.describe(data) == expected
+
+
+def test_the_headline_is_three_lines_above_the_main_table(of_six: dict[str, str], six_found: Findings):
+    _, headline, table, *_ = of_six["result"].split("\n\n")
+    depth, nets, fit = headline.splitlines()
+    slope = six_found.judgement("depth").components[0].difference
+    lead = [row for row in six_found.lead_rows if row.arch != "A_LRN"]
+    fitted = np.polyfit([row.weight_layers or 0 for row in lead], [row.top1_error for row in lead], 1)[0]
+    assert depth == (
+        f"- **Depth: undecided.** {fitted:+.1f} points per layer (95 % interval {slope.low:+.1f} to {slope.high:+.1f})."
+    )
+    best, *_, worst = sorted(six_found.lead_rows, key=lambda row: row.top1_error)
+    assert nets.startswith(f"- **Best net {best.arch}, worst net {worst.arch}.** Top-1 error {best.top1_error:.1f} % [")
+    assert f" and {worst.top1_error:.1f} % [{worst.top1_error_low:.1f}, {worst.top1_error_high:.1f}]" in nets
+    assert fit.startswith("- **Fit.** Largest training errors: E ")
+    assert fit.endswith("%. 1 of 30 runs did not train.")
+    assert table.startswith("| net ")
+
+
+def test_the_headline_starts_with_the_verdict_on_depth(make: Make):
+    files = make("A B C D E", runs=2)
+    depths = {"A": 11, "B": 13, "C": 16, "D": 16, "E": 19}
+    files.set_errors("fixed", "dense", **{arch: [50 - 1.5 * (layers - 15)] * 2 for arch, layers in depths.items()})
+    assert "- **Depth: the error falls.** -1.5 points per layer" in parts(find(files.read()))["result"]
+
+
+def test_one_net_has_a_headline_too(make: Make):
+    text = parts(find(make("C", runs=1).read()))
+    _, headline, *_ = text["result"].split("\n\n")
+    depth, net, fit = headline.splitlines()
+    assert depth == "- **Depth: not asked.** It takes the nets A, B, C, D and E."
+    assert net.startswith("- **Net C:** top-1 error ")
+    assert fit.startswith("- **Fit.** Training error: C ")
+    assert "It takes two nets to compare them." in text["pairs"]
+    assert "Wilson's 95 % interval from the test images of one run" in text["result"]
+
+
+def test_a_partial_report_names_what_is_missing(make: Make):
+    text = parts(find(make("A C", runs=1).read_apart()))["result"]
+    assert text.startswith("# Partial report: VGG depth ablation on ")
+    assert "2 nets and training scales in this report; still missing: A_LRN (fixed), B (fixed), D (fixed)" in text
+
+
+# Sections
+
+
+def test_every_claim_has_its_verdict_rule_and_reason(of_six: dict[str, str], six_found: Findings):
+    assert "To ask: `dvc exp run -S scale=all`." in of_six["rules"]
+    assert "Run `dvc exp run -S arch=B_5x5`, then `python stages/report.py --partial`." in of_six["rules"]
+    items = [line for line in of_six["rules"].splitlines() if "*Rule:*" in line]
+    assert len(items) == len(six_found.judgements) == len(words.CLAIMS)
+    for item, one in zip(items, six_found.judgements, strict=True):
+        assert item.startswith(f"- **{words.CLAIMS[one.claim.key]}: {one.verdict}.** *Rule:* ")
+        reason = item.partition("*Why:* ")[2]
+        for part in one.components:
+            assert f"{part.label} {part.difference.mean:+z.2f} points (95 % interval" in reason
+        assert reason.startswith("missing: ") == (one.verdict == "not asked")
+
+
+def test_missing_nets_and_scales_and_an_untrained_net_are_named(make: Make):
+    text = parts(find(make("D E", runs=1, untrained={("E", 0)}).read()))
+    assert "To ask: `dvc exp run -S arch=all`." in text["rules"]
+    assert "`dvc exp run -S arch=all` adds A, A_LRN, B, C." in text["table-3"]
+    assert "`dvc exp run -S scale=all` adds the training scales large and jitter." in text["table-3"]
+    (item,) = [line for line in text["rules"].splitlines() if line.startswith("- **The error saturates")]
+    assert "1 of 1 runs of E (fixed) did not train. The error of a net that never trained says nothing" in item
+
+
+def test_fairness_names_budgets_edges_reuse_and_leaks(of_six: dict[str, str]):
+    text = of_six["fairness"]
+    assert "Budgets: every net had the same" in text
+    assert "Edges: B (learning rate) is at the edge of the search space; a better value may be outside." in text
+    assert re.search(r"none of run 0's test images but of the other runs': \d+\.\d % \(run 1\), ", text)
+    assert "Leaks: 6 pairs of images look nearly alike" in text
+    assert "Untrained: 1 of 30 runs did not train. Of 90 trials, 6 diverged and 12 ended at chance." in text
+
+
+def test_differences_of_searches_are_named(make: Make, of_six: dict[str, str]):
+    claim = "The paper's learning rate 0.01 and weight decay 0.0005 are among every net's trials."
+    assert claim in of_six["search"]
+    files = make("A B", runs=1)
+    files.metrics["nets"][0]["tuned"]["trials"] = 7
+    files.trials = files.trials[(files.trials["arch"] == "A") | (files.trials["trial"] > 0)]
+    text = parts(find(files.read()))
+    assert claim not in text["search"]
+    assert "Budgets differ: trials: 7 (A); 15 (B)." in text["fairness"]
+
+
+def test_fine_tuning_names_its_learning_rate_and_the_command_that_makes_the_report_is_named(make: Make):
+    text = parts(find(make("C", runs=1, scales="fixed large").read()))
+    assert "at 0.1 of the tuned learning rate" in text["curves"]
+    alone = parts(find(make("C", runs=1, scales="large").read()))["provenance"]
+    assert "Made by `dvc exp run -S study=sample -S arch=C -S scale=large`. " in alone
+
+
+def test_a_study_in_which_nothing_trained_has_a_report(make: Make):
+    files = make("A B", runs=1, untrained={("A", 0), ("B", 0)})
+    for net in files.metrics["nets"]:
+        net["tuned"] |= {"validation_accuracy": None, "diverged": 15, "complete": 15, "pruned": 0, "at_chance": 0}
+        for run in net["runs"]:
+            run["reason"] = "diverged in epoch 1"
+    files.curves = files.curves.iloc[:0]
+    files.trials["state"], files.trials["outcome"] = "complete", "diverged"
+    text = "".join(parts(find(files.read())).values())
+    assert text.count("diverged in epoch 1") == 2
+    assert "2 of 2 runs did not train." in text
+
+
+def test_no_value_is_nan_or_none(of_six: dict[str, str]):
+    assert not re.search(r"\b(nan|inf|None|Undefined)\b", "".join(of_six.values()))
+
+
+# The page
+
+
+def test_a_figure_is_in_its_section_with_caption_and_alt_text(six_found: Findings):
+    figure = Figure("x", "pairs", "Title", "How to read it", 'A "quoted" <b>', b"<svg/>", "image/svg+xml", True)
+    html = page("Report", sections(six_found, all_tables(six_found)), [figure])
+    section = html.partition('<section id="pairs">')[2].partition("</section>")[0]
+    assert '<img src="data:image/svg+xml;base64,PHN2Zy8+" alt="A &#34;quoted&#34; &lt;b&gt;">' in section
+    assert "<strong>Title.</strong> How to read it" in section
+    assert html.count("<img") == 1
+
+
+def test_names_from_outside_are_no_markup_in_markdown_and_page(make: Make):
+    files = make("A D", runs=1, untrained={("D", 0)})
+    hostile = "<script>alert(1)</script>![x](http://e)<b>`*|*`"
+    files.summary["categories"][0] = hostile
+    files.metrics["nets"][1]["runs"][0]["reason"] = hostile
+    findings = find(files.read("<i>x</i>"))
+    made = sections(findings, all_tables(findings))
+    text = "\n\n".join(part.markdown for part in made)
+    assert "\\<script>alert(1)" in text
+    assert not re.search(r"(?<!\\)<[a-z/]|(?<!\\)\]\(http", text)
+    html = page(findings.study.name, made, [])
+    assert len(re.findall("<script", html)) == 1
+    assert not re.search(r"<(b|i|img)\b", html)
