@@ -1,1 +1,1 @@
-"""How long a study will take on this machine, before anything of it is run: `python -m benchmarks.estimate`."""
+"""How long a study will take on this machine, before any of it is run: `python -m benchmarks.estimate`."""

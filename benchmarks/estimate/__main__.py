@@ -1,6 +1,6 @@
-"""Say how long the study that params.yaml names will take here: `python -m benchmarks.estimate`.
+"""Estimate how long the study that params.yaml names will take here: `python -m benchmarks.estimate`.
 
-Nothing of the study needs to be there: each net takes a few steps on random pixels, the rest is counted.
+Nothing of the study has to exist: each net takes a few steps on random pixels, and the rest is counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,10 @@ from benchmarks.estimate.counts import (
 )
 from benchmarks.estimate.pace import Pace, measure_pace, measure_rendering, measure_start
 from vgg_ablation.device import Compute, choose_compute
-from vgg_ablation.model.table1 import ABLATION, ARCHITECTURES
+from vgg_ablation.model.table1 import ABLATION, ARCHITECTURES, NETS
 from vgg_ablation.runtime.console import duration, stage
-from vgg_ablation.runtime.params import one_of, read_params
-from vgg_ablation.runtime.settings import SELECTIONS, StudySettings
-
-_SHALLOW = {"A", "A_LRN", "B_5x5"}  # these start at random in every study
+from vgg_ablation.runtime.params import read_params
+from vgg_ablation.runtime.settings import StudySettings
 
 
 def epoch_seconds(study: StudySettings, images: Images, pace: Pace) -> float:
@@ -34,8 +32,8 @@ def epoch_seconds(study: StudySettings, images: Images, pace: Pace) -> float:
 
 
 def shallow_seconds(study: StudySettings, images: Images, archs: Sequence[str], compute: Compute) -> float:
-    """Return the seconds of the A that B to E start from: trained once for the search and once a run, for all."""
-    if study.model.init != "paper" or not set(archs) - _SHALLOW:
+    """Return the seconds of training the A that deeper nets start from: once for the search and once a run."""
+    if study.model.init != "paper" or not any(NETS[arch].starts_from_A for arch in archs):
         return 0.0
     epochs = study.tune.epochs + study.data.splits * study.train.epochs
     return epochs * epoch_seconds(study, images, measure_pace("A", "fixed", study, images, compute))
@@ -44,23 +42,23 @@ def shallow_seconds(study: StudySettings, images: Images, archs: Sequence[str], 
 def stages_seconds(
     study: StudySettings, images: Images, paces: Mapping[str, Pace], selection: str, start: float
 ) -> dict[str, float]:
-    """Return the seconds that the stages of one net will take: its search, its trainings, its evaluations.
+    """Return the seconds of the search, the trainings and the evaluations of one net.
 
     Args:
-        study: its settings.
-        images: those of a split.
-        paces: the net's, by training scale: those that `selection` needs.
+        study: settings.
+        images: of a split.
+        paces: of the net, by training scale.
         selection: `scale` of params.yaml.
-        start: seconds that a stage's process takes to begin.
+        start: seconds that a stage's process takes to start.
     """
     runs = study.data.splits
     begin = {scale: start + pace.warm_up for scale, pace in paces.items()}
     epoch = {scale: epoch_seconds(study, images, pace) for scale, pace in paces.items()}
     epochs = {scale: (study.train if scale == "fixed" else study.fine_tune).epochs for scale in paces}
     return {
-        "tune": begin["fixed"] + count_search_epochs(study.tune) * epoch["fixed"],
-        "train": sum(begin[scale] + runs * epochs[scale] * epoch[scale] for scale in training_scales(selection)),
-        "evaluate": sum(
+        "search": begin["fixed"] + count_search_epochs(study.tune) * epoch["fixed"],
+        "training": sum(begin[scale] + runs * epochs[scale] * epoch[scale] for scale in training_scales(selection)),
+        "evaluation": sum(
             start + runs * (images.test * paces[scale].evaluation + images.training * paces[scale].fitting)
             for scale in evaluated_scales(selection)
         ),
@@ -69,41 +67,39 @@ def stages_seconds(
 
 def main() -> None:
     """Measure, count and print."""
-    with stage("estimate") as report:
+    with stage("estimate") as console:
         params = read_params()
-        one_of("params.yaml: arch", params.arch, ("all", *ARCHITECTURES))
-        one_of("params.yaml: scale", params.scale, SELECTIONS)
+        params.require_selection(ARCHITECTURES)
         study = params.whole(StudySettings)
         images = count_images(study.data)
         compute = choose_compute(study.compute.threads)
         start = measure_start()
-        nets: dict[str, dict[str, float]] = {}
         archs = ABLATION if params.arch == "all" else (params.arch,)
-        with report.task("net", len(archs)) as task:
+        nets: dict[str, dict[str, float]] = {}
+        with console.task("net", len(archs)) as task:
             for arch in archs:
-                paces = {
-                    scale: measure_pace(arch, scale, study, images, compute) for scale in training_scales(params.scale)
-                }
+                scales = training_scales(params.scale)
+                paces = {scale: measure_pace(arch, scale, study, images, compute) for scale in scales}
                 nets[arch] = stages_seconds(study, images, paces, params.scale, start)
                 task.advance(f"{arch}, {duration(sum(nets[arch].values()))}")
         shared = count_shared_stages(params.arch, params.scale) * start + shallow_seconds(study, images, archs, compute)
         if study.data.source == "sample":
             shared += measure_rendering() * (images.training + images.validation + images.test)
-        total = shared + sum(sum(stages.values()) for stages in nets.values())
+        total = shared + sum(sum(seconds.values()) for seconds in nets.values())
 
         device = f"{compute.names['device']} ({torch.get_num_threads()} threads, {compute.names['precision']})"
         table = Table(title=f"Study {params.study}, arch {params.arch}, scale {params.scale}, on {device}")
         table.add_column("net")
         for column in ("search", "training", "evaluation", "all"):
             table.add_column(column, justify="right")
-        for arch, stages in nets.items():
-            table.add_row(arch, *(duration(seconds) for seconds in (*stages.values(), sum(stages.values()))))
+        for arch, seconds in nets.items():
+            table.add_row(arch, *map(duration, (*seconds.values(), sum(seconds.values()))))
         table.add_row("shared", "", "", "", duration(shared))
         table.add_row("all", "", "", "", duration(total), style="bold")
         Console().print(table)
         if study.data.source != "sample":
-            report.say("fetching and packing the archive are not counted; images a category as in all of Caltech-256")
-        report.made(f"study {params.study}: {duration(total)} ({total:.0f} s), estimated")
+            console.say("not counted: fetching and packing the archive; assumed: Caltech-256's mean images a category")
+        console.made(f"study {params.study}: {duration(total)} ({total:.0f} s), estimated")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How much work a study is: images, steps and epochs, counted from its settings alone."""
+"""How much work a study is: stages, images, steps and epochs, counted from its settings alone."""
 
 from dataclasses import dataclass
 
-from vgg_ablation.dataset.archive import SAMPLE_PER_CATEGORY
-from vgg_ablation.dataset.sample import CATEGORIES
+from vgg_ablation.dataset.sample import CATEGORIES, SAMPLE_PER_CATEGORY
+from vgg_ablation.dataset.splits import validation_per_class
 from vgg_ablation.runtime.settings import SCALES, DataSettings, TrainSettings, TuneSettings
 
 OFFICIAL_CATEGORIES = 256
@@ -13,7 +13,7 @@ OFFICIAL_IMAGES = 29_780
 
 @dataclass(frozen=True)
 class Images:
-    """The images of one split."""
+    """Number of images of one split."""
 
     classes: int
     training: int
@@ -22,17 +22,17 @@ class Images:
 
 
 def training_scales(selection: str) -> tuple[str, ...]:
-    """Return the scales at which a net is trained for `scale: selection`: each starts from the weights of the last."""
+    """Return the scales at which `scale: selection` trains a net: each starts from the weights of the one before."""
     return SCALES if selection == "all" else SCALES[: SCALES.index(selection) + 1]
 
 
 def evaluated_scales(selection: str) -> tuple[str, ...]:
-    """Return the training scales whose nets are evaluated for `scale: selection`."""
+    """Return the training scales whose nets `scale: selection` evaluates."""
     return SCALES if selection == "all" else (selection,)
 
 
 def count_shared_stages(arch: str, scale: str) -> int:
-    """Return how many stages run once for all nets: `arch` and `scale` are what params.yaml selects."""
+    """Return how many stages run once for all nets, for `arch` and `scale` of params.yaml; `check` is not counted."""
     stages = 4  # download, preprocess, near-duplicates, report
     if arch == "all":
         stages += len(evaluated_scales(scale)) + 1  # aggregate, aggregate-search
@@ -42,17 +42,17 @@ def count_shared_stages(arch: str, scale: str) -> int:
 
 
 def count_images(data: DataSettings) -> Images:
-    """Return the images of a split; where only the archive could tell, as many a category as Caltech-256 has."""
+    """Return the images of a split. If only the archive has their number, assume Caltech-256's mean per category."""
     if data.source == "sample":
-        every, a_category = len(CATEGORIES), float(SAMPLE_PER_CATEGORY)
+        categories, per_category = len(CATEGORIES), float(SAMPLE_PER_CATEGORY)
     else:
-        every, a_category = OFFICIAL_CATEGORIES + data.clutter, OFFICIAL_IMAGES / OFFICIAL_CATEGORIES
-    classes = every if data.categories == "all" else len(data.categories)
+        categories, per_category = OFFICIAL_CATEGORIES + data.clutter, OFFICIAL_IMAGES / OFFICIAL_CATEGORIES
+    classes = categories if data.categories == "all" else len(data.categories)
     return Images(
         classes=classes,
-        training=classes * (data.train_per_class - data.validation_per_class),
-        validation=classes * data.validation_per_class,
-        test=max(1, round(classes * (a_category - data.train_per_class))),
+        training=classes * (data.train_per_class - validation_per_class(data)),
+        validation=classes * validation_per_class(data),
+        test=max(1, round(classes * (per_category - data.train_per_class))),
     )
 
 
@@ -64,8 +64,8 @@ def count_steps(train: TrainSettings, training: int) -> int:
 def count_search_epochs(tune: TuneSettings) -> float:
     """Return the epochs that a net's search is expected to run.
 
-    The trials before the pruner may stop any run to their end; of the later ones half are taken to be stopped as soon
-    as they may be, and half to run to their end. Without a pruner, all run to their end.
+    Without a pruner all trials run to their end. With one, the first `random_trials` do; of the others, half are
+    assumed to stop as early as possible and half to run to their end.
     """
     unpruned = tune.trials if tune.pruner == "none" else min(tune.trials, tune.random_trials)
     shortest = min(tune.prune_after, tune.epochs)

@@ -1,1 +1,1 @@
-"""What the hyper-parameter search buys: training images until a dense grid's best is all but found."""
+"""What the search of learning rate and weight decay buys, against a grid: `python -m benchmarks.search_cost`."""

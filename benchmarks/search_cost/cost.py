@@ -1,17 +1,17 @@
 """What a search costs: training images processed until a trial is nearly as good as the best of a dense grid."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 GRID = "grid"
 MARGIN = 1.0  # percentage points of validation accuracy
 """A trial this close to the grid's best is good."""
-_ROUNDING = 1e-9  # accuracies are hundredfold ratios of whole numbers
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one trial did; a line of `search-cost.csv`."""
+    """One trial; a line of `docs/search-cost.csv`."""
 
     method: str
     """A key of `methods.METHODS`, or `GRID`."""
@@ -23,15 +23,17 @@ class Trial:
     learning_rate: float
     weight_decay: float
     images: int
-    """Training images processed, those of an epoch that diverged among them."""
+    """Training images processed, including an epoch that diverged."""
     accuracies: tuple[float, ...]
     """Percent of the validation images, after each epoch."""
     losses: tuple[float, ...]
     """Of the validation images, nats, after each epoch."""
+    seconds: float = field(default=0.0, compare=False)
+    """Time of the epochs; not in the file."""
 
     @property
     def accuracy(self) -> float:
-        """What the search may choose this trial by, percent: that of the last epoch; none if there is no such epoch."""
+        """Percent: that of the last epoch if the trial is complete and can thus be chosen, else 0."""
         return self.accuracies[-1] if self.state == "complete" else 0.0
 
 
@@ -41,18 +43,18 @@ def is_good(trial: Trial, best: float) -> bool:
 
 
 def images_of(trials: Sequence[Trial]) -> int:
-    """Return how many training images all trials processed."""
+    """Return the training images that all trials processed."""
     return sum(trial.images for trial in trials)
 
 
 def images_until_good(trials: Sequence[Trial], best: float) -> int | None:
-    """Return the images processed up to the end of the first good trial, that one's among them; None without one."""
+    """Return the images processed up to and including the first good trial; None if there is none."""
     first = next((number for number, trial in enumerate(trials) if is_good(trial, best)), None)
     return None if first is None else images_of(trials[: first + 1])
 
 
 def best_within(trials: Sequence[Trial], images: float) -> float:
-    """Return the best accuracy of the trials that had ended when `images` training images were processed; 0 of none."""
+    """Return the best accuracy of the trials that had ended after `images` training images; 0 if none had."""
     best, spent = 0.0, 0
     for trial in trials:
         spent += trial.images
@@ -63,11 +65,10 @@ def best_within(trials: Sequence[Trial], images: float) -> float:
 
 
 def expected_images_in_random_order(grid: Sequence[Trial], best: float) -> float:
-    """Return the mean, over all orders of the grid's trials, of the images processed up to the first good one.
+    """Return the mean, over all orders of the grid's trials, of `images_until_good`.
 
-    Of k good trials each is as likely to be the first of them, and another comes before all k in one order of k + 1.
-    Where all n trials cost the same, that is the mean place (n + 1) / (k + 1) times the cost of one. At least one
-    trial is good.
+    Each of k good trials is equally likely to be the first of them, and any other trial comes before all k in one order
+    of k + 1. If all n trials cost the same, that is (n + 1) / (k + 1) times the cost of one. At least one must be good.
     """
     good = [trial for trial in grid if is_good(trial, best)]
     others = images_of(grid) - images_of(good)

@@ -2,159 +2,201 @@
 
 import multiprocessing
 import signal
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from io import BytesIO
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks.search_cost.cost import GRID, Trial, images_of, images_until_good
-from benchmarks.search_cost.curves import Curves
-from benchmarks.search_cost.images import prepare
-from benchmarks.search_cost.methods import METHODS, Facts, Trainer, grid_points
+from benchmarks.search_cost.methods import METHODS, grid_points, random_points
+from vgg_ablation.dataset.preprocess import preprocess
+from vgg_ablation.dataset.sample import CATEGORIES, render_sample
 from vgg_ablation.device import choose_compute
 from vgg_ablation.images.batches import RunImages
-from vgg_ablation.runtime.console import Stage
+from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.cost import Meter
-from vgg_ablation.runtime.params import Params
-from vgg_ablation.runtime.settings import DataSettings, ModelSettings, ScalesSettings, TrainSettings, TuneSettings
-from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.runtime.settings import StudySettings
+from vgg_ablation.train.epoch import Divergence, Epoch
 from vgg_ablation.train.experiment import Experiment
 from vgg_ablation.train.run import Recipe
+from vgg_ablation.train.search import search
 
 ARCH = "A"
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 48, 60
-"""Images a category: to train on as many as in `sample`, to validate on five times as many."""
+"""Images a category: as many to train on as in `sample`, five times as many to validate on."""
 GRID_SHAPE = 9, 7
 """Learning rates, weight decays."""
 SEEDS = 5
 BUDGET = 40
-"""Trials that a search is cut off after."""
+"""Most trials of a search."""
 AIM = 0.25
-"""Of what the whole grid costs; a search goes on that far at least, so that what is found by then can be compared."""
+"""Share of the grid's cost; every search continues until it has cost as much, so that all can be compared there."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """All that determines the trials."""
 
-    data: DataSettings
-    side: int
-    """Smallest side of the images in pixels: that of the fixed training scale."""
-    model: ModelSettings
-    train: TrainSettings
-    tune: TuneSettings
-    """Its `trials` are those that a search is cut off after, its `seed` is not used."""
+    study: StudySettings
+    """Its `tune.trials` are the most of one search; its `tune.seed` is not used."""
     grid: tuple[int, int]
     """Learning rates, weight decays."""
     seeds: int
-    """Searches by each method."""
+    """Searches a method."""
 
     @classmethod
-    def of_study(cls, params: Params) -> "Plan":
-        """Return the plan for a study's model, training and search, with more images to validate on.
-
-        Raises:
-            SettingsError: a setting is wrong.
-        """
+    def of_study(cls, study: StudySettings) -> "Plan":
+        """Return the plan for a study's model, training and search, with more images to validate on."""
         images = TRAIN_PER_CLASS + VALIDATION_PER_CLASS
-        changes = {"train_per_class": images, "validation_fraction": VALIDATION_PER_CLASS / images, "splits": 1}
-        return cls(
-            data=params.section("data", DataSettings).model_copy(update=changes),
-            side=params.section("scales", ScalesSettings).fixed.train,
-            model=params.section("model", ModelSettings),
-            train=params.section("train", TrainSettings),
-            tune=params.section("tune", TuneSettings).model_copy(update={"trials": BUDGET}),
-            grid=GRID_SHAPE,
-            seeds=SEEDS,
-        )
+        share = {"train_per_class": images, "validation_fraction": VALIDATION_PER_CLASS / images, "splits": 1}
+        data = study.data.model_copy(update=share)
+        tune = study.tune.model_copy(update={"trials": BUDGET})
+        return cls(study.model_copy(update={"data": data, "tune": tune}), GRID_SHAPE, SEEDS)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What came of the plan."""
+class Facts:
+    """What a process knows of the images and of its machine."""
 
-    grid: list[Trial]
-    searches: dict[str, list[list[Trial]]]
-    """By method, the trials of each seed in their order."""
-    facts: Facts
-    seconds: float
-    """Of all epochs, each on one thread."""
-
-    @property
-    def best(self) -> float:
-        """The grid's best accuracy, percent."""
-        return max(trial.accuracy for trial in self.grid)
+    training_images: int
+    """Of an epoch: whole batches."""
+    validation_images: int
+    device: str
+    precision: str
 
 
-def measure(plan: Plan, processes: int, report: Stage) -> Measured:
-    """Carry out the plan; what an earlier call stored is not computed again. More processes change the time alone."""
-    folder = prepare(plan.data, plan.side, report)
-    # Spawned, as a fork of a process in which torch has computed may hang.
-    with multiprocessing.get_context("spawn").Pool(processes, initializer=_start_worker) as pool:
-        count = len(grid_points(plan.tune, plan.grid))
-        grid: list[Trial] = []
-        with report.task("trial of the grid", count, quiet=5.0) as task:
-            for trial in pool.imap(partial(_try_grid_point, plan, folder), range(count)):
-                grid.append(trial)
-                task.advance(f"{trial.accuracy:.1f} %, {trial.state}")
-        best = max(trial.accuracy for trial in grid)
-        searches: dict[str, list[list[Trial]]] = {method: [] for method in METHODS}
-        # From the last method to the first: those that prune nothing take longest.
-        tasks = list(product(reversed(METHODS), range(plan.seeds)))
-        with report.task("search", len(tasks)) as task:
-            search = partial(_search, plan, folder, best, AIM * images_of(grid))
-            for trials in pool.imap_unordered(search, tasks):
-                method, seed = trials[0].method, trials[0].seed
-                searches[method].append(trials)
-                task.advance(f"{method}, seed {seed}: {max(trial.accuracy for trial in trials):.1f} %")
-        for found in searches.values():
-            found.sort(key=lambda trials: trials[0].seed)
-        facts, seconds = pool.apply(_look_around, (plan, folder))
-    return Measured(grid, searches, facts, seconds)
+class Trainer:
+    """Runs trials on the images in `folder`: all start from the same weights and see the same crops."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self._study = plan.study
+        self._points = grid_points(plan.study.tune, plan.grid)
+        compute = choose_compute(threads=1)
+        images = RunImages.open(folder, 0, plan.study.model.input_side, compute.device)
+        self._experiment = Experiment(ARCH, 0, images, plan.study.model, compute, print, Meter())
+        training_images, _ = self._experiment.epoch_work(plan.study.train.batch_size)
+        self.facts = Facts(training_images, len(images.validation), **compute.names)
+
+    def grid_trial(self, number: int) -> Trial:
+        """Train at one point of the grid."""
+        return self._to_the_end(GRID, 0, number, self._points[number])
+
+    def search(self, method: str, seed: int) -> Iterator[Trial]:
+        """Yield the trials of one search as they end."""
+        # Trials are seeded by the search's seed plus their number: leave room for all of one search.
+        settings = self._study.tune.model_copy(update={"seed": seed * self._study.tune.trials})
+        how = METHODS[method]
+        if how.settings is None:
+            yield from (self._to_the_end(method, seed, *each) for each in enumerate(random_points(settings)))
+            return
+        curve: list[Epoch] = []
+
+        def objective(learning_rate: float, weight_decay: float, _: int) -> Iterator[Epoch]:
+            curve.clear()
+            for epoch in self._epochs(learning_rate, weight_decay):
+                curve.append(epoch)
+                yield epoch
+
+        settings = settings.model_copy(update=how.settings)
+        for found in search(objective, len(CATEGORIES), settings, pruner=how.pruner):
+            state = found.state if found.outcome in ("", "at chance") else "diverged"
+            point = found.learning_rate, found.weight_decay
+            yield self._trial(method, seed, found.trial, state, point, found.epochs, curve)
+
+    def search_until_good(self, best: float, enough: float, method: str, seed: int) -> list[Trial]:
+        """Search until a trial is good and `enough` images were processed, or until the trials are used up."""
+        trials: list[Trial] = []
+        for trial in self.search(method, seed):
+            trials.append(trial)
+            if images_until_good(trials, best) is not None and images_of(trials) >= enough:
+                break
+        return trials
+
+    def _to_the_end(self, method: str, seed: int, number: int, point: tuple[float, float]) -> Trial:
+        curve: list[Epoch] = []
+        try:
+            curve.extend(self._epochs(*point))
+        except Divergence as error:
+            return self._trial(method, seed, number, "diverged", point, error.epoch, curve)
+        return self._trial(method, seed, number, "complete", point, len(curve), curve)
+
+    def _epochs(self, learning_rate: float, weight_decay: float) -> Iterator[Epoch]:
+        with TemporaryDirectory() as checkpoints:
+            recipe = Recipe.of(self._study.train, learning_rate, weight_decay, self._study.tune.epochs)
+            yield from self._experiment.train(recipe, Path(checkpoints) / "checkpoint")[1]
+
+    def _trial(
+        self, method: str, seed: int, number: int, state: str, point: tuple[float, float], run: int, curve: list[Epoch]
+    ) -> Trial:
+        return Trial(
+            method, seed, number, state, *point, images=run * self.facts.training_images,
+            accuracies=tuple(round(epoch.validation_accuracy, 2) for epoch in curve),
+            losses=tuple(round(epoch.validation_loss, 4) for epoch in curve),
+            seconds=sum(epoch.seconds for epoch in curve),
+        )  # fmt: skip
 
 
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
+_trainer = cache(Trainer)  # once a process
 
 
-def _try_grid_point(plan: Plan, folder: Path, number: int) -> Trial:
-    return _trainer(plan, folder).full_trial(GRID, 0, number, grid_points(plan.tune, plan.grid)[number])
+def _grid_trial(plan: Plan, folder: Path, number: int) -> Trial:
+    return _trainer(plan, folder).grid_trial(number)
 
 
 def _search(plan: Plan, folder: Path, best: float, enough: float, task: tuple[str, int]) -> list[Trial]:
-    """Search until a trial is good and `enough` images were processed, or until the trials are used up."""
-    trials: list[Trial] = []
-    for trial in _trainer(plan, folder).search(*task):
-        trials.append(trial)
-        if images_until_good(trials, best) is not None and images_of(trials) >= enough:
-            break
-    return trials
+    return _trainer(plan, folder).search_until_good(best, enough, *task)
 
 
-def _look_around(plan: Plan, folder: Path) -> tuple[Facts, float]:
-    trainer = _trainer(plan, folder)
-    return trainer.facts, trainer.curves.seconds()
+def _facts(plan: Plan, folder: Path) -> Facts:
+    return _trainer(plan, folder).facts
 
 
-@cache
-def _trainer(plan: Plan, folder: Path) -> Trainer:
-    """Open the images, once a process."""
-    compute = choose_compute(threads=1)
-    images = RunImages.open(folder, 0, plan.model.input_side, compute.device)
-    experiment = Experiment(ARCH, 0, images, plan.model, compute, print, Meter())
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends its workers
 
-    def train(learning_rate: float, weight_decay: float, checkpoint: Path) -> Iterator[Epoch]:
-        recipe = Recipe(learning_rate, weight_decay, **{**plan.train.model_dump(), "epochs": plan.tune.epochs})
-        return experiment.train(recipe, checkpoint)[1]
 
-    state = experiment.folder(
-        "search-cost/curves", plan.train.batch_size, train=plan.train.model_dump(), epochs=plan.tune.epochs
-    )
-    batch_size = min(plan.train.batch_size, len(images.training))
-    facts = Facts(
-        training_images=len(images.training) // batch_size * batch_size,
-        validation_images=len(images.validation),
-        **compute.names,
-    )
-    return Trainer(Curves(state, train, plan.tune.epochs), plan.tune, len(images.batches.pixels.categories), facts)
+def measure(plan: Plan, processes: int, folder: Path, console: Console) -> tuple[list[Trial], Facts]:
+    """Return the trials of the grid and of all searches, in the order of methods and seeds.
+
+    The number of processes changes only the time. `folder` holds the images.
+    """
+    _prepare(plan.study, folder, console)
+    # Spawned, as a fork of a process in which torch has computed may hang.
+    with multiprocessing.get_context("spawn").Pool(processes, initializer=_ignore_interrupt) as pool:
+        grid: list[Trial] = []
+        count = len(grid_points(plan.study.tune, plan.grid))
+        with console.task("grid point", count, quiet=5.0) as task:
+            for trial in pool.imap(partial(_grid_trial, plan, folder), range(count)):
+                grid.append(trial)
+                task.advance(f"{trial.accuracy:.1f} %, {trial.state}")
+        best = max(trial.accuracy for trial in grid)
+        searches: dict[tuple[str, int], list[Trial]] = {}
+        # The last methods first: those without a pruner take longest.
+        todo = list(product(reversed(METHODS), range(plan.seeds)))
+        with console.task("search", len(todo)) as task:
+            for trials in pool.imap_unordered(partial(_search, plan, folder, best, AIM * images_of(grid)), todo):
+                key = trials[0].method, trials[0].seed
+                searches[key] = trials
+                task.advance(f"{key[0]}, seed {key[1]}: {max(trial.accuracy for trial in trials):.1f} %")
+        facts = pool.apply(_facts, (plan, folder))
+    return grid + [trial for key in product(METHODS, range(plan.seeds)) for trial in searches[key]], facts
+
+
+def _prepare(study: StudySettings, folder: Path, console: Console) -> None:
+    """Render and pack the images: one more a category than training and validation take, as a split has test images."""
+    archive = folder / "rendered.tar"
+    per_category = study.data.train_per_class + 1
+    with (
+        console.task("rendering", per_category * len(CATEGORIES), quiet=5.0) as task,
+        tarfile.open(archive, "w") as tar,
+    ):
+        for path, content in render_sample(per_category):
+            info = tarfile.TarInfo(path)
+            info.size = len(content)
+            tar.addfile(info, BytesIO(content))
+            task.advance()
+    preprocess(archive, study.data, study.scales, folder, console)

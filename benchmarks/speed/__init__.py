@@ -1,1 +1,1 @@
-"""How fast this is, against the article it starts from, good practice with torchvision, and timm: `make bench`."""
+"""How fast training, preprocessing and an idle `dvc repro` are: `python -m benchmarks.speed` (make bench)."""

@@ -1,189 +1,175 @@
-"""Measure how fast this is, and write reports/benchmark.json and reports/benchmark.md: `make bench`."""
+"""Measure how fast this program is, and write docs/benchmark.json and docs/benchmark.md: `make bench`."""
 
+import os
+import platform
 import tempfile
 import time
 from argparse import ArgumentParser
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import median
 
 from benchmarks.speed import stand_in
-from benchmarks.speed.forms import (
+from benchmarks.speed.cases import (
     BATCH_SIZE,
-    CONTESTANTS,
     FULL,
     NOOP,
     OURS,
     PREPROCESS,
+    PROGRAMS,
     SHORT,
     STORED_SIDE,
     Case,
-    Form,
     Images,
+    Plan,
 )
-from benchmarks.speed.idle import IdleRepository
+from benchmarks.speed.dvc_idle import IdleRepository
 from benchmarks.speed.images import lay_out
-from benchmarks.speed.machine import describe_machine, versions
 from benchmarks.speed.page import write_page
-from benchmarks.speed.repetition import Measured
-from benchmarks.speed.results import BARE, REPRO, VERSION, Results, make_ratios, make_rows, make_targets
-from benchmarks.speed.rounds import Training, alternate, measures_of
-from benchmarks.speed.workers import Worker
-from vgg_ablation.dataset.archive import obtain
+from benchmarks.speed.results import BARE, REPRO, VERSION, Results, Row, make_row
+from benchmarks.speed.turns import Say, Training, alternate, measures_of
+from benchmarks.speed.worker import Worker
+from vgg_ablation.dataset.source import obtain
 from vgg_ablation.errors import StageError
-from vgg_ablation.files import write_json, write_text
-from vgg_ablation.runtime.console import Stage, stage
+from vgg_ablation.files import write_text
+from vgg_ablation.runtime.console import Console, stage
+from vgg_ablation.runtime.provenance import processor
 from vgg_ablation.runtime.state import repository_root
 
-REPORTS = Path("reports")
-BESIDE = Path("../shared/data/caltech256-14.tar")
-"""Real images that lie beside the repository where it is developed."""
-_PACKAGE = "benchmarks.speed"
-_PREPROCESS_SIDE = STORED_SIDE[224]
+DOCS = Path("docs")
+DEFAULT_ARCHIVE = Path("../shared/data/caltech256-14.tar")
+"""Real images beside the repository, where it is developed."""
+_LIBRARIES = ("torch", "torchvision", "timm", "dvc", "pillow")
 
 
-def run(form: Form, archive: Path | None, folder: Path, voice: Stage) -> Results:
+def run(plan: Plan, archive: Path | None, folder: Path, console: Console) -> Results:
     """Measure everything, with `folder` for temporary files.
 
     Raises:
-        StageError: a contestant failed, or the archive is of no use.
+        StageError: a library is missing, a program failed, or the archive cannot be used.
     """
-    began = time.monotonic()
-    libraries = versions()
-    with Worker("device", f"{_PACKAGE}.device:Choice") as choice:
-        device = choice.ask("describe")
-    kind, precision = device.pop("kind"), device["precision"]
-    machine = {**describe_machine(), **device}
-    origin = archive.name if archive else "rendered sample"
-    cases = lay_out_cases(form, kind, archive or _rendered(folder, voice), folder, voice)
-    plan = measures_of(cases)
-    rounds = sum(form.effort[measure].all_rounds for _, measures in plan for measure in measures)
-    rounds += form.effort[PREPROCESS].all_rounds + form.effort[NOOP].all_rounds
+    start = time.monotonic()
+    try:
+        versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+    except PackageNotFoundError as error:
+        raise StageError(f"{error.name} is not installed; `make bench` installs it") from None
+    with Worker("device", "benchmarks.speed.timing:Device") as worker:
+        device = worker.ask("describe")
+    kind, precision, cores = device.pop("kind"), device["precision"], os.cpu_count() or 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    machine = {"processor": processor(), "cores": cores, "memory_gib": round(memory / 2**30, 1), **device}
+    if archive is None:
+        obtain("sample", source := folder / "rendered-sample.tar", console)
+    else:
+        source = archive
+    cases = lay_out_cases(plan, kind, source, folder, console)
+    todo = list(measures_of(cases))
+    rounds = sum(plan.effort[measure].all_rounds for _, measures in todo for measure in measures)
+    rounds += plan.effort[PREPROCESS].all_rounds + plan.effort[NOOP].all_rounds
 
-    measured: list[Measured] = []
+    rows: list[Row] = []
     rates: dict[str, list[float]] = {name: [] for name in dict.fromkeys([precision, "float32"])}
-    with ExitStack() as processes, voice.task("measuring", rounds) as task:
-        products = processes.enter_context(Worker("products", f"{_PACKAGE}.device:MatrixProducts", kind))
+    with ExitStack() as processes, console.task("measuring", rounds) as task:
+        products = processes.enter_context(Worker("products", "benchmarks.speed.timing:MatrixProducts", kind))
         workers = {
-            name: processes.enter_context(Worker(name, f"{_PACKAGE}.measuring:Session", name, kind, precision))
-            for name in CONTESTANTS
+            name: processes.enter_context(Worker(name, "benchmarks.speed.timing:Session", name, kind, precision))
+            for name in PROGRAMS
         }
-        training = Training(workers, form, int(machine["cores"]), task.advance)
-        for case, measures in plan:
-            _note_rates(products, rates)
-            measured += training.run(case, measures)
-        _note_rates(products, rates)
-        for worker in workers.values():  # their memory is not to stand in the way of what follows
+        training = Training(workers, plan, cores, task.advance)
+        for case, measures in todo:
+            for name, values in rates.items():
+                values.append(round(products.ask("rate", name)))
+            rows += training.run(case, measures)
+        for worker in workers.values():  # free their memory
             worker.close()
-        measured += measure_preprocess(form, folder, task.advance)
-        measured += measure_noop(form, folder, task.advance)
+        rows += measure_preprocess(plan, folder, task.advance)
+        rows += measure_noop(plan, folder, task.advance)
 
-    rows = make_rows(measured, {name: median(values) for name, values in rates.items()})
-    ratios = make_ratios(rows)
     return Results(
-        form=form.name,
-        command=f"python -m {_PACKAGE}" + ("" if form is FULL else f" --{form.name}"),
-        seconds=time.monotonic() - began,
+        plan=plan.name,
+        seconds=round(time.monotonic() - start, 1),
+        kind=kind,
         machine=machine,
-        versions=libraries,
-        images={
-            "origin": origin,
-            "epochs": {f"{case.net} at {case.pixels} pixels": case.images.count for case in cases},
-        },
-        matrix_products=rates,
-        loader_workers_tried={
-            f"{name} at {pixels} pixels": seconds for (name, pixels), seconds in training.loader_workers.items()
-        },
+        versions=versions,
+        archive=source.name,
+        images={f"{case.net} at {case.pixels} pixels": case.images.count for case in cases},
         batch_size=BATCH_SIZE[kind],
+        matrix_products=rates,
+        loader_processes_tried=training.loader_processes_tried,
         rows=rows,
-        ratios=ratios,
-        targets=make_targets(rows, ratios, kind),
     )
 
 
-def lay_out_cases(form: Form, kind: str, archive: Path, folder: Path, voice: Stage) -> list[Case]:
+def lay_out_cases(plan: Plan, kind: str, archive: Path, folder: Path, console: Console) -> list[Case]:
     """Write the images of each case; cases of the same size share them.
 
     Raises:
-        StageError: the archive is of no use.
+        StageError: the archive cannot be used.
     """
-    cases: list[Case] = []
     written: dict[tuple[int, int], Images] = {}
-    for (net, pixels), count in form.images[kind].items():
+    cases: list[Case] = []
+    for (net, pixels), count in plan.images[kind].items():
         batch_size = BATCH_SIZE[kind][pixels]
         if (pixels, count) not in written:
             place = folder / f"{pixels}-{count}"
-            written[pixels, count] = lay_out(archive, count, batch_size, STORED_SIDE[pixels], place, voice)
+            written[pixels, count] = lay_out(archive, count, batch_size, STORED_SIDE[pixels], place, console)
         cases.append(Case(net, pixels, batch_size, written[pixels, count]))
     return cases
 
 
-def measure_preprocess(form: Form, folder: Path, report: Callable[[str], None]) -> list[Measured]:
-    """Measure `pack` and decoding alone on the stand-in for the archive, each in a process of its own."""
+def measure_preprocess(plan: Plan, folder: Path, say: Say) -> list[Row]:
+    """Measure `preprocess`, and decoding alone, on the stand-in archive, each in its own process."""
     archive = folder / "stand-in" / "256_ObjectCategories.tar"
     archive.parent.mkdir()
-    stand_in.write(archive, form.share_of_archive)
-    with (
-        Worker("preprocess", f"{_PACKAGE}.preprocessing:Preprocessing", archive, _PREPROCESS_SIDE) as preprocessing,
-        Worker("decoding", f"{_PACKAGE}.preprocessing:Decoding", archive, _PREPROCESS_SIDE) as decoding,
-    ):
-        repetitions = alternate(
-            {OURS: partial(preprocessing.ask, "repeat"), BARE: partial(decoding.ask, "repeat")},
-            form.effort[PREPROCESS],
-            lambda text: report(f"preprocess, {text} images/s"),
-        )
+    stand_in.write(archive, plan.archive_step)
+    classes = {OURS: "Preprocessing", BARE: "Decoding"}
+    with ExitStack() as processes:
+        work = {
+            name: partial(
+                processes.enter_context(
+                    Worker(name, f"benchmarks.speed.preprocessing:{target}", archive, STORED_SIDE[224])
+                ).ask,
+                "repeat",
+            )
+            for name, target in classes.items()
+        }
+        timings = alternate(work, plan.effort[PREPROCESS], lambda text: say(f"preprocess, {text} images/s"))
     archive.unlink()
-    return [Measured(PREPROCESS, name, done) for name, done in repetitions.items()]
+    return [make_row(PREPROCESS, name, found) for name, found in timings.items()]
 
 
-def measure_noop(form: Form, folder: Path, report: Callable[[str], None]) -> list[Measured]:
-    """Measure `dvc repro` with nothing to do and `dvc version`."""
+def measure_noop(plan: Plan, folder: Path, say: Say) -> list[Row]:
+    """Measure `dvc repro` with nothing to do, and `dvc version`."""
     repository = IdleRepository(Path.cwd(), folder / "repository")
-    repetitions = alternate(
-        {REPRO: repository.repro, VERSION: repository.version},
-        form.effort[NOOP],
-        lambda text: report(f"noop, {text} s"),
-    )
-    return [Measured(NOOP, name, done) for name, done in repetitions.items()]
-
-
-def _rendered(folder: Path, voice: Stage) -> Path:
-    archive = folder / "sample.tar"
-    obtain("sample", archive, voice)
-    return archive
-
-
-def _note_rates(products: Worker, rates: dict[str, list[float]]) -> None:
-    for precision, values in rates.items():
-        values.append(products.ask("rate", precision))
+    work = {REPRO: repository.repro, VERSION: repository.version}
+    timings = alternate(work, plan.effort[NOOP], lambda text: say(f"noop, {text} s"))
+    return [make_row(NOOP, name, found) for name, found in timings.items()]
 
 
 def main() -> None:
-    """Read the command line, measure, write the report."""
+    """Read the command line, measure, write the results and the page."""
     parser = ArgumentParser(
-        prog=f"python -m {_PACKAGE}",
+        prog="python -m benchmarks.speed",
         description=__doc__,
-        epilog="Temporary files, 10 GB in the full form, go where the environment's TMPDIR says.",
+        epilog="Temporary files, 10 GB in the full form, are written to TMPDIR.",
     )
-    parser.add_argument("--short", action="store_true", help="less of everything, within five minutes on two cores")
+    parser.add_argument("--short", action="store_true", help="less of everything: five minutes on two cores")
     parser.add_argument(
-        "--archive", type=Path, help=f"tar to take images from (default: {BESIDE} if there is one, else rendered ones)"
+        "--archive", type=Path, help=f"tar to take images from (default: {DEFAULT_ARCHIVE} if it exists, else rendered)"
     )
     arguments = parser.parse_args()
-    beside = repository_root() / BESIDE
-    archive = arguments.archive or (beside if beside.is_file() else None)
-    with stage("benchmark") as voice, tempfile.TemporaryDirectory(prefix="vgg-benchmark-") as folder:
+    default = repository_root() / DEFAULT_ARCHIVE
+    archive = arguments.archive or (default if default.is_file() else None)
+    with stage("benchmark") as console, tempfile.TemporaryDirectory(prefix="vgg-benchmark-") as folder:
         try:
-            results = run(SHORT if arguments.short else FULL, archive, Path(folder), voice)
+            results = run(SHORT if arguments.short else FULL, archive, Path(folder), console)
         except KeyboardInterrupt:
             raise StageError("interrupted; nothing was written") from None
-        write_json(REPORTS / "benchmark.json", asdict(results))
-        write_text(REPORTS / "benchmark.md", write_page(results))
-        met = sum(target.met for target in results.targets)
-        voice.made(f"{REPORTS}/benchmark.md: {met} of {len(results.targets)} promises met")
+        write_text(DOCS / "benchmark.json", results.to_json())
+        write_text(DOCS / "benchmark.md", write_page(results))
+        promises = results.promises()
+        console.made(f"{DOCS}/benchmark.md: {sum(one.met for one in promises)} of {len(promises)} promises met")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The most memory that this process held since a moment. Imports no torch."""
+"""The most memory that this process has held since a moment; no library resets that peak. Imports no torch."""
 
 import ctypes
 from pathlib import Path
@@ -7,7 +7,7 @@ _RESET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 def reset() -> bool:
-    """Begin anew from what the process holds now; return whether the system can."""
+    """Start a new peak; return whether the system can."""
     try:
         _RESET.write_text("5")
     except OSError:
@@ -16,15 +16,15 @@ def reset() -> bool:
 
 
 def give_back() -> None:
-    """Return to the system what was freed but kept, so that what comes next has a peak of its own."""
+    """Return freed memory to the system, so that the next case has a peak of its own; without glibc, do nothing."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError, TypeError):  # not glibc, which alone keeps memory so
+    except (OSError, AttributeError, TypeError):
         return
 
 
 def peak_mib() -> float | None:
-    """Return the peak of the resident memory in MiB; None where the system does not tell it."""
+    """Return the peak of the resident memory in MiB, or None where the system does not report it."""
     try:
         lines = _STATUS.read_text().splitlines()
     except OSError:

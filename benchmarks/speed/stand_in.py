@@ -1,12 +1,11 @@
-"""A stand-in for the whole official archive: as many files, categories, sizes and bytes, drawn from a seed.
+"""A stand-in for the official archive: as many files and categories, and about as many bytes, drawn from a seed.
 
-A few dozen pictures of noise are encoded, and each file is one of them with its own number in a comment: no two files
-have the same bytes, and a gigabyte is written in seconds.
+A few dozen noise pictures are encoded once; each file is one of them with its own number in a JPEG comment. So no two
+files are equal, and a gigabyte is written in seconds.
 """
 
 import io
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import NormalDist
 
@@ -15,32 +14,48 @@ from PIL import Image
 
 FILES = 30_607
 CATEGORIES = 257
-_SIDE = 300  # geometric mean of width and height in pixels: the median, and the spread of its logarithm
+_SIDE = 300  # geometric mean of width and height in pixels: median, and standard deviation of its logarithm
 _SPREAD = 0.45
 _ASPECT = 1.26  # 340 x 270
-_ORDINARY = 40  # pictures between the quantiles of that distribution, each as frequent
+_ORDINARY = 40  # pictures at the quantiles of that distribution, all equally frequent
 _LARGE = ((1600, 1200, 0.01), (2592, 1944, 0.0025), (4000, 3000, 0.0003))  # width, height, share of the files
 _GREYSCALE_EVERY = 14  # pictures
 _GRAINS = (64, 16, 4, 1)  # of the noise, in pixels
-_QUALITY = 87  # gives a mean file of about 38 kB, as in the official archive
-_COMMENT = b"\xff\xfe"  # marker of a JPEG's comment
+_QUALITY = 87  # makes files of 38 kB on average, as in the official archive
+_COMMENT = b"\xff\xfe"  # marker of a JPEG comment
 
 
-def listing(every: int = 1) -> list[str]:
-    """Return the paths in the tar, in the official layout; of the whole every `every`-th."""
-    return [_path(number) for number in range(0, FILES, every)]
+def listing(step: int = 1) -> list[str]:
+    """Return the paths in the tar, in the official layout: each `step`-th of all files."""
+    return [_path(number) for number in range(0, FILES, step)]
 
 
-def write(archive: Path, every: int = 1) -> None:
-    """Write the stand-in, or every `every`-th file of it, as an uncompressed tar: the same bytes each time."""
-    jpegs, shares = _pictures()
+def write(archive: Path, step: int = 1) -> None:
+    """Write the stand-in, or each `step`-th file of it, as an uncompressed tar: the same bytes each time."""
+    jpegs, shares = pictures()
     drawn = np.random.default_rng(0).choice(len(jpegs), FILES, p=shares)
     with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for number in range(0, FILES, every):
+        for number in range(0, FILES, step):
             content = _numbered(jpegs[drawn[number]], number)
             info = tarfile.TarInfo(_path(number))
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
+
+
+def pictures() -> tuple[list[bytes], list[float]]:
+    """Return JPEGs, and the share of the files that each makes up."""
+    logarithm = NormalDist(np.log(_SIDE), _SPREAD)
+    sizes: list[tuple[int, int, float]] = []
+    for place in range(_ORDINARY):
+        side = np.exp(logarithm.inv_cdf((place + 0.5) / _ORDINARY))
+        size = round(side * _ASPECT**0.5), round(side / _ASPECT**0.5)
+        sizes.append((*(size if place % 3 else size[::-1]), (1 - sum(share for *_, share in _LARGE)) / _ORDINARY))
+    sizes += _LARGE
+    jpegs = [
+        _encoded(width, height, seed, greyscale=seed % _GREYSCALE_EVERY == 0)
+        for seed, (width, height, _) in enumerate(sizes)
+    ]
+    return jpegs, [share for *_, share in sizes]
 
 
 def _path(number: int) -> str:
@@ -54,27 +69,8 @@ def _numbered(jpeg: bytes, number: int) -> bytes:
     return jpeg[:2] + _COMMENT + (len(text) + 2).to_bytes(2) + text + jpeg[2:]
 
 
-def _pictures() -> tuple[list[bytes], np.ndarray]:
-    """Return JPEGs, and the share of the files that each is."""
-    ordinary = (1 - sum(share for *_, share in _LARGE)) / _ORDINARY
-    pictures = [(*size, ordinary) for size in _ordinary_sizes()] + list(_LARGE)
-    jpegs = [
-        _encoded(width, height, seed, greyscale=seed % _GREYSCALE_EVERY == 0)
-        for seed, (width, height, _) in enumerate(pictures)
-    ]
-    return jpegs, np.array([share for *_, share in pictures])
-
-
-def _ordinary_sizes() -> Iterator[tuple[int, int]]:
-    logarithm = NormalDist(np.log(_SIDE), _SPREAD)
-    for place in range(_ORDINARY):
-        side = np.exp(logarithm.inv_cdf((place + 0.5) / _ORDINARY))
-        size = round(side * _ASPECT**0.5), round(side / _ASPECT**0.5)
-        yield size if place % 3 else size[::-1]  # a third are upright
-
-
 def _encoded(width: int, height: int, seed: int, *, greyscale: bool) -> bytes:
-    """Return noise of several grains, which a photograph's spectrum resembles, as a JPEG."""
+    """Return noise of several grain sizes, with a spectrum like a photograph's, as a JPEG."""
     rng = np.random.default_rng(seed)
     weights = np.sqrt(_GRAINS) / np.sqrt(_GRAINS).sum()
     mean = np.zeros((height, width, 3), np.float32)

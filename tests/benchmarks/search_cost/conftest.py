@@ -1,16 +1,22 @@
-"""A made-up measurement, with answers that can be counted by hand."""
+"""Made-up trials, and the smallest measurement."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from made_up_trial import Make
+import yaml
 
 from benchmarks.search_cost.cost import Trial
 from benchmarks.search_cost.measure import Plan
-from vgg_ablation.runtime.settings import DataSettings, ModelSettings, SearchRange, TrainSettings, TuneSettings
+from vgg_ablation.runtime.settings import StudySettings
+
+Make = Callable[..., Trial]
+PARAMS = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")
-def made_up() -> Make:
-    """Return what makes up a trial of ten images an epoch that ends at an accuracy."""
+def make() -> Make:
+    """Return what makes a trial of ten images an epoch that ends at an accuracy."""
 
     def make(
         accuracy: float, images: int = 100, state: str = "complete", method: str = "grid", seed: int = 0, trial: int = 0
@@ -23,22 +29,18 @@ def made_up() -> Make:
 
 @pytest.fixture(scope="session")
 def plan() -> Plan:
-    """The smallest there is: one epoch on forty images, a grid of four."""
-    return Plan(
-        data=DataSettings(
-            source="sample", categories="all", clutter=False, train_per_class=8, validation_fraction=0.5, splits=1,
-            seed=0,
-        ),
-        side=32,
-        model=ModelSettings(input_side=32, width=0.0625, batch_norm=True, dropout=0.0, init="kaiming"),
-        train=TrainSettings(
-            epochs=20, batch_size=16, momentum=0.9, schedule="cosine", patience=5, colour_shift=0.1
-        ),
-        tune=TuneSettings(
-            trials=3, epochs=1, learning_rate=SearchRange(low=1e-4, high=1e-1),
-            weight_decay=SearchRange(low=1e-5, high=1e-2), sampler="gp", random_trials=1,
-            pruner="none", prune_after=1, seed=0,
-        ),
-        grid=(2, 2),
-        seeds=2,
-    )  # fmt: skip
+    """One epoch on forty images, a grid of four, two searches a method."""
+    block = PARAMS["studies"]["sample"]
+    changes = {
+        "data": {"train_per_class": 8, "validation_fraction": 0.5, "splits": 1},
+        "scales": {
+            "fixed": {"train": 32, "test": [32, 36, 40]},
+            "large": {"train": 36, "test": [36, 38, 40]},
+            "jitter": {"train": [36, 40], "test": [36, 38, 40]},
+        },
+        "model": {"input_side": 32, "width": 0.0625},
+        "train": {"batch_size": 16},
+        "tune": {"trials": 3, "epochs": 1, "random_trials": 1},
+    }
+    study = {key: {**values, **changes.get(key, {})} for key, values in block.items()}
+    return Plan(StudySettings.model_validate(study), grid=(2, 2), seeds=2)

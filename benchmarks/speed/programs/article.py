@@ -1,8 +1,8 @@
-"""The program of the article that this project starts from, its slips mended and nothing else.
+"""The program of the article that this project starts from, with only its errors fixed.
 
-Mended are what keeps it from running (SGD had no parameters and no learning rate, the last layer 1000 classes, nothing
-went to a GPU) and `LazyLinear`, replaced by what it infers. `Caltech256`, which wants the whole data set, is a folder
-of the same files, opened as it opens them.
+Fixed: SGD had no parameters and no learning rate, the last layer had 1000 classes, nothing was moved to a GPU.
+Replaced: `LazyLinear` by the layer that it infers; `Caltech256`, which needs the whole data set, by a folder of the
+same files, opened in the same way.
 """
 
 from collections import OrderedDict
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from benchmarks.speed.forms import CLASSES, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Case
+from benchmarks.speed.cases import CLASSES, LEARNING_RATE, MOMENTUM, STORED_SIDE, WEIGHT_DECAY, Case
 
 Layer = tuple[int, int, int] | str
 
@@ -27,7 +27,7 @@ def gray_to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 class VGG(nn.Module):
     """The article's class, with its nets A and E, for crops of `pixels` pixels."""
 
-    conv_architectures: dict[str, list[Layer]] = {  # noqa: RUF012 - as it stands in the article
+    conv_architectures: dict[str, list[Layer]] = {  # noqa: RUF012 - as in the article
         "A": [
             *((3, 64, 3), "max", (64, 128, 3), "max", (128, 256, 3), (256, 256, 3), "max"),
             *((256, 512, 3), (512, 512, 3), "max", (512, 512, 3), (512, 512, 3), "max"),
@@ -79,13 +79,13 @@ class Article:
     precision = "float32"
 
     def __init__(self, case: Case, device: str, precision: str) -> None:
-        del precision  # it knows none but the framework's own
+        del precision  # it always uses float32
         self._device = torch.device(device)
         transform = transforms.Compose([
             gray_to_rgb,
             transforms.ToTensor(),
-            # The side that we store, where the article has 512: that would take more of its time.
-            transforms.Resize((case.side, case.side), antialias=False),
+            # Our stored side; the article has 512, which would make it slower.
+            transforms.Resize((STORED_SIDE[case.pixels], STORED_SIDE[case.pixels]), antialias=False),
             transforms.RandomCrop(size=(case.pixels, case.pixels)),
             transforms.RandomHorizontalFlip(),
             transforms.ColorJitter(brightness=0.1, contrast=0.1, saturation=0.1, hue=0.1),
@@ -106,7 +106,7 @@ class Article:
             yield inputs.to(self._device), labels.to(self._device)
 
     def train(self, images: Tensor, labels: Tensor) -> None:
-        """Do what stands in the article's loop."""
+        """Take one step, as in the article's loop."""
         self._optimizer.zero_grad()
         outputs = self._model(images)
         loss = self._loss_fn(outputs, labels)

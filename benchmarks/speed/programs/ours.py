@@ -1,11 +1,11 @@
-"""This project's batches, net and step, as `train.run` puts them together."""
+"""This project's batches, net and step, as `train.run` uses them."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.speed.forms import CLASSES, DROPOUT, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Case
+from benchmarks.speed.cases import CLASSES, DROPOUT, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Case
 from vgg_ablation.device import choose_compute
 from vgg_ablation.images.batches import Batches, Colour
 from vgg_ablation.images.pixels import Pixels
@@ -22,10 +22,10 @@ def build_network(net: str, pixels: int) -> nn.Module:
 
 
 class Ours:
-    """Packed pixels, crops cut and coloured a batch at a time."""
+    """Packed pixels; crops are cut and coloured a batch at a time."""
 
     def __init__(self, case: Case, device: str, precision: str) -> None:
-        del device, precision  # both were asked of this same function
+        del device, precision  # chosen by this same function
         compute = choose_compute(torch.get_num_threads())
         self.precision = compute.names["precision"]
         pixels = Pixels.open(case.images.packed)
@@ -48,5 +48,5 @@ class Ours:
         return self._batches.training(self._images, self._batch_size, _COLOUR_SHIFT, self._generator)
 
     def train(self, images: Tensor, labels: Tensor) -> None:
-        """Take one step; nothing here waits for the device."""
+        """Take one step, without waiting for the device."""
         self._step(images, labels)

@@ -7,8 +7,8 @@ from torchvision import models
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from benchmarks.speed.contestants.with_loader import Loader, WithLoader
-from benchmarks.speed.forms import CLASSES, DROPOUT, Case
+from benchmarks.speed.cases import CLASSES, DROPOUT, STORED_SIDE, Case
+from benchmarks.speed.programs.loader import Loader, WithLoader
 
 _BUILD = {"A": models.vgg11, "E": models.vgg19}
 _POOLED_TO = 7  # side of the last map that torchvision's classifier is made for
@@ -17,7 +17,7 @@ _POOLED_TO = 7  # side of the last map that torchvision's classifier is made for
 def build_network(net: str, pixels: int) -> nn.Module:
     """Return net A or E for crops of `pixels` pixels.
 
-    Smaller maps are blown up to 7x7 by torchvision; that is mended, so that all contestants have the same net.
+    torchvision would enlarge smaller maps to 7x7; here they keep their size, so that all programs have the same net.
     """
     network = _BUILD[net](num_classes=CLASSES, dropout=DROPOUT)
     if (side := pixels // 32) != _POOLED_TO:
@@ -26,14 +26,14 @@ def build_network(net: str, pixels: int) -> nn.Module:
     return network
 
 
-class GoodPractice(WithLoader):
-    """Decoding and transforms in the loader's processes, bfloat16 where the processor has it."""
+class Torchvision(WithLoader):
+    """Decoding and transforms in the loader's processes."""
 
     def __init__(self, case: Case, device: str, precision: str) -> None:
         transform = v2.Compose([
             v2.RGB(),
             v2.ToImage(),
-            v2.Resize(case.side, antialias=True),
+            v2.Resize(STORED_SIDE[case.pixels], antialias=True),
             v2.RandomCrop(case.pixels),
             v2.RandomHorizontalFlip(),
             v2.ToDtype(torch.float32, scale=True),
@@ -41,10 +41,10 @@ class GoodPractice(WithLoader):
         ])  # fmt: skip
         dataset = ImageFolder(case.images.files, transform)
 
-        def make_loader(workers: int) -> Loader:
+        def make_loader(processes: int) -> Loader:
             return DataLoader(
-                dataset, case.batch_size, shuffle=True, drop_last=True, num_workers=workers,
-                pin_memory=device == "cuda", persistent_workers=workers > 0,
+                dataset, case.batch_size, shuffle=True, drop_last=True, num_workers=processes,
+                pin_memory=device == "cuda", persistent_workers=processes > 0,
             )  # fmt: skip
 
         super().__init__(build_network(case.net, case.pixels), torch.device(device), precision, make_loader)

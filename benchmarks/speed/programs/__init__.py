@@ -1,0 +1,1 @@
+"""The programs that train the same net on the same images."""

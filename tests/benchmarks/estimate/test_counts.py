@@ -1,0 +1,82 @@
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.repo import Repo
+
+from benchmarks.estimate.counts import (
+    count_images,
+    count_search_epochs,
+    count_shared_stages,
+    count_steps,
+    evaluated_scales,
+    training_scales,
+)
+from vgg_ablation.runtime.settings import StudySettings
+
+ROOT = Path(__file__).parents[3]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+def study(name: str = "sample", **sections: Mapping[str, object]) -> StudySettings:
+    block = PARAMS["studies"][name]
+    return StudySettings.model_validate({key: {**values, **sections.get(key, {})} for key, values in block.items()})
+
+
+def test_the_sample_has_a_thousand_images() -> None:
+    images = count_images(study().data)
+    assert (images.classes, images.training, images.validation, images.test) == (10, 480, 120, 400)
+
+
+@pytest.mark.parametrize("clutter", [False, True])
+def test_all_of_caltech256_has_60_images_a_category_to_train_on(clutter: bool) -> None:
+    images = count_images(study("caltech256", data={"clutter": clutter}).data)
+    assert images.classes == 256 + clutter
+    assert images.training + images.validation == 60 * images.classes
+    if not clutter:
+        assert images.training + images.validation + images.test == 29_780
+
+
+@pytest.mark.parametrize(("images", "batch", "steps"), [(481, 32, 15), (20, 32, 1)])
+def test_an_epoch_is_whole_batches(images: int, batch: int, steps: int) -> None:
+    assert count_steps(study(train={"batch_size": batch}).train, images) == steps
+
+
+@pytest.mark.parametrize(
+    ("trials", "random_trials", "prune_after", "epochs"),
+    [(5, 3, 4, 36), (2, 5, 4, 16), (5, 1, 20, 40), (9, 1, 1, 44)],
+)
+def test_half_of_the_trials_that_may_be_pruned_are(
+    trials: int, random_trials: int, prune_after: int, epochs: float
+) -> None:
+    tune = {"trials": trials, "random_trials": random_trials, "prune_after": prune_after, "epochs": 8}
+    assert count_search_epochs(study(tune={**tune, "pruner": "median"}).tune) == epochs
+    assert count_search_epochs(study(tune={**tune, "pruner": "none"}).tune) == trials * 8
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # of a library that DVC uses
+@pytest.mark.parametrize(("arch", "scale"), [("B_5x5", "jitter"), ("all", "all")])
+def test_the_counted_stages_are_those_that_dvc_repro_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arch: str, scale: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("dvc.yaml", "stages/dvc.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({**PARAMS, "arch": arch, "scale": scale}), encoding="utf-8")
+    with Repo.init(str(tmp_path), no_scm=True) as repository:
+        report = next(stage for stage in repository.index.stages if stage.addressing == "report")
+        graph = repository.index.graph
+        needed, waiting = set(), [report]
+        while waiting:
+            waiting += graph.successors(stage := waiting.pop())
+            needed.add(stage.addressing.removeprefix("stages/dvc.yaml:"))
+
+    nets = ["A", "A_LRN", "B", "C", "D", "E"] if arch == "all" else [arch]
+    trainings = {"fixed": "train", "large": "train-large", "jitter": "train-jitter"}
+    of_nets = {f"tune@{net}" for net in nets}
+    of_nets |= {f"{trainings[at]}@{net}" for net in nets for at in training_scales(scale)}
+    of_nets |= {f"evaluate@{net}-{at}" for net in nets for at in evaluated_scales(scale)}
+    assert of_nets <= needed
+    assert len(needed - of_nets - {"check"}) == count_shared_stages(arch, scale)
