@@ -4,18 +4,18 @@ BIN := .venv/bin
 SET_UP := .venv/.set-up
 SET_UP_BENCH := .venv/.set-up-bench
 
-.PHONY: reproduce test torture lint lock readme estimate search-cost bench bench-short
+.PHONY: reproduce test torture lint lock docs estimate search-cost bench bench-short
 .DELETE_ON_ERROR:
 
 # DVC finds `python` on PATH, so that stages run with the environment's own.
 reproduce: $(SET_UP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 
-# One thread a process: the nets of the tests are tiny, and the tests run side by side.
+# Tests run side by side: one thread a process.
 test: $(SET_UP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest
 
-# What is too long for each commit: the real dvc killed thirty times and more, nets side by side, DVC's queue.
+# Kills a study more than thirty times in every stage; trains nets side by side and in DVC's queue. Half an hour.
 torture: $(SET_UP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest -m torture --numprocesses=0 --capture=no --verbose
 
@@ -24,8 +24,10 @@ lint: $(SET_UP)
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
-readme: $(SET_UP)
+# The generated parts of the documents: excerpts of reports, the reference of settings.
+docs: $(SET_UP)
 	$(BIN)/python -m vgg_ablation.report.readme
+	$(BIN)/python -m vgg_ablation.runtime.settings_reference
 
 estimate: $(SET_UP)
 	$(BIN)/python -m benchmarks.estimate

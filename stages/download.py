@@ -1,22 +1,15 @@
-"""Bring the study's images here as one tar in the official layout: `python stages/download.py`."""
+"""Obtain the study's images as one tar in the official layout: `python stages/download.py`."""
 
-from pathlib import Path
-
-from vgg_ablation.dataset.archive import obtain
-from vgg_ablation.dataset.download import without_credentials
+from vgg_ablation.dataset.source import obtain
+from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.console import stage
-from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.params import read_params
+from vgg_ablation.runtime.paths import ARCHIVE
 from vgg_ablation.runtime.settings import DataSettings
+from vgg_ablation.text import without_credentials
 
-ARCHIVE = Path("data/raw/256_ObjectCategories.tar")
-COST = Path("data/cost")
-
-with stage("download") as report:
+with stage("download") as console:
     source = read_params().section("data", DataSettings).source
-    report.alone()
-    meter = Meter()
-    with meter.work():
-        meter.count(obtain(source, ARCHIVE, report))
-    meter.write(COST, "download")
-    report.made(f"{ARCHIVE}: {ARCHIVE.stat().st_size / 1e6:,.1f} MB from {without_credentials(source)}")
+    console.alone()
+    obtain(source, ARCHIVE, console)
+    console.made(messages.archive_made(str(ARCHIVE), ARCHIVE.stat().st_size, without_credentials(source)))

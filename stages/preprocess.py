@@ -1,27 +1,21 @@
 """Decode, rescale, pack and split the archive's images: `python stages/preprocess.py`."""
 
-from pathlib import Path
-
 from vgg_ablation.dataset.preprocess import preprocess
+from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.console import stage
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.params import read_params
+from vgg_ablation.runtime.paths import ARCHIVE, PROCESSED
 from vgg_ablation.runtime.settings import DataSettings, ScalesSettings
 
-ARCHIVE = Path("data/raw/256_ObjectCategories.tar")
-PROCESSED = Path("data/processed")
-COST = Path("data/cost")
-
-with stage("preprocess") as report:
+with stage("preprocess") as console:
     params = read_params()
-    settings, scales = params.section("data", DataSettings), params.section("scales", ScalesSettings)
-    report.alone()
+    data, scales = params.section("data", DataSettings), params.section("scales", ScalesSettings)
+    console.alone()
     meter = Meter()
     with meter.work():
-        summary = preprocess(ARCHIVE, settings, scales, PROCESSED, report)
+        summary = preprocess(ARCHIVE, data, scales, PROCESSED, console)
     meter.count(summary["images"])
-    meter.write(COST, "preprocess")
-    report.made(
-        f"{PROCESSED}: {summary['images']} images of {len(summary['categories'])} categories "
-        f"({summary['excluded']} files excluded)"
-    )
+    meter.write(PROCESSED, "preprocess")
+    counts = summary["images"], len(summary["categories"]), summary["excluded"]
+    console.made(messages.images_packed(str(PROCESSED), *counts))

@@ -1,6 +1,5 @@
-"""What the README says of the studies and of the last report is so."""
+"""The README agrees with the settings, the reports and the Makefile."""
 
-import json
 import re
 import subprocess
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vgg_ablation.dataset.archive import SAMPLE_PER_CATEGORY
 from vgg_ablation.dataset.download import OFFICIAL_SIZE
-from vgg_ablation.dataset.sample import CATEGORIES
-from vgg_ablation.report.readme import FILES, updated, with_excerpt
+from vgg_ablation.dataset.sample import CATEGORIES, SAMPLE_PER_CATEGORY
+from vgg_ablation.report.readme import FILES, updated
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -39,11 +37,6 @@ def test_excerpts_are_those_of_the_committed_reports(name):
     text = committed(name)
     assert "<!-- end of excerpt -->" in text
     assert updated(text, committed) == text
-
-
-def test_excerpt_needs_its_markers():
-    with pytest.raises(ValueError, match="markers"):
-        with_excerpt("# no markers", committed("reports/ablation.md"))
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -77,11 +70,3 @@ def test_links_lead_to_committed_files():
     links = {link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link}
     assert links
     assert links <= set(listed.split())
-
-
-def test_the_benchmarks_page_and_its_figures_are_of_one_run():
-    page = " ".join(committed("reports/benchmark.md").split())
-    figures = json.loads(committed("reports/benchmark.json"))
-    for target in figures["targets"]:
-        assert f"| {target['promise']} | {target['text']} | {'met' if target['met'] else 'not met'} |" in page
-    assert all(f"{name} {number}" in page for name, number in figures["versions"].items())

@@ -22,6 +22,11 @@ class Finished:
         return re.findall(r"^Running stage '(?:stages/dvc\.yaml:)?([^']+)'", self.output, re.MULTILINE)
 
 
+def holds_times(name: str) -> bool:
+    """Whether a file of a study tells how long something took, which differs between two equal runs."""
+    return name.endswith(("cost.csv", "cost.md", "index.html", "dvc.lock"))
+
+
 @dataclass(frozen=True)
 class Repository:
     """A git and DVC repository in a temporary folder."""

@@ -1,14 +1,19 @@
-"""Real `dvc repro` of a tiny study with all nets, and what a change after it makes run."""
+"""A real `dvc repro` of a tiny study with all nets, and what reruns after an edit."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from repository import Repository
 
 from vgg_ablation.model.table1 import ABLATION, count_parameters
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
+ROOT = Path(__file__).parents[2]
+NETS = [stage.format(arch) for arch in ABLATION for stage in ("tune@{}", "train@{}", "evaluate@{}-fixed")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +33,14 @@ def committed(fully_run):
     """The fully run repository, put back as it was after the test."""
     repository, _ = fully_run
     yield repository
-    repository.succeed("git", "checkout", "--quiet", ".")
+    repository.succeed("git", "reset", "--quiet", "--hard")
     repository.succeed("dvc", "checkout", "--quiet", "report", "--with-deps")
 
 
 def test_full_run_runs_every_stage_once_after_the_check(fully_run):
     _, done = fully_run
-    nets = [stage.format(arch) for arch in ABLATION for stage in ("tune@{}", "train@{}", "evaluate@{}-fixed")]
     shared = ["check", "download", "preprocess", "near-duplicates", "aggregate@fixed", "aggregate-search", "report"]
-    assert sorted(done.stages) == sorted([*shared, *nets])
+    assert sorted(done.stages) == sorted([*shared, *NETS])
     assert done.stages[0] == "check"
     assert done.stages[-1] == "report"
 
@@ -60,14 +64,16 @@ def test_full_run_reports_every_net_and_protocol(fully_run):
         assert row.params == count_parameters(str(row.arch), 3, 32, 0.0625)
 
 
-def test_reported_error_follows_from_the_kept_posteriors(fully_run):
+def test_reported_errors_follow_from_the_posteriors(fully_run):
     repository, _ = fully_run
     table = pd.read_csv(repository.folder / "reports/ablation.csv").set_index(["arch", "protocol"])
     for arch in ABLATION:
-        with np.load(repository.folder / "results" / arch / "fixed" / "predictions.npz", allow_pickle=False) as kept:
+        with np.load(
+            repository.folder / "results" / arch / "fixed/evaluation/predictions.npz", allow_pickle=False
+        ) as arrays:
             for protocol in ("centre", "dense"):
                 errors = [
-                    100 * np.mean(kept[f"run_{run}_{protocol}"].argmax(1) != kept[f"run_{run}_labels"])
+                    100 * np.mean(arrays[f"run_{run}_{protocol}"].argmax(1) != arrays[f"run_{run}_labels"])
                     for run in (0, 1)
                 ]
                 assert table.loc[(arch, protocol), "top1_error"] == pytest.approx(np.mean(errors), abs=0.01)
@@ -76,9 +82,9 @@ def test_reported_error_follows_from_the_kept_posteriors(fully_run):
 def test_test_images_are_in_no_training_split(fully_run):
     repository, _ = fully_run
     splits = pd.read_csv(repository.folder / "data/processed/splits.csv")
-    with np.load(repository.folder / "results/A/fixed/predictions.npz", allow_pickle=False) as kept:
+    with np.load(repository.folder / "results/A/fixed/evaluation/predictions.npz", allow_pickle=False) as arrays:
         for run in (0, 1):
-            assert set(splits.loc[kept[f"run_{run}_images"], f"split_{run}"]) == {"test"}
+            assert set(splits.loc[arrays[f"run_{run}_images"], f"split_{run}"]) == {"test"}
 
 
 def test_status_is_clean_and_a_second_run_runs_nothing(fully_run):
@@ -94,10 +100,39 @@ def test_one_net_after_a_full_run_retrains_nothing(committed):
     assert sorted(done.stages) == ["check", "report"]
 
 
-def test_an_edit_in_the_report_folder_retrains_nothing(committed):
-    file = committed.folder / "src/vgg_ablation/report/__init__.py"
-    file.write_text(file.read_text() + "# edited\n")
-    assert committed.succeed("dvc", "repro").stages == ["report"]
+EDITS = {
+    "a console message": ("runtime/messages.py", []),
+    "a report template": ("report/templates/result.md.jinja", ["report"]),
+    "a claim rule": ("analysis/claims.py", ["report"]),
+    "the downloader": ("dataset/download.py", ["download"]),
+    "an augmentation": ("images/batches.py", [*NETS, "aggregate@fixed", "aggregate-search", "report"]),
+}
+
+
+def edit(repository: Repository, name: str) -> None:
+    """Add a comment to a file of the package, which changes no result."""
+    file = repository.folder / "src/vgg_ablation" / name
+    file.write_text(file.read_text() + ("{# edited #}\n" if file.suffix == ".jinja" else "# edited\n"))
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_an_edit_reruns_what_it_can_change_and_nothing_else(committed, what):
+    file, stages = EDITS[what]
+    edit(committed, file)
+    assert sorted(committed.succeed("dvc", "repro").stages) == sorted(stages)
+
+
+def test_only_an_edit_that_can_change_the_weights_loses_checkpoints(committed):
+    def trained() -> set[str]:
+        committed.succeed("python", "stages/train.py", "C", "fixed")
+        return {folder.name for folder in (committed.folder / ".state/train").iterdir()}
+
+    before = trained()
+    for what in ("a console message", "a report template", "a claim rule", "the downloader"):
+        edit(committed, EDITS[what][0])
+    assert trained() == before
+    edit(committed, EDITS["an augmentation"][0])
+    assert len(trained()) == len(before) + 2, "one folder a run"
 
 
 def test_a_single_setting_reruns_what_depends_on_it_alone(committed):
@@ -105,6 +140,21 @@ def test_a_single_setting_reruns_what_depends_on_it_alone(committed):
         "dvc", "exp", "run", "-S", "studies.tiny.evaluate.protocols.fixed=[centre]", "-S", "arch=A"
     )
     assert sorted(done.stages) == ["check", "evaluate@A-fixed", "report"]
+
+
+def test_a_new_net_trains_and_is_reported_and_no_other_net_reruns(committed):
+    """The steps of docs/architecture.md."""
+    (block,) = re.findall(r"```yaml\n(F:\n.*?)```", (ROOT / "docs/architecture.md").read_text(), re.DOTALL)
+    nets = committed.folder / "src/vgg_ablation/model/nets.yaml"
+    nets.write_text(nets.read_text().replace("B_5x5:", f"{block}B_5x5:"))
+    work = committed.folder / "stages/dvc.yaml"
+    text = work.read_text().replace("E, B_5x5", "E, F, B_5x5")
+    work.write_text(re.sub(r"( +- results/)E(/.*\n)", r"\1E\2\1F\2", text))
+    done = committed.succeed("dvc", "repro")
+    of_f = ["tune@F", "train@F", "evaluate@F-fixed"]
+    assert sorted(done.stages) == sorted(["check", *of_f, "aggregate@fixed", "aggregate-search", "report"])
+    table = pd.read_csv(committed.folder / "reports/ablation.csv").set_index(["arch", "protocol"])
+    assert table.loc[("F", "dense"), "weight_layers"] == 21
 
 
 @pytest.mark.parametrize(
@@ -150,7 +200,7 @@ def test_one_net_by_hand_gives_the_bytes_that_dvc_gives_among_all(origin, fully_
         repository.succeed("python", f"stages/{name}.py", *arguments)
     by_hand, by_dvc = repository.snapshot(), fully_run[0].snapshot()
     assert "reports/ablation.md" in by_hand
-    made = [name for name in by_hand if name.startswith(("results/C/", "data/")) and "/cost/" not in name]
+    made = [name for name in by_hand if name.startswith(("results/C/", "data/")) and not name.endswith("cost.csv")]
     assert len(made) > 10
     assert {name: by_hand[name] for name in made} == {name: by_dvc[name] for name in made}
 
@@ -160,7 +210,7 @@ def test_weights_are_safetensors_with_torchvision_keys(fully_run):
     from torchvision.models import vgg16
 
     repository, _ = fully_run
-    with safe_open(repository.folder / "results/D/fixed/weights/run-0.safetensors", framework="pt") as file:
+    with safe_open(repository.folder / "results/D/fixed/training/weights/run-0.safetensors", framework="pt") as file:
         assert set(file.keys()) == set(vgg16(init_weights=False).state_dict())
 
 

@@ -1,9 +1,9 @@
-"""Nets side by side, in one repository and in DVC's queue: the results of a run one after the other."""
+"""Nets trained side by side, in one repository and in DVC's queue, have the results of a serial run."""
 
 import time
 
 import pytest
-from repository import Repository
+from repository import Repository, holds_times
 
 from vgg_ablation.model.table1 import ABLATION
 
@@ -11,9 +11,9 @@ STAGES = "stages/dvc.yaml"
 
 
 def results(repository: Repository, arch: str) -> dict[str, bytes]:
-    """What a net's stages leave, but for what they cost."""
-    kept = repository.snapshot().items()
-    return {name: content for name, content in kept if name.startswith(f"results/{arch}/") and "/cost/" not in name}
+    """The files of a net's stages, without those that hold times."""
+    files = repository.snapshot().items()
+    return {name: content for name, content in files if name.startswith(f"results/{arch}/") and not holds_times(name)}
 
 
 @pytest.fixture(scope="module")

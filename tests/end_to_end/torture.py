@@ -1,4 +1,4 @@
-"""A study that is killed again and again at random moments, held against the same study left alone."""
+"""Kill a study again and again at random moments, and compare it with the same study left alone."""
 
 import os
 import random
@@ -14,12 +14,11 @@ from pathlib import Path
 
 import psutil
 import yaml
-from repository import Repository
+from repository import Repository, holds_times
 
 _RUNNING = re.compile(r"^Running stage '(?:stages/dvc\.yaml:)?([^']+)'", re.MULTILINE)
 _TORN = re.compile(r"Unable to read RWLock-file '([^']+)'|'([^']*dvc\.lock)' (?:validation failed|is invalid)")
 """DVC writes these files in place: a kill at that moment leaves half of one, which the next `dvc repro` refuses."""
-_PAGE = "reports/index.html"
 _EPOCHS = "EPOCHS_BEGUN"
 _LINE_OF_AN_EPOCH = "    for number in range(len(history) + 1, recipe.epochs + 1):\n"
 _PATIENCE = 120.0  # seconds in which `dvc repro` must get on or end
@@ -94,12 +93,12 @@ KINDS: dict[str, Callable[[Attempt], bool]] = {
     "SIGTERM to the group": _terminate_group,
     "Ctrl-C": _press_ctrl_c,
 }
-"""Ways to end a study, and what does it: whether there was something to end."""
+"""Ways to end a study: each returns whether there was a process to end."""
 
 
 @dataclass
 class Record:
-    """What was done to the study, and what came of it."""
+    """The kills of a study, and their effects."""
 
     kills: list[tuple[str, str]] = field(default_factory=list)
     """Stage and kind of each that hit."""
@@ -112,7 +111,7 @@ class Record:
     slowest_stop: float = 0.0
     """Seconds from SIGTERM or Ctrl-C to the end of all processes."""
     torn: int = 0
-    """Lock files of DVC's own that a kill had torn, and that were deleted, as docs/reliability.md says."""
+    """Lock files of DVC that a kill left half-written, and that were deleted, as docs/reliability.md says."""
     differences: list[str] = field(default_factory=list)
     """Files that are not as in the undisturbed run."""
 
@@ -129,13 +128,13 @@ class Record:
             f"       {', '.join(f'{name} {count}' for name, count in sorted(kinds.items()))}",
             f"epochs repeated: {self.repeated} of {self.epochs}, at most {self.most_repeated} for a kill",
             f"slowest stop after SIGTERM or Ctrl-C: {self.slowest_stop:.1f} s",
-            f"lock files of DVC's own found torn, and deleted: {self.torn}",
+            f"lock files of DVC found half-written, and deleted: {self.torn}",
             f"differences: {', '.join(self.differences) or 'none'}",
         ])  # fmt: skip
 
 
 def count_epochs(repository: Repository) -> None:
-    """Have the copy of the package in this repository note each epoch that it begins."""
+    """Make the copy of the package in this repository record each epoch that it begins."""
     path = repository.folder / "src/vgg_ablation/train/run.py"
     text = path.read_text()
     assert text.count(_LINE_OF_AN_EPOCH) == 1
@@ -191,7 +190,7 @@ def _stages_of(attempt: Attempt) -> Iterator[str]:
 
 
 def plan(takes: Mapping[str, float], kills: int, seed: int) -> dict[str, list[tuple[str, float]]]:
-    """Return for each stage the kills that await it: kind, and moment as a share of the seconds that the stage takes.
+    """Return the planned kills of each stage: kind, and moment as a share of the seconds that the stage takes.
 
     Each stage has one before any has two, the longest first; all kinds come equally often.
     """
@@ -233,14 +232,11 @@ def torture(
         elif not hit:
             assert status == 0, attempt.text
             return
-    raise AssertionError("the study has not come to its end")
+    raise AssertionError("the study did not finish")
 
 
 def _wait_and_kill(attempt: Attempt, kind: str, delay: float, record: Record) -> str:
-    """Kill the attempt after `delay` seconds, or as soon after as there is what to kill; return the stage it was in.
-
-    Nothing is returned where the attempt comes to its end before.
-    """
+    """Kill the attempt after `delay` seconds; return its stage, or nothing if it ended before."""
     with suppress(subprocess.TimeoutExpired):
         attempt.process.wait(delay)
     while attempt.process.poll() is None:
@@ -259,27 +255,19 @@ def _wait_and_kill(attempt: Attempt, kind: str, delay: float, record: Record) ->
 
 def compare(disturbed: Repository, alone: Repository, record: Record) -> None:
     """Note in `record` what differs between two repositories after the study's end, and the epochs done again."""
-    one, other = _outcome(disturbed), _outcome(alone)
+    one, other = _results(disturbed), _results(alone)
     record.differences += sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
     expected, found = _epochs_begun(alone), _epochs_begun(disturbed)
     record.epochs = len(expected)
     assert set(found) == set(expected), "other epochs than those of the undisturbed study"
 
 
-def _outcome(repository: Repository) -> dict[str, object]:
-    """Everything that a study leaves but what it cost, which differs each time, and the page that tells it."""
+def _results(repository: Repository) -> dict[str, object]:
+    """The files of a study without those that hold times, and the stages and params of its lock files."""
     files: dict[str, object] = {
-        name: content
-        for name, content in repository.snapshot().items()
-        if "/cost" not in name and name != _PAGE and not name.endswith("dvc.lock")
+        name: content for name, content in repository.snapshot().items() if not holds_times(name)
     }
     for lock in ("dvc.lock", "stages/dvc.lock"):
         stages = yaml.safe_load((repository.folder / lock).read_text())["stages"]
-        for stage, content in stages.items():
-            for part in ("deps", "outs"):
-                entries = [
-                    entry for entry in content.get(part, []) if "/cost" not in entry["path"] and entry["path"] != _PAGE
-                ]
-                files[f"{lock}: {stage}: {part}"] = entries
-            files[f"{lock}: {stage}: params"] = content.get("params")
+        files |= {f"{lock}: {stage}": content.get("params") for stage, content in stages.items()}
     return files
