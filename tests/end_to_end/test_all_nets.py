@@ -34,7 +34,7 @@ def committed(fully_run):
     repository, _ = fully_run
     yield repository
     repository.succeed("git", "reset", "--quiet", "--hard")
-    repository.succeed("dvc", "checkout", "--quiet", "report", "--with-deps")
+    repository.succeed("dvc", "checkout", "--quiet", "--force", "report", "--with-deps")
 
 
 def test_full_run_runs_every_stage_once_after_the_check(fully_run):
@@ -109,10 +109,10 @@ EDITS = {
 }
 
 
-def edit(repository: Repository, name: str) -> None:
+def edit(repository: Repository, name: str, comment: str = "edited") -> None:
     """Add a comment to a file of the package, which changes no result."""
     file = repository.folder / "src/vgg_ablation" / name
-    file.write_text(file.read_text() + ("{# edited #}\n" if file.suffix == ".jinja" else "# edited\n"))
+    file.write_text(file.read_text() + (f"{{# {comment} #}}\n" if file.suffix == ".jinja" else f"# {comment}\n"))
 
 
 @pytest.mark.parametrize("what", EDITS)
@@ -131,7 +131,7 @@ def test_only_an_edit_that_can_change_the_weights_loses_checkpoints(committed):
     for what in ("a console message", "a report template", "a claim rule", "the downloader"):
         edit(committed, EDITS[what][0])
     assert trained() == before
-    edit(committed, EDITS["an augmentation"][0])
+    edit(committed, EDITS["an augmentation"][0], "edited in another way than before")
     assert len(trained()) == len(before) + 2, "one folder a run"
 
 
