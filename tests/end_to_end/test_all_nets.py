@@ -142,21 +142,6 @@ def test_a_single_setting_reruns_what_depends_on_it_alone(committed):
     assert sorted(done.stages) == ["check", "evaluate@A-fixed", "report"]
 
 
-def test_a_new_net_trains_and_is_reported_and_no_other_net_reruns(committed):
-    """The steps of docs/architecture.md."""
-    (block,) = re.findall(r"```yaml\n(F:\n.*?)```", (ROOT / "docs/architecture.md").read_text(), re.DOTALL)
-    nets = committed.folder / "src/vgg_ablation/model/nets.yaml"
-    nets.write_text(nets.read_text().replace("B_5x5:", f"{block}B_5x5:"))
-    work = committed.folder / "stages/dvc.yaml"
-    text = work.read_text().replace("E, B_5x5", "E, F, B_5x5")
-    work.write_text(re.sub(r"( +- results/)E(/.*\n)", r"\1E\2\1F\2", text))
-    done = committed.succeed("dvc", "repro")
-    of_f = ["tune@F", "train@F", "evaluate@F-fixed"]
-    assert sorted(done.stages) == sorted(["check", *of_f, "aggregate@fixed", "aggregate-search", "report"])
-    table = pd.read_csv(committed.folder / "reports/ablation.csv").set_index(["arch", "protocol"])
-    assert table.loc[("F", "dense"), "weight_layers"] == 21
-
-
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -221,3 +206,18 @@ def test_metrics_for_dvc_are_flat_numbers(fully_run):
     assert set(ABLATION) <= set(values)
     assert values.pop("best") in ABLATION
     assert all(isinstance(value, int | float | dict) for value in values.values())
+
+
+def test_a_new_net_trains_and_is_reported_and_no_other_net_reruns(committed):
+    """The steps of docs/architecture.md."""
+    (block,) = re.findall(r"```yaml\n(F:\n.*?)```", (ROOT / "docs/architecture.md").read_text(), re.DOTALL)
+    nets = committed.folder / "src/vgg_ablation/model/nets.yaml"
+    nets.write_text(nets.read_text().replace("B_5x5:", f"{block}B_5x5:"))
+    work = committed.folder / "stages/dvc.yaml"
+    text = work.read_text().replace("E, B_5x5", "E, F, B_5x5")
+    work.write_text(re.sub(r"( +- results/)E(/.*\n)", r"\1E\2\1F\2", text))
+    done = committed.succeed("dvc", "repro")
+    of_f = ["tune@F", "train@F", "evaluate@F-fixed"]
+    assert sorted(done.stages) == sorted(["check", *of_f, "aggregate@fixed", "aggregate-search", "report"])
+    table = pd.read_csv(committed.folder / "reports/ablation.csv").set_index(["arch", "protocol"])
+    assert table.loc[("F", "dense"), "weight_layers"] == 21
