@@ -38,15 +38,15 @@ class Pace:
     """Seconds that one net takes at one training scale."""
 
     step: float
-    """Of a training step of a whole batch, its input included."""
+    """Seconds of a training step of a whole batch, input included."""
     validation: float
-    """Of a validation image."""
+    """Seconds of a validation image."""
     evaluation: float
-    """Of a test image, by all protocols of the study."""
+    """Seconds of a test image, by all protocols of the study."""
     fitting: float
-    """Of the centre crop of a training image, for the training error."""
+    """Seconds of the centre crop of a training image, for the training error."""
     warm_up: float
-    """Of a process's first step, beyond those of a later one."""
+    """Seconds of a process's first step, beyond those of a later one."""
 
 
 def measure_pace(arch: str, scale: str, study: StudySettings, images: Images, compute: Compute) -> Pace:

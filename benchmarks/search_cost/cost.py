@@ -27,7 +27,7 @@ class Trial:
     accuracies: tuple[float, ...]
     """Percent of the validation images, after each epoch."""
     losses: tuple[float, ...]
-    """Of the validation images, nats, after each epoch."""
+    """Loss of the validation images, nats, after each epoch."""
     seconds: float = field(default=0.0, compare=False)
     """Time of the epochs; not in the file."""
 

@@ -42,7 +42,7 @@ class Plan:
     """All that determines the trials."""
 
     study: StudySettings
-    """Its `tune.trials` are the most of one search; its `tune.seed` is not used."""
+    """Settings of the study. `tune.trials` is the budget of one search; `tune.seed` is not used."""
     grid: tuple[int, int]
     """Learning rates, weight decays."""
     seeds: int
@@ -60,10 +60,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a process knows of the images and of its machine."""
+    """Images and machine, as a process reports them."""
 
     training_images: int
-    """Of an epoch: whole batches."""
+    """Training images of an epoch: whole batches."""
     validation_images: int
     device: str
     precision: str

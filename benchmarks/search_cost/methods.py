@@ -18,9 +18,9 @@ class Method:
     """A search method, without its seed."""
 
     words: str
-    """What it is, with `random_trials` of section `tune` in braces."""
+    """Description, with `random_trials` of section `tune` in braces."""
     settings: dict[str, str | int] | None
-    """Of section `tune`; None for points drawn uniformly in both logarithms, all trained to their end."""
+    """Settings of section `tune`; None for points drawn uniformly in both logarithms, all trained to their end."""
     pruner: BasePruner | None = None
     """One that a study cannot choose."""
 

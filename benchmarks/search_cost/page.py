@@ -1,4 +1,4 @@
-"""What the measurement says, as a page for people: `docs/search-cost.md`."""
+"""Page of the measurement: `docs/search-cost.md`."""
 
 import io
 import math
@@ -37,9 +37,9 @@ class About:
     arch: str
     width: float
     method: str
-    """That of the study's own search."""
+    """Search method of the study."""
     epochs: int
-    """Of a trial that is not pruned."""
+    """Epochs of a trial that is not pruned."""
     trials: int
     """Most trials of a search."""
     random_trials: int
@@ -51,7 +51,7 @@ class About:
     weight_decay: tuple[float, float]
     """Smallest and largest of the space."""
     training_images: int
-    """Of an epoch."""
+    """Training images of an epoch."""
     validation_images: int
     device: str
     precision: str
@@ -73,12 +73,12 @@ class Cost:
 
     @property
     def median(self) -> float:
-        """Over the seeds."""
+        """Median over the seeds."""
         return median(self.images)
 
     @property
     def worst(self) -> int:
-        """Of the seeds."""
+        """Maximum over the seeds."""
         return max(self.images)
 
 

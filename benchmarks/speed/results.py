@@ -21,11 +21,11 @@ class Timing:
     """One timing."""
 
     seconds: float
-    """Of one pass."""
+    """Seconds of one pass."""
     images: int = 0
     """Images of the pass; 0 where the measure is not about images."""
     peak_memory_mib: float | None = None
-    """Of the process."""
+    """Peak memory of the process."""
 
     @property
     def value(self) -> float:
@@ -43,7 +43,7 @@ class Row:
     pixels: int | None
     """Side of the crop."""
     precision: str | None
-    """Of matrix products and convolutions."""
+    """Type of matrix products and convolutions."""
     loader_processes: int | None
     """Processes that load images; None for a program without that choice."""
     values: tuple[float, ...]
@@ -53,7 +53,7 @@ class Row:
 
     @property
     def median(self) -> float:
-        """Of the values."""
+        """Median of `values`."""
         return median(self.values)
 
 

@@ -21,7 +21,7 @@ class Compute:
     device: torch.device
     """CUDA if available, else the CPU."""
     precision: torch.dtype
-    """Of matrix products and convolutions: bfloat16, float16 (with loss scaling) or float32. Weights stay float32."""
+    """Type of matrix products and convolutions: bfloat16, float16 (loss scaling) or float32. Weights stay float32."""
 
     def autocast(self) -> torch.autocast:
         """Return the context in which a forward pass runs in `precision`."""

@@ -7,7 +7,6 @@ import pytest
 
 from made_up_study import TEST, Files, Make
 from vgg_ablation.analysis.study import Study, read_study
-from vgg_ablation.dataset import archive
 from vgg_ablation.errors import StageError
 
 # What a study has
@@ -44,8 +43,8 @@ def test_the_main_comparison_is_that_of_table_3(whole: Study):
     ],
 )
 def test_the_origin_has_no_folder_and_no_secret_and_clutter_is_no_object(six: Study, source: str, origin: str):
-    names = [*six.data.categories, archive.CLUTTER]
-    data = six.data.model_copy(update={"source": source, "categories": names})
+    update = {"source": source, "categories": [*six.data.categories, "257.clutter"], "clutter": True}
+    data = six.data.model_copy(update=update)
     assert (data.origin, data.objects) == (origin, 10)
 
 

@@ -16,7 +16,7 @@ class Program(Protocol):
     """One way to train the net of a case. Its class is called with a case, `cpu` or `cuda`, and the fast precision."""
 
     precision: str
-    """Of matrix products and convolutions: `bfloat16`, `float16` or `float32`."""
+    """Type of matrix products and convolutions: `bfloat16`, `float16` or `float32`."""
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield one epoch: images (B, 3, side, side) and labels (B,), on the device."""

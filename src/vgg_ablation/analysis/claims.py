@@ -52,7 +52,7 @@ class Claim:
     section: str
     expects: Expectation
     contrasts: Callable[[Study, str, str], Contrasts]
-    """Its components at a training scale and protocol, in the study or not; one unless a fall is expected."""
+    """Components at a training scale and protocol, in the study or not; one unless a fall is expected."""
     scales: Sequence[str] = FIXED_FIRST
     protocols: Sequence[str] = ("dense",)
     """Tried in this order, each at all scales."""

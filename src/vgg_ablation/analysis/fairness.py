@@ -1,4 +1,4 @@
-"""Whether the comparison is fair: budgets, failures, generalisation gaps, and test images that the nets have seen."""
+"""Fairness of the comparison: budgets, failures, generalisation gaps, and test images that the nets have seen."""
 
 from collections.abc import Sequence
 from statistics import fmean

@@ -14,7 +14,7 @@ from vgg_ablation.runtime.settings import SCALES
 
 @dataclass(frozen=True)
 class Findings:
-    """What follows from a study."""
+    """Conclusions of a study."""
 
     study: Study
     rows: list[Row]

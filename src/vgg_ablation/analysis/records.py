@@ -10,8 +10,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from vgg_ablation.model.table1 import ARCHITECTURES
 from vgg_ablation.runtime.settings import SCALES, Protocol
 
-CLUTTER = "257.clutter"
-"""The category of Caltech-256 that shows no object."""
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 """In the order of the paper's tables."""
 
@@ -90,7 +88,7 @@ class Tuned(Record):
     at_edge: list[Setting]
     """Settings whose chosen value is at the edge of `space`."""
     epochs: int
-    """Of a trial that is not pruned."""
+    """Set unless the trial was pruned."""
     images: int
     """Training images of all trials."""
     space: dict[Setting, tuple[float, float]]
@@ -137,7 +135,7 @@ class Net(Record):
 
     @property
     def name(self) -> str:
-        """Its name in `decisions.npz`."""
+        """Name in `decisions.npz`."""
         return self.arch
 
     @property
@@ -164,7 +162,7 @@ class Fusion(Record):
 
     @property
     def name(self) -> str:
-        """Its name in `decisions.npz`."""
+        """Name in `decisions.npz`."""
         return "+".join(self.members)
 
 
@@ -208,6 +206,7 @@ class Data(Record):
     images: int
     categories: list[str]
     clutter: bool
+    """Whether 257.clutter is one of the categories."""
     greyscale: int
     excluded: int
     excluded_reasons: dict[str, int]
@@ -221,7 +220,7 @@ class Data(Record):
     @property
     def objects(self) -> int:
         """The number of categories without clutter."""
-        return len(self.categories) - (CLUTTER in self.categories)
+        return len(self.categories) - self.clutter
 
     @property
     def origin(self) -> str:

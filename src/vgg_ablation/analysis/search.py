@@ -1,4 +1,4 @@
-"""What the search for learning rate and weight decay shows."""
+"""Results of the search for learning rate and weight decay."""
 
 import math
 import warnings

@@ -29,13 +29,13 @@ from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
 LEVEL = 0.05
-"""Of a test; over all tests of a family where p-values are adjusted."""
+"""Significance level of a test, or of a family of tests where p-values are adjusted."""
 POWER = 0.8
 """With which a detectable difference is found."""
 RESAMPLES = 2000
-"""Of a bootstrap."""
+"""Resamples of a bootstrap."""
 SEED = 20140904
-"""Of a bootstrap: the same inputs give the same interval."""
+"""Seed of a bootstrap: the same inputs give the same interval."""
 TIE = 1e-9
 """Percentage points; two errors that differ by less are equal."""
 

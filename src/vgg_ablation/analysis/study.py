@@ -65,12 +65,12 @@ class Study:
     """All that the report is computed from."""
 
     name: str
-    """Of the study in `params.yaml`."""
+    """Settings of the study in `params.yaml`."""
     nets: list[Net]
     """By training scale, then in the order of Table 1, the 5x5 net last."""
     fusions: list[Fusion]
     arrays: Arrays
-    """Of `decisions.npz`, all files merged."""
+    """Arrays of `decisions.npz`, all files merged."""
     curves: pd.DataFrame
     """One row per net, training scale, run and epoch; see `CURVE_COLUMNS`."""
     trials: pd.DataFrame

@@ -17,6 +17,7 @@ from vgg_ablation.text import printable
 
 ROOT_FOLDER = "256_ObjectCategories"
 CLUTTER = "257.clutter"
+"""The category of Caltech-256 that shows no object."""
 CATEGORY = re.compile(r"[0-9]{3}\.[^/]+")
 """The name of a category's folder."""
 

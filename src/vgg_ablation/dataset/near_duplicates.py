@@ -62,7 +62,7 @@ class NearDuplicates:
     pairs: list[dict[str, object]]
     """By `COLUMNS`; ascending in `image` and `other`, which is the larger number."""
     images: int
-    """How many images there are."""
+    """Number of images."""
     faint: int
     """Those below `LEAST_CONTRAST`, which are compared with none."""
 

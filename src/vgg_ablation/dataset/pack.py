@@ -40,7 +40,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns an image upright, by the orientation in its EXIF metadata."""
+"""Operation that turns an image upright, by the orientation in its EXIF metadata."""
 
 
 @dataclass(frozen=True)

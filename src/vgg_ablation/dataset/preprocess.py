@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vgg_ablation.dataset.archive import list_archive
+from vgg_ablation.dataset.archive import CLUTTER, list_archive
 from vgg_ablation.dataset.contact_sheet import COLUMNS, write_contact_sheet
 from vgg_ablation.dataset.pack import choose, pack
 from vgg_ablation.dataset.splits import require_enough, write_splits
@@ -54,7 +54,7 @@ def preprocess(
     summary = {
         "source": without_credentials(settings.source),
         "archive_sha256": file_digest(archive),
-        "clutter": settings.clutter,
+        "clutter": CLUTTER in Index.read(folder).categories,
         "side": scales.fixed.train,
         "train_per_class": settings.train_per_class,
         "splits": settings.splits,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -10,23 +9,22 @@ import torch
 from torch import Tensor
 
 from vgg_ablation.device import Compute, matmul_rate
-from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate.arrays import Write, writing
 from vgg_ablation.evaluate.cache import CachedNet, cache_folder
 from vgg_ablation.evaluate.decisions import prediction_name, write_decisions, write_split
 from vgg_ablation.evaluate.metrics import measure
 from vgg_ablation.evaluate.protocols import PackedImages, View, average, views
-from vgg_ablation.files import file_digest, read_json, require_space, write_json
+from vgg_ablation.files import read_json, require_space, write_json
 from vgg_ablation.images.batches import RunImages
 from vgg_ablation.images.index import LARGE_FOLDER, PACKED, TEST, Index, images_in, read_splits, verify
 from vgg_ablation.model.table1 import count_gmacs, count_parameters, weight_layers
 from vgg_ablation.model.vgg import VGG
-from vgg_ablation.model.weights import read_weights
+from vgg_ablation.model.weights import read_weights, verify_weights
 from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.locks import locked
-from vgg_ablation.runtime.paths import PROCESSED, evaluation, search, training
+from vgg_ablation.runtime.paths import PROCESSED, evaluation, search, training, weights_file
 from vgg_ablation.runtime.settings import FixedScale, JitteredScale, ModelSettings, Protocol
 
 
@@ -73,8 +71,9 @@ def evaluate_net(
     ):
         for run in trained["runs"]:
             network = VGG(arch, classes, **model.model_dump())
-            weights, digest = training(arch, scale) / "weights" / f"run-{run['run']}.safetensors", run["weights_sha256"]
-            _load_weights(weights, digest, network)
+            weights, digest = weights_file(training(arch, scale), run["run"]), run["weights_sha256"]
+            verify_weights(weights, digest)
+            read_weights(weights, network)
             network.to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             images = RunImages.open(PROCESSED, run["run"], model.input_side, compute.device)
             packed = PackedImages(images.batches, images.rescaled(PROCESSED, None, sides.single).batches)
@@ -111,13 +110,6 @@ def evaluate_net(
     threads, rate = torch.get_num_threads(), matmul_rate(compute)
     meter.write(folder, "evaluate", arch=arch, scale=scale, **compute.names, threads=threads, rate=rate)
     console.made(messages.evaluated(folder, _mean_errors(runs)))
-
-
-def _load_weights(path: Path, digest: str, network: VGG) -> None:
-    """Load the weights that `train` wrote to `path`, whose SHA-256 must be `digest`."""
-    if file_digest(path) != digest:
-        raise StageError(f"{path}: checksum mismatch with training.json; run train again")
-    read_weights(path, network)
 
 
 def _classify_test(net: CachedNet, protocols: Sequence[Protocol], scales: tuple[int, int, int]) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ _MAKE = "dvc repro (without DVC: python stages/preprocess.py)"
 
 @dataclass(frozen=True)
 class Index:
-    """Where N images of different sizes are in the file of pixels; the arrays are (N,) int64."""
+    """Positions of N images of different sizes in the file of pixels; the arrays are (N,) int64."""
 
     offsets: np.ndarray
     """First byte of each image: height x width x 3 values, uint8, RGB."""

@@ -8,7 +8,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from vgg_ablation.errors import StageError
-from vgg_ablation.files import write_bytes
+from vgg_ablation.files import file_digest, write_bytes
 
 
 def pack(tensors: Mapping[str, Tensor]) -> bytes:
@@ -32,6 +32,17 @@ def unpack(content: bytes, named: str) -> dict[str, Tensor]:
 def write_weights(path: Path, network: nn.Module) -> None:
     """Write the state dict of a net to `path` atomically. Raises as `files.replacing`."""
     write_bytes(path, pack(network.state_dict()))
+
+
+def verify_weights(path: Path, sha256: str) -> None:
+    """Compare the SHA-256 of a file of weights with that in training.json.
+
+    Raises:
+        OSError: the file cannot be read.
+        StageError: the digest differs.
+    """
+    if file_digest(path) != sha256:
+        raise StageError(f"{path}: checksum mismatch with training.json; run train again")
 
 
 def read_weights(path: Path, network: nn.Module) -> None:

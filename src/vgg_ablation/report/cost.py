@@ -14,9 +14,9 @@ class Total:
     """Cost of the whole study, in words."""
 
     time: str
-    """Of all stages."""
+    """Time of all stages."""
     share: str
-    """Of this time in steps that train, validate or classify."""
+    """Share of `time` in steps that train, validate or classify."""
     device: str
 
 

@@ -29,20 +29,20 @@ class Cost:
     seconds: float
     """From the start of the process; work saved by earlier attempts included."""
     work_seconds: float
-    """Of these, the steps themselves: fetching or rendering, packing, training and validating, or classifying."""
+    """Part of `seconds` spent in the work itself: fetching, packing, training and validating, or classifying."""
     device: str
     """Name of the device."""
     precision: str
-    """Of the nets' matrix products; empty for a stage without nets."""
+    """Precision of matrix products; empty for a stage without nets."""
     threads: int
     share_of_limit: float | None
     """Operations of the nets per second of work, divided by those of a plain matrix product; None without nets."""
     machine: str
     """Processor, cores and memory."""
     commit: str
-    """Of the repository, with `+changes` if files differ from it; empty without git."""
+    """Git commit, with `+changes` if files differ from it; empty without git."""
     versions: str
-    """Of Python and the libraries that results depend on."""
+    """Versions of Python and the libraries that results depend on."""
 
 
 class Meter:
@@ -51,7 +51,7 @@ class Meter:
     def __init__(self) -> None:
         self.images = 0
         self.operations = 0.0
-        """Of convolutions and fully-connected layers, two a multiply-accumulate."""
+        """Floating-point operations of convolutions and fully-connected layers: two per multiply-accumulate."""
         self.seconds = 0.0
         self.taken_over = 0.0
         """Seconds of work done by earlier processes."""

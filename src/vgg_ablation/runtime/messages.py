@@ -14,7 +14,7 @@ def computing_on(compute: object) -> str:
 
 
 def resuming(epoch: int, epochs: int) -> str:
-    """A run continues after a checkpoint."""
+    """Progress: a run continues after a checkpoint."""
     return f"resuming after epoch {epoch}/{epochs}"
 
 
@@ -26,12 +26,12 @@ def epoch_trained(train_loss: float, accuracy: float, learning_rate: float, imag
 
 
 def starting_net_trained(epoch: int, epochs: int, train_loss: float) -> str:
-    """An epoch of the A that a deeper net starts from."""
+    """Progress: an epoch of the net A whose layers a deeper net starts from."""
     return f"net A (initial weights): epoch {epoch}/{epochs}, loss {train_loss:.3f}"
 
 
 def split_batch(too_much: str, at_once: int) -> str:
-    """Memory ran out; `too_much` says for what."""
+    """Warning: memory ran out for `too_much`."""
     return f"{too_much} at once; continuing with {at_once} images per pass"
 
 
@@ -116,7 +116,7 @@ def next_address(reason: str) -> str:
 
 
 def left_out_of_folder(folder: str, special: int, outside: int) -> str:
-    """Of a folder that is the source."""
+    """Message: the source is a folder."""
     return f"{folder}: left out {special:,} links and special files, and {outside:,} files outside category folders"
 
 

@@ -24,6 +24,11 @@ def training(arch: str, scale: str, results: Path = RESULTS) -> Path:
     return results / arch / scale / "training"
 
 
+def weights_file(folder: Path, run: int) -> Path:
+    """Return the file of a run's weights in a folder that `training` returns."""
+    return folder / "weights" / f"run-{run}.safetensors"
+
+
 def evaluation(arch: str, scale: str, results: Path = RESULTS) -> Path:
     """Return the folder of their evaluation: `predictions.npz`, `decisions.npz`, `metrics.json`."""
     return results / arch / scale / "evaluation"

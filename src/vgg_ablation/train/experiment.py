@@ -12,7 +12,6 @@ import torch
 from vgg_ablation import paper
 from vgg_ablation.device import Compute
 from vgg_ablation.errors import StageError
-from vgg_ablation.files import file_digest
 from vgg_ablation.images.batches import RunImages
 from vgg_ablation.model.table1 import NETS, configuration, count_gmacs
 from vgg_ablation.model.vgg import VGG, copy_from_shallow
@@ -46,16 +45,6 @@ class Start:
     sha256: str
     """Digest of the file, as training.json records it."""
 
-    def verify(self) -> None:
-        """Compare the file with the digest.
-
-        Raises:
-            OSError: the file cannot be read.
-            StageError: the digest differs.
-        """
-        if file_digest(self.path) != self.sha256:
-            raise StageError(f"{self.path}: checksum mismatch with training.json; run train again")
-
 
 @dataclass(frozen=True)
 class Experiment:
@@ -78,7 +67,7 @@ class Experiment:
 
     @cached_property
     def images_at_once(self) -> int:
-        """How many images a training step may hold; see `memory.images_at_once`."""
+        """Number of images that a training step may hold; see `memory.images_at_once`."""
         return images_at_once(self._random_network(), self.model.input_side, self.compute)
 
     def parts(self, batch_size: int) -> int:

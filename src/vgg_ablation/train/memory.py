@@ -1,4 +1,4 @@
-"""How many images the memory holds in a training step."""
+"""Number of images that the memory holds in a training step."""
 
 from pathlib import Path
 

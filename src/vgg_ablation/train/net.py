@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from vgg_ablation.files import file_digest, read_json, write_json, write_table
 from vgg_ablation.images.batches import RunImages
 from vgg_ablation.images.index import LARGE_FOLDER, PACKED, TRAIN, images_in, read_splits, verify
 from vgg_ablation.model.vgg import VGG
-from vgg_ablation.model.weights import write_weights
+from vgg_ablation.model.weights import verify_weights, write_weights
 from vgg_ablation.runtime import messages, paths
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.cost import Meter
@@ -85,7 +84,7 @@ def train_net(
         network, epochs, reason = train_run(plan, recipe, runs, console)
         if reason:
             console.say(messages.did_not_train(run, runs, reason))
-        weights = weights_file(folder, run)
+        weights = paths.weights_file(folder, run)
         write_weights(weights, network)
         curves += [{"arch": arch, "scale": scale, "run": run, **epoch.curve} for epoch in epochs]
         records.append(
@@ -136,12 +135,13 @@ def starting_weights(arch: str, scale: str, runs: int) -> dict[int, Start]:
     before = paths.training(arch, SCALES[SCALES.index(scale) - 1])
     record = before / "training.json"
     starts = {
-        one["run"]: Start(weights_file(before, one["run"]), one["weights_sha256"]) for one in read_json(record)["runs"]
+        one["run"]: Start(paths.weights_file(before, one["run"]), one["weights_sha256"])
+        for one in read_json(record)["runs"]
     }
     if len(starts) < runs:
         raise StageError(f"{record} has {len(starts)} runs, data.splits = {runs}; train again")
     for start in starts.values():
-        start.verify()
+        verify_weights(start.path, start.sha256)
     return starts
 
 
@@ -169,11 +169,6 @@ def train_run(plan: Experiment, recipe: Recipe, runs: int, console: Console) -> 
         loss = f"training loss {epochs[-1].train_loss:.3f} against ln K = {math.log(classes):.3f}"
         return network, epochs, f"no better than chance: {loss}"
     return network, epochs, ""
-
-
-def weights_file(folder: Path, run: int) -> Path:
-    """Return the file of a run's weights in the folder of the training."""
-    return folder / "weights" / f"run-{run}.safetensors"
 
 
 def _images(run: int, scale: str, scales: ScalesSettings, model: ModelSettings, compute: Compute) -> RunImages:

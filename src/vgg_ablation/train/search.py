@@ -34,7 +34,7 @@ class Trial:
     """A finished trial; its fields but `seconds` are columns of trials.csv."""
 
     trial: int
-    """Its number, from 0, in the order of the search."""
+    """Number in the order of the search, from 0."""
     state: str
     """`complete` or `pruned`."""
     outcome: str
