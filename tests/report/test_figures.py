@@ -109,6 +109,16 @@ def test_a_study_in_which_nothing_trained_has_figures(make: Make):
     assert np.isfinite(panel(drawn, "learning-curves-fixed", 0).lines[0].get_ydata()).sum() == 1
 
 
+def test_failed_trials_of_nearly_one_weight_decay_are_drawn_without_a_warning(make: Make):
+    files = make("C")
+    files.trials[["state", "outcome"]] = "complete", ""
+    files.trials.loc[files.trials.index[:2], ["outcome", "weight_decay"]] = [
+        ["at chance", 0.01],
+        ["at chance", 0.01 - 5e-18],
+    ]
+    assert "search" in Drawn(find(files.read())).figures
+
+
 def test_a_net_that_is_not_in_the_paper_has_its_place(make: Make, monkeypatch: pytest.MonkeyPatch):
     study = make("A E", runs=1).read()
     monkeypatch.setattr(study_module, "ARCHITECTURES", ("A", "F"))

@@ -10,6 +10,8 @@ from vgg_ablation.files import write_bytes, write_text
 
 FILES = ("README.md", "docs/studies/office10/README.md")
 """Files that hold excerpts."""
+PICTURE = Path("reports/figures/error-by-depth.png")
+"""The figure that README shows; it is copied to docs/."""
 
 _MARKED = re.compile(
     r"(?P<begin><!-- (?P<kind>excerpt|training errors) of (?P<path>\S+): make docs -->\n)"
@@ -44,14 +46,9 @@ def updated(text: str, read: Callable[[str], str]) -> str:
     return _MARKED.sub(renewed, text)
 
 
-def newest_picture(folder: Path) -> Path | None:
-    """Return the figure of errors by depth in the folder of a report's figures; None if there is none."""
-    return next((path for suffix in (".svg", ".png") if (path := folder / f"error-by-depth{suffix}").exists()), None)
-
-
 if __name__ == "__main__":
-    if picture := newest_picture(Path("reports/figures")):
-        write_bytes(Path("docs", picture.name), picture.read_bytes())
+    if PICTURE.exists():  # an output of DVC, which a fresh clone does not have
+        write_bytes(Path("docs", PICTURE.name), PICTURE.read_bytes())
     for name in FILES:
         file = Path(name)
         write_text(file, updated(file.read_text(encoding="utf-8"), lambda path: Path(path).read_text(encoding="utf-8")))

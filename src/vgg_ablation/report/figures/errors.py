@@ -77,6 +77,7 @@ def error_by_depth(findings: Findings) -> Iterator[Figure]:
         f"Top-1 error in percent, {words}; "
         f"the paper: {', '.join(f'{arch} {error.top1:.1f}' for arch, error in TABLE_3['fixed'].items())}.",
         wide=True,
+        png=True,  # README shows it too, under one name
     )
 
 

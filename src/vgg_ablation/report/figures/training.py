@@ -38,9 +38,11 @@ def searches(findings: Findings) -> Iterator[Figure]:
     limits = (accuracies.min(), accuracies.max()) if len(accuracies) else (0, 100)
     colours = ScalarMappable(Normalize(*limits), "viridis")
     for (axes,), net in zip(grid, nets, strict=True):
-        _draw_trials(axes, net, study.trials[study.trials["arch"] == net.arch], colours)
+        axes.set(xscale="log", yscale="log")
+        # Before anything is drawn: matplotlib warns about points that all have one value.
         axes.set_xlim(_reach([net.tuned.space["learning_rate"] for net in nets], paper.LEARNING_RATE))
         axes.set_ylim(_reach([net.tuned.space["weight_decay"] for net in nets], paper.WEIGHT_DECAY))
+        _draw_trials(axes, net, study.trials[study.trials["arch"] == net.arch], colours)
         if shares := importance(net, study.trials):
             axes.set_title(f"rate {100 * shares['learning_rate']:.0f} %", loc="right", fontsize=8, fontweight="normal")
     fig.colorbar(colours, ax=[axes for (axes,) in grid], aspect=40, pad=0.02).set_label("validation accuracy, %")
@@ -69,7 +71,6 @@ def searches(findings: Findings) -> Iterator[Figure]:
 
 
 def _draw_trials(axes: Axes, net: Net, trials: pd.DataFrame, colours: ScalarMappable) -> None:
-    axes.set(xscale="log", yscale="log")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-"))
         axis.set_minor_locator(NullLocator())
