@@ -267,6 +267,7 @@ class Files:
                     **{name: dict(zip(("low", "high"), space, strict=True)) for name, space in SPACE.items()},
                     "sampler": "gp",
                     "random_trials": 3,
+                    "round_size": 4,
                     "pruner": "none",
                     "prune_after": 4,
                     "seed": 0,

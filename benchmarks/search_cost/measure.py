@@ -11,6 +11,8 @@ from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from optuna.trial import FrozenTrial
+
 from benchmarks.search_cost.cost import GRID, Trial, images_of, images_until_good
 from benchmarks.search_cost.methods import METHODS, grid_points, random_points
 from vgg_ablation.dataset.preprocess import preprocess
@@ -23,7 +25,8 @@ from vgg_ablation.runtime.settings import StudySettings
 from vgg_ablation.train.epoch import Divergence, Epoch
 from vgg_ablation.train.experiment import Experiment
 from vgg_ablation.train.run import Recipe
-from vgg_ablation.train.search import search
+from vgg_ablation.train.search import Trial as SearchTrial
+from vgg_ablation.train.search import run_trial
 
 ARCH = "A"
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 48, 60
@@ -102,7 +105,11 @@ class Trainer:
                 yield epoch
 
         settings = settings.model_copy(update=how.settings)
-        for found in search(objective, len(CATEGORIES), settings, pruner=how.pruner):
+        trials: list[FrozenTrial] = []
+        for number in range(settings.trials):
+            earlier = trials[: number - number % settings.round_size]
+            trials.append(run_trial(objective, len(CATEGORIES), settings, earlier, number, how.pruner))
+            found = SearchTrial.of(trials[-1])
             state = found.state if found.outcome in ("", "at chance") else "diverged"
             point = found.learning_rate, found.weight_decay
             yield self._trial(method, seed, found.trial, state, point, found.epochs, curve)

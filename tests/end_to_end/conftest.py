@@ -31,7 +31,7 @@ TINY = {
     "fine_tune": {"epochs": 1},
     "tune": {
         "trials": 2, "epochs": 1, "learning_rate": {"low": 1e-4, "high": 1e-1},
-        "weight_decay": {"low": 1e-5, "high": 1e-2}, "random_trials": 1, "prune_after": 1, "seed": 0,
+        "weight_decay": {"low": 1e-5, "high": 1e-2}, "random_trials": 1, "round_size": 2, "prune_after": 1, "seed": 0,
         "sampler": "gp", "pruner": "none",
     },
     "evaluate": {

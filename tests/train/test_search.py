@@ -1,9 +1,10 @@
 import math
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.pruners import SuccessiveHalvingPruner
 from optuna.trial import FrozenTrial
@@ -11,13 +12,13 @@ from optuna.trial import FrozenTrial
 from vgg_ablation.errors import StageError
 from vgg_ablation.runtime.settings import SearchRange, TuneSettings
 from vgg_ablation.train.epoch import Divergence, Epoch
-from vgg_ablation.train.search import Objective, Trial, at_edge, best, search
+from vgg_ablation.train.search import Objective, Trial, at_edge, best, finish
 
 EPOCHS = 5
 CLASSES = 10
 SETTINGS = TuneSettings(
     trials=9, epochs=EPOCHS, learning_rate=SearchRange(low=1e-4, high=1e-1),
-    weight_decay=SearchRange(low=1e-5, high=1e-2), sampler="tpe", random_trials=3,
+    weight_decay=SearchRange(low=1e-5, high=1e-2), sampler="tpe", random_trials=3, round_size=1,
     pruner="median", prune_after=2, seed=0,
 )  # fmt: skip
 
@@ -74,7 +75,7 @@ def worse_from(trial: int, loss: float = 0.1) -> Objective:
 
 
 def run(objective: Objective = made_up, **changes: object) -> list[Trial]:
-    return list(search(objective, CLASSES, SETTINGS.model_copy(update=changes)))
+    return list(Stored(**changes).search(objective))
 
 
 class Stored:
@@ -82,10 +83,17 @@ class Stored:
 
     def __init__(self, **changes: object) -> None:
         self.settings = SETTINGS.model_copy(update=changes)
-        self.trials: list[FrozenTrial] = []
+        self.trials: dict[int, FrozenTrial] = {}
+
+    def read(self) -> dict[int, FrozenTrial]:
+        return self.trials
+
+    def add(self, trial: FrozenTrial) -> None:
+        self.trials[trial.number] = trial
 
     def search(self, objective: Objective = made_up, **options: Any) -> Iterator[Trial]:
-        return search(objective, CLASSES, self.settings, list(self.trials), self.trials.append, **options)
+        for number in range(self.settings.trials):
+            yield finish(objective, CLASSES, self.settings, self, number, **options)
 
 
 @pytest.fixture(scope="module")
@@ -198,23 +206,46 @@ def test_a_pruner_that_stores_attributes_in_trials_resumes() -> None:
     assert {trial.state for trial in whole[5:]} == {"complete", "pruned"}
 
 
-def test_a_trial_that_cannot_be_stored_is_not_yielded_and_runs_again_under_its_number() -> None:
-    stored, numbers = Stored(), []
+def test_a_trial_that_cannot_be_stored_runs_again_under_its_number() -> None:
+    numbers: list[int] = []
 
     def numbered(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
         numbers.append(trial)
         return made_up(learning_rate, weight_decay, trial)
 
-    def store(trial: FrozenTrial) -> None:
-        if trial.number == 2 and numbers.count(2) == 1:
-            raise StageError("disk full")
-        stored.trials.append(trial)
+    class Full(Stored):
+        def add(self, trial: FrozenTrial) -> None:
+            if trial.number == 2 and numbers.count(2) == 1:
+                raise StageError("disk full")
+            super().add(trial)
 
-    trials: list[Trial] = []
+    stored = Full()
     with pytest.raises(StageError, match="disk full"):
-        trials.extend(search(numbered, CLASSES, SETTINGS, [], store))
-    list(search(numbered, CLASSES, SETTINGS, list(stored.trials), store))
+        list(stored.search(numbered))
+    list(stored.search(numbered))
     assert numbers == [0, 1, 2, 2, 3, 4, 5, 6, 7, 8]
+
+
+# Rounds.
+
+
+@given(data=st.data(), sampler=st.sampled_from(["tpe", "gp"]), round_size=st.integers(1, 4))
+@settings(max_examples=10)
+def test_the_order_within_a_round_changes_no_trial(data: st.DataObject, sampler: str, round_size: int) -> None:
+    expected = Stored(sampler=sampler, round_size=round_size, trials=6)
+    in_order = list(expected.search())
+    stored = Stored(sampler=sampler, round_size=round_size, trials=6)
+    for first in range(0, 6, round_size):
+        for number in data.draw(st.permutations(range(first, min(6, first + round_size)))):
+            assert finish(made_up, CLASSES, stored.settings, stored, number) == in_order[number]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_round_of_trials_has_different_points_where_trials_promise_most(sampler: str) -> None:
+    """The sampler knows the points of its round: in one round of four, no two are the same."""
+    found = list(Stored(sampler=sampler, round_size=4, trials=12, pruner="none").search())
+    points = [(math.log10(trial.learning_rate), math.log10(trial.weight_decay)) for trial in found]
+    assert min(math.dist(*pair) for pair in combinations(points[8:], 2)) > 0.01
 
 
 def test_a_finished_search_is_read_and_more_trials_continue_it(uninterrupted: list[Trial]) -> None:

@@ -20,7 +20,7 @@ from vgg_ablation.errors import StageError
 from vgg_ablation.runtime.settings import SearchRange, TuneSettings
 from vgg_ablation.train import trials as trials_module
 from vgg_ablation.train.epoch import Epoch
-from vgg_ablation.train.search import Objective, Trial, search
+from vgg_ablation.train.search import Objective, Trial, finish, run_trial
 from vgg_ablation.train.trials import Trials
 
 FOLDERS = [Path(shutil.which("initdb") or "nowhere").resolve().parent, *Path("/usr/lib/postgresql").glob("*/bin")]
@@ -34,7 +34,7 @@ PASSWORD = "open-sesame"  # noqa: S105 - of a server that exists during these te
 EPOCHS, CLASSES = 3, 10
 SETTINGS = TuneSettings(
     trials=3, epochs=EPOCHS, learning_rate=SearchRange(low=1e-4, high=1e-1),
-    weight_decay=SearchRange(low=1e-5, high=1e-2), sampler="tpe", random_trials=2,
+    weight_decay=SearchRange(low=1e-5, high=1e-2), sampler="tpe", random_trials=2, round_size=1,
     pruner="median", prune_after=1, seed=0,
 )  # fmt: skip
 
@@ -109,12 +109,15 @@ def with_event_in(trial: int, event: Callable[[], object]) -> Objective:
 @cache
 def expected() -> list[Trial]:
     """Return the trials of a search without storage."""
-    return list(search(made_up, CLASSES, SETTINGS))
+    trials: list[FrozenTrial] = []
+    for number in range(SETTINGS.trials):
+        trials.append(run_trial(made_up, CLASSES, SETTINGS, trials, number))
+    return list(map(Trial.of, trials))
 
 
 def run(folder: Path, objective: Objective = made_up, say: Callable[[str], None] = pytest.fail) -> list[Trial]:
-    trials = Trials(folder, say)
-    return list(search(objective, CLASSES, SETTINGS, trials.read(), trials.add))
+    trials = Trials(folder, SETTINGS.round_size, say)
+    return [finish(objective, CLASSES, SETTINGS, trials, number) for number in range(SETTINGS.trials)]
 
 
 def assert_each_trial_is_stored_once(server: Server, folder: Path) -> None:

@@ -60,12 +60,12 @@ def test_the_search_writes_its_trials_the_best_point_and_its_cost(tune_a: Callab
     assert best["validation_accuracy"] == trials["validation_accuracy"].max()
     assert best["images"] == trials["images"].sum() == 8 * trials["epochs"].sum()
     assert len(list(results.iterdir())) == 3
-    assert state("trial-*") == [], "no checkpoint is left"
+    assert state("trial-*/checkpoint.*") == [], "no checkpoint is left"
 
     (path,) = state("trials.db")
-    path.with_name("trial-0.1").write_bytes(b"left by a kill after the trial was stored")
+    (path.parent / "trial-0/checkpoint.1").write_bytes(b"left by a kill after the trial was stored")
     tune_a()
-    assert state("trial-*") == []
+    assert state("trial-*/checkpoint.*") == []
 
 
 def test_trials_are_stored_in_an_sqlite_file_that_optuna_reads(tune_a: Callable[[], str]) -> None:

@@ -242,7 +242,9 @@ class TuneSettings(Section):
     sampler: Literal["gp", "tpe"]
     """`gp`: a Gaussian process, which learns from complete trials only; `tpe`: tree-structured Parzen estimators."""
     random_trials: Annotated[int, Field(ge=1, le=_MANY), Reference("trials")]
-    """Random trials before the sampler models the results; pruning starts after as many complete trials."""
+    """Complete trials before the sampler models results and trials are pruned; until then points are random."""
+    round_size: Annotated[int, Field(ge=1, le=_MANY), Reference("trials")]
+    """Trials suggested together, from the results of earlier rounds; they can run at the same time."""
     pruner: Literal["none", "median"]
     """`median`: stops a trial that is worse than half of the complete ones at the same epoch."""
     prune_after: Annotated[int, Field(ge=1, le=_MANY), Reference("epochs")]

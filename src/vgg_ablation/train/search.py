@@ -2,9 +2,10 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Protocol
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
@@ -48,57 +49,110 @@ class Trial:
     seconds: float = field(compare=False)
     """Their duration."""
 
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "Trial":
+        """Return a finished trial of `run_trial`."""
+        assert trial.value is not None  # noqa: S101 - the value of a pruned trial is its last report
+        return cls(
+            trial=trial.number,
+            state=trial.state.name.lower(),
+            outcome=trial.user_attrs["outcome"],
+            learning_rate=trial.params["learning_rate"],
+            weight_decay=trial.params["weight_decay"],
+            validation_accuracy=trial.value,
+            epochs=trial.user_attrs["epochs"],
+            seconds=trial.user_attrs["seconds"],
+        )
 
-def search(
+
+class Storage(Protocol):
+    """Storage of finished trials."""
+
+    def read(self) -> Mapping[int, FrozenTrial]:
+        """Return the finished trials by number."""
+        ...
+
+    def add(self, trial: FrozenTrial) -> None:
+        """Store a finished trial."""
+        ...
+
+
+def finish(
     objective: Objective,
     classes: int,
     settings: TuneSettings,
-    finished: Sequence[FrozenTrial] = (),
-    store: Callable[[FrozenTrial], None] = lambda _: None,
+    trials: Storage,
+    number: int,
     pruner: BasePruner | None = None,
-) -> Iterator[Trial]:
-    """Run the search and yield each trial when it is finished and stored, first those in `finished`.
+) -> Trial:
+    """Return the stored trial `number`, or else run it, as `run_trial` does, and store it.
 
-    The paper's point is tried first if it is in the space; then the sampler suggests points. It is seeded for each
-    trial from the search's seed and the trial's number, and sees finished trials only. So a resumed search makes the
-    same suggestions as an uninterrupted one. A trial that diverges counts as 0 %; one that stays at ln K ends early
-    (`STUCK_AFTER`); neither ends the search.
+    Raises:
+        KeyError: a trial of an earlier round is not stored yet.
+        StageError: the storage failed; the next attempt runs the trial again.
+    """
+    finished = trials.read()
+    if (trial := finished.get(number)) is None:
+        earlier = [finished[each] for each in range(_first_of_round(settings, number))]
+        trial = run_trial(objective, classes, settings, earlier, number, pruner)
+        trials.add(trial)
+    return Trial.of(trial)
+
+
+def run_trial(
+    objective: Objective,
+    classes: int,
+    settings: TuneSettings,
+    earlier: Sequence[FrozenTrial],
+    number: int,
+    pruner: BasePruner | None = None,
+) -> FrozenTrial:
+    """Suggest a point for trial `number`, run it, and return the finished trial.
+
+    The paper's point comes first if it is in the space; then the sampler suggests points. It is seeded for each trial
+    from the search's seed and the trial's number. It knows the results of the trials of earlier rounds, and the points
+    of the trials before this one in its round. So the trials of a round may run in any order or at the same time: the
+    search is the same. A trial that diverges counts as 0 %; one that stays at ln K ends early (`STUCK_AFTER`).
 
     Args:
         objective: runs a trial.
         classes: number of classes.
-        settings: budget, space, sampler, pruner and seed.
-        finished: the first trials of this search, from an earlier attempt.
-        store: saves a finished trial before it is yielded.
+        settings: budget, space, sampler, pruner, seed and size of a round.
+        earlier: trials of all earlier rounds, in the order of their numbers.
+        number: of the trial, from 0.
         pruner: instead of that of the settings.
-
-    Raises:
-        StageError: `store` failed; the next attempt runs this trial again.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # else each search logs advice about faster packages
     study = optuna.create_study(direction="maximize", pruner=pruner or _pruner(settings))
-    study.add_trials(finished[: settings.trials])
-    done = study.get_trials(deepcopy=False)
-    yield from map(_trial, done)
+    before = _first_of_round(settings, number)
+    study.add_trials(earlier)
     ranges = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay}
     space: dict[str, BaseDistribution] = {
         name: FloatDistribution(allowed.low, allowed.high, log=True) for name, allowed in ranges.items()
     }
     first = {"learning_rate": paper.LEARNING_RATE, "weight_decay": paper.WEIGHT_DECAY}
-    if not done and all(ranges[name].low <= value <= ranges[name].high for name, value in first.items()):
+    if not before and all(ranges[name].low <= value <= ranges[name].high for name, value in first.items()):
         study.enqueue_trial(first)
-    for number in range(len(done), settings.trials):
-        with warnings.catch_warnings():
-            # The multivariate sampler is marked as experimental; the lock file fixes its version.
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.sampler = _sampler(settings, number)
-        trial = study.ask(space)
-        point = trial.params["learning_rate"], trial.params["weight_decay"]
-        # The iterator of epochs has no name here: that of a trial that ends early is closed at once.
-        _run(trial, objective(*point, number), classes, settings.epochs, study)
-        told = study.get_trials(deepcopy=False)[number]
-        store(told)
-        yield _trial(told)
+    for each in range(before, number):
+        _suggest(study, space, settings, each)  # the trials before this one in its round: running, for the sampler
+    trial = _suggest(study, space, settings, number)
+    epochs = objective(trial.params["learning_rate"], trial.params["weight_decay"], number)
+    _run(trial, epochs, classes, settings.epochs, study)
+    return study.get_trials(deepcopy=False)[number]
+
+
+def _first_of_round(settings: TuneSettings, number: int) -> int:
+    return number - number % settings.round_size
+
+
+def _suggest(
+    study: optuna.Study, space: dict[str, BaseDistribution], settings: TuneSettings, number: int
+) -> optuna.Trial:
+    with warnings.catch_warnings():
+        # The multivariate sampler is marked as experimental; the lock file fixes its version.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.sampler = _sampler(settings, number)
+    return study.ask(space)
 
 
 def _sampler(settings: TuneSettings, number: int) -> BaseSampler:
@@ -109,7 +163,7 @@ def _sampler(settings: TuneSettings, number: int) -> BaseSampler:
         return GPSampler(seed=seed, n_startup_trials=settings.random_trials, deterministic_objective=False)
     return TPESampler(
         n_startup_trials=settings.random_trials, n_ei_candidates=24, multivariate=True, group=False,
-        constant_liar=False, seed=seed,
+        constant_liar=True, seed=seed,
     )  # fmt: skip
 
 
@@ -145,20 +199,6 @@ def _run(trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, length: int
     trial.set_user_attr("seconds", seconds)
     trial.set_user_attr("outcome", outcome)
     study.tell(trial, last.validation_accuracy if state == TrialState.COMPLETE else None, state)
-
-
-def _trial(trial: FrozenTrial) -> Trial:
-    assert trial.value is not None  # noqa: S101 - the value of a pruned trial is its last report
-    return Trial(
-        trial=trial.number,
-        state=trial.state.name.lower(),
-        outcome=trial.user_attrs["outcome"],
-        learning_rate=trial.params["learning_rate"],
-        weight_decay=trial.params["weight_decay"],
-        validation_accuracy=trial.value,
-        epochs=trial.user_attrs["epochs"],
-        seconds=trial.user_attrs["seconds"],
-    )
 
 
 def best(trials: Sequence[Trial]) -> Trial:

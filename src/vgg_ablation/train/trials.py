@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import optuna
+from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -38,13 +39,15 @@ class Trials:
     Args:
         folder: state folder of the search. Its last two parts name the study; without OPTUNA_STORAGE
             (`postgresql+psycopg://user:password@host/name`) it holds the SQLite file `trials.db`.
+        round_size: trials of a round, see `search.run_trial`.
         say: receives a line before each further attempt to reach a database.
 
     Raises:
         StageError: OPTUNA_STORAGE is not the address of a database.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, round_size: int, say: Callable[[str], None]) -> None:
+        self._round_size = round_size
         self._file = folder / "trials.db"
         self._name = "/".join(folder.parts[-2:])
         self._say = say
@@ -55,19 +58,22 @@ class Trials:
         shown = self._url.set(query={}).render_as_string(hide_password=True)
         self._shown = f"OPTUNA_STORAGE {shown}" if address else str(self._file)
 
-    def read(self) -> list[FrozenTrial]:
-        """Return the trials in the order of their numbers.
+    def read(self) -> dict[int, FrozenTrial]:
+        """Return the finished trials by number; those of the latest round may have gaps.
 
         Raises:
-            StageError: the storage is damaged or cannot be reached, or the numbers are not 0, 1, 2 and so on.
+            StageError: the storage is damaged or cannot be reached, has a trial without a number, or lacks a trial of
+                an earlier round.
         """
-        trials = self._try(_finished)
-        if set(trials) != set(range(len(trials))):
+        found = self._try(_finished)
+        trials = {number: trial for number, trial in found.items() if isinstance(number, int) and number >= 0}
+        last_round = max(trials, default=0) // self._round_size * self._round_size
+        if len(trials) < len(found) or not trials.keys() >= set(range(last_round)):
             raise StageError(
-                f'{self._shown}: study "{self._name}" has trials {", ".join(map(str, trials))}, not 0 to '
-                f"{len(trials) - 1}: some were deleted, or added by hand; delete the study and run it again"
+                f'{self._shown}: study "{self._name}" has trials {", ".join(map(str, found))}: some were deleted, or '
+                "added by hand; delete the study and run it again"
             )
-        return [trials[number] for number in range(len(trials))]
+        return trials
 
     def add(self, trial: FrozenTrial) -> None:
         """Store a finished trial, unless one with its number is stored already. Raises StageError as `read`."""
@@ -81,7 +87,9 @@ class Trials:
         reason = ""
         for wait in (*self._waits, None):
             try:
-                return operation(self._open())
+                # Two processes that create the tables of one file at the same time would fail.
+                with FileLock(self._file.with_suffix(".lock")):
+                    return operation(self._open())
             except (SQLAlchemyError, StorageInternalError) as error:
                 cause = error.__cause__ if isinstance(error, StorageInternalError) else error
                 reason = _first_line(cause or error)
@@ -129,7 +137,11 @@ def _finished(study: optuna.Study) -> dict[object, FrozenTrial]:
     """Return a study's finished trials by number; of several with one number the first."""
     trials: dict[object, FrozenTrial] = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
-        trials.setdefault(trial.user_attrs.get(_NUMBER), trial)
+        number = trial.user_attrs.get(_NUMBER)
+        if number not in trials:
+            trials[number] = trial
+            if number is not None:
+                trial.number = number  # Optuna's own is the order in which trials ended
     return trials
 
 

@@ -1,9 +1,8 @@
 """The search for one net's learning rate and weight decay, and what is recorded of it."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 
 import torch
 
@@ -19,9 +18,9 @@ from vgg_ablation.runtime.locks import locked
 from vgg_ablation.runtime.settings import ModelSettings, TrainSettings, TuneSettings
 from vgg_ablation.train import experiment
 from vgg_ablation.train.epoch import Epoch
-from vgg_ablation.train.experiment import Experiment
+from vgg_ablation.train.experiment import CHECKPOINT, Experiment
 from vgg_ablation.train.run import Recipe
-from vgg_ablation.train.search import Trial, at_edge, best, search
+from vgg_ablation.train.search import Trial, at_edge, best, finish
 from vgg_ablation.train.trials import Trials
 
 SOURCES = (*experiment.SOURCES, "train/search.py", "train/trials.py", "train/tune.py")
@@ -60,8 +59,8 @@ def tune_net(
     images_per_epoch, gmacs_per_epoch = plan.epoch_work(shared.batch_size)
     trials: list[Trial] = []
     with console.task("trial", settings.trials) as task:
-        for trial in run_trials(plan, shared, settings):
-            trials.append(trial)
+        for number in range(settings.trials):
+            trials.append(trial := finish_trial(plan, shared, settings, number))
             meter.add(trial.seconds, trial.epochs * images_per_epoch, trial.epochs * gmacs_per_epoch)
             task.advance(
                 messages.trial_finished(
@@ -84,24 +83,42 @@ def tune_net(
     )
 
 
-def run_trials(plan: Experiment, shared: TrainSettings, settings: TuneSettings) -> Iterator[Trial]:
-    """Yield the trials as they finish, first those stored by an earlier attempt; each trial has its own checkpoint."""
+def finish_trial(
+    plan: Experiment,
+    shared: TrainSettings,
+    settings: TuneSettings,
+    number: int,
+    watch: Callable[[Epoch], None] = lambda _: None,
+) -> Trial:
+    """Return trial `number` of a search: the stored one, or else run it and store it.
+
+    Trials of one round may run at the same time in several processes. Each trial has its own lock and checkpoint.
+
+    Args:
+        plan: the net on split 0.
+        shared: hyper-parameters that all nets share.
+        settings: budget and space of the search.
+        number: of the trial; those of earlier rounds must be finished.
+        watch: receives each epoch of a trial that runs.
+
+    Raises:
+        StageError: the stored trials are damaged, or the database cannot be reached.
+    """
     # Without the number of trials, which decides none of them: a larger search continues a smaller one.
     how = settings.model_dump(exclude={"trials"})
     folder = plan.folder("tune", shared.batch_size, sources=SOURCES, train=shared.model_dump(), tune=how)
+    trials = Trials(folder, settings.round_size, plan.say)
+    checkpoint = folder / f"trial-{number}" / CHECKPOINT
 
-    def checkpoint(number: int) -> Path:
-        return folder / f"trial-{number}"
+    def objective(learning_rate: float, weight_decay: float, _: int) -> Iterator[Epoch]:
+        for epoch in plan.train(Recipe.of(shared, learning_rate, weight_decay, settings.epochs), checkpoint)[1]:
+            watch(epoch)
+            yield epoch
 
-    def objective(learning_rate: float, weight_decay: float, number: int) -> Iterator[Epoch]:
-        return plan.train(Recipe.of(shared, learning_rate, weight_decay, settings.epochs), checkpoint(number))[1]
-
-    classes = len(plan.images.batches.pixels.categories)
-    with locked(folder, plan.say):
-        trials = Trials(folder, plan.say)
-        for trial in search(objective, classes, settings, trials.read(), trials.add):
-            Checkpoints(checkpoint(trial.trial), plan.say).remove()
-            yield trial
+    with locked(checkpoint.parent, plan.say):
+        trial = finish(objective, len(plan.images.batches.pixels.categories), settings, trials, number)
+        Checkpoints(checkpoint, plan.say).remove()
+    return trial
 
 
 def summarise(trials: Sequence[Trial], settings: TuneSettings, images_per_epoch: int) -> dict[str, object]:
