@@ -3,12 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 SET_UP := .venv/.set-up
 SET_UP_BENCH := .venv/.set-up-bench
+SET_UP_CLUSTER := .venv/.set-up-cluster
 
-.PHONY: reproduce test torture lint lock docs estimate search-cost bench bench-short
+.PHONY: reproduce test torture lint lock docs estimate search-cost scaling busy bench bench-short cluster test-cluster
 .DELETE_ON_ERROR:
 
-# DVC finds `python` on PATH, so that stages run with the environment's own.
+# The first command computes the nets on all cores or GPUs; `dvc repro` finds that work done and assembles it. DVC finds
+# `python` on PATH, so that stages run with the environment's own.
 reproduce: $(SET_UP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m vgg_ablation.parallel
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 
 # Tests run side by side: one thread a process.
@@ -30,11 +33,20 @@ docs: $(SET_UP)
 	$(BIN)/python -m vgg_ablation.runtime.settings_reference
 
 estimate: $(SET_UP)
-	$(BIN)/python -m benchmarks.estimate
+	$(BIN)/python -m vgg_ablation.parallel --dry-run
 
 # Half an hour on two cores.
 search-cost: $(SET_UP)
 	$(BIN)/python -m benchmarks.search_cost
+
+# Times of a study on 1 to 64 slots, for docs/clusters.md.
+scaling: $(SET_UP)
+	$(BIN)/python -m benchmarks.scaling
+
+# The study in params.yaml alone, and beside a program that keeps one core busy: twice as long as the study and more.
+busy: $(SET_UP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro stages/dvc.yaml:preprocess
+	$(BIN)/python -m benchmarks.busy
 
 bench: $(SET_UP_BENCH)
 	$(BIN)/python -m benchmarks.speed
@@ -42,8 +54,15 @@ bench: $(SET_UP_BENCH)
 bench-short: $(SET_UP_BENCH)
 	$(BIN)/python -m benchmarks.speed --short
 
-# --universal: one lock for every platform; hashes, and no address of an index. The benchmark has a lock of its own, with
-# the same versions, so that only who runs it installs what we are compared with.
+# The environment with Ray, on each machine of a cluster: docs/clusters.md.
+cluster: $(SET_UP_CLUSTER)
+
+# Starts Ray on this machine, as two nodes. A minute or two.
+test-cluster: $(SET_UP_CLUSTER)
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest --numprocesses=0 tests/parallel/test_cluster.py
+
+# --universal: one lock for every platform; hashes, and no address of an index. The benchmark and Ray have locks of their
+# own, with the same versions, so that only who uses them installs them.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
     --custom-compile-command "make lock" pyproject.toml
 lock:
@@ -51,6 +70,7 @@ lock:
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) --group dev --output-file requirements.lock
 	$(COMPILE) --group bench --constraint requirements.lock --output-file requirements-bench.lock
+	$(COMPILE) --group cluster --constraint requirements.lock --output-file requirements-cluster.lock
 
 # The installer itself comes out of the lock too, held to its hashes like the rest. Bytecode is compiled here, once: where
 # Python may not write it (PYTHONDONTWRITEBYTECODE, as in many containers), every stage would compile torch again, seconds.
@@ -66,4 +86,8 @@ $(SET_UP): requirements.lock pyproject.toml
 # The set-up before it removes what is not in requirements.lock, so this comes again after each.
 $(SET_UP_BENCH): requirements-bench.lock $(SET_UP)
 	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --requirement requirements-bench.lock
+	@touch $@
+
+$(SET_UP_CLUSTER): requirements-cluster.lock $(SET_UP)
+	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --requirement requirements-cluster.lock
 	@touch $@

@@ -1,1 +1,1 @@
-"""Measurements beside the pipeline: speed, time estimates, and what the search buys."""
+"""Measurements beside the pipeline: speed, and what the search buys."""

@@ -35,6 +35,7 @@ ROOMS = {
     "evaluate": {*EVERYWHERE, "device", "images", "model"},
     "analysis": {*EVERYWHERE, "paper", "model", "evaluate"},
     "report": {*EVERYWHERE, "paper", "model", "analysis"},
+    "parallel": {*EVERYWHERE, "device", "images", "dataset", "model", "train", "evaluate"},
 }
 """What each room may import besides itself."""
 

@@ -43,6 +43,7 @@ def main() -> None:
             method=method,
             epochs=tune.epochs,
             trials=tune.trials,
+            round_size=tune.round_size,
             random_trials=tune.random_trials,
             grid=plan.grid,
             learning_rate=(tune.learning_rate.low, tune.learning_rate.high),

@@ -42,6 +42,8 @@ class About:
     """Epochs of a trial that is not pruned."""
     trials: int
     """Most trials of a search."""
+    round_size: int
+    """Trials of a round: each knows the results of earlier rounds."""
     random_trials: int
     """Trials before a sampler uses what it has seen."""
     grid: tuple[int, int]

@@ -194,7 +194,8 @@ def test_on_a_terminal_a_bar_moves_and_no_line_is_printed(capsys: Text, monkeypa
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0.0 s"), (0.44, "0.4 s"), (12.3, "12 s"), (59.7, "1:00 min"), (200, "3:20 min"), (600, "10:00 min"),
-     (3599.7, "1:00:00 h"), (7500, "2:05:00 h"), (36000, "10:00:00 h"), (90000, "1 day, 1:00:00 h")],
+     (3599.7, "1:00:00 h"), (7500, "2:05:00 h"), (36000, "10:00:00 h"), (90000, "1 day, 1:00:00 h"),
+     (302400, "3.5 days")],
 )  # fmt: skip
 def test_a_duration_is_written_in_its_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text

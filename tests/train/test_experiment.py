@@ -111,7 +111,7 @@ def test_changed_source_changes_the_state_folder(experiment: Make, monkeypatch: 
 def small_memory(experiment: Make, monkeypatch: pytest.MonkeyPatch) -> int:
     """A memory that holds three to five images of the net at once; return how many."""
     parameters = sum(value.numel() for value in experiment()._random_network().parameters())
-    monkeypatch.setattr(memory, "_memory", lambda device: 2 * (14 * parameters + 500_000))
+    monkeypatch.setattr(memory, "total_memory", lambda device: 2 * (14 * parameters + 500_000))
     found = experiment().images_at_once
     assert 3 <= found <= 5
     return found

@@ -15,7 +15,7 @@ from vgg_ablation.train.step import TrainingStep
 
 @pytest.fixture
 def memory_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    return lambda size: monkeypatch.setattr(memory, "_memory", lambda device: size)
+    return lambda size: monkeypatch.setattr(memory, "total_memory", lambda device: size)
 
 
 def bytes_per_image(side: int, width: int) -> int:
@@ -41,7 +41,7 @@ def test_the_limit_of_a_container_counts(
     if limit:
         (tmp_path / "memory.max").write_text(limit + "\n")
     expected = 1e9 if share is None else share * psutil.virtual_memory().total
-    assert memory._memory(torch.device("cpu")) == expected
+    assert memory.total_memory(torch.device("cpu")) == expected
 
 
 @pytest.mark.parametrize("arch", ["A_LRN", "E"])

@@ -1,6 +1,6 @@
 """Evaluation of one net, trained at one scale: posteriors of its test images, and the errors that follow from them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from statistics import mean
 from typing import Any
@@ -76,22 +76,17 @@ def evaluate_net(
             read_weights(weights, network)
             network.to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             images = RunImages.open(PROCESSED, run["run"], model.input_side, compute.device)
-            packed = PackedImages(images.batches, images.rescaled(PROCESSED, None, sides.single).batches)
-            parts = {"training": images.training, "test": images.test}
-            cache = cache_folder(arch, model, digest, packed, parts, compute)
-            net = CachedNet(network, packed, parts, compute, cache, console.say, meter)
-            with locked(cache, console.say):
-                posteriors = _classify_test(net, protocols, sides.test)
-                fitted = net.classify("training", View("centre", sides.single))
+            net = cached_net(network, digest, images, sides, model, compute, console.say, meter)
+            posteriors, fitted = classify_run(net, protocols, sides)
             _write_run(predict, decide, f"{arch}/{scale}", run["run"], net, posteriors)
             measures = {
-                "test_images": len(images.test),
+                "test_images": len(net.labels("test")),
                 "training_error": measure(fitted, net.labels("training"))["top1_error"],
                 "protocols": {protocol: measure(found, net.labels("test")) for protocol, found in posteriors.items()},
             }
             runs.append(run | measures)
             task.advance(messages.top1_errors(_mean_errors([measures])))
-            del network, images, packed, net  # frees their memory on the device for the next run
+            del network, images, net  # frees their memory on the device for the next run
     metrics = {
         "arch": arch,
         "scale": scale,
@@ -112,11 +107,43 @@ def evaluate_net(
     console.made(messages.evaluated(folder, _mean_errors(runs)))
 
 
-def _classify_test(net: CachedNet, protocols: Sequence[Protocol], scales: tuple[int, int, int]) -> dict[str, Tensor]:
-    """Return the posteriors (N, K) of the test images by protocol; protocols share their views."""
-    views_of = {protocol: views(protocol, scales) for protocol in protocols}
-    found = {view: net.classify("test", view) for view in dict.fromkeys(chain.from_iterable(views_of.values()))}
-    return {protocol: average(found[view] for view in averaged) for protocol, averaged in views_of.items()}
+def cached_net(
+    network: VGG,
+    sha256: str,
+    images: RunImages,
+    sides: FixedScale | JitteredScale,
+    model: ModelSettings,
+    compute: Compute,
+    say: Callable[[str], None],
+    meter: Meter,
+) -> CachedNet:
+    """Return a trained net whose file of weights has the digest `sha256`, with the images of its run."""
+    packed = PackedImages(images.batches, images.rescaled(PROCESSED, None, sides.single).batches)
+    parts = {"training": images.training, "test": images.test}
+    folder = cache_folder(network.arch, model, sha256, packed, parts, compute)
+    return CachedNet(network, packed, parts, compute, folder, say, meter)
+
+
+def classify_run(
+    net: CachedNet,
+    protocols: Sequence[Protocol],
+    sides: FixedScale | JitteredScale,
+    watch: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Compute the posteriors of a run, or take them from its cache, and call `watch` after each view.
+
+    Returns:
+        Posteriors (N, K) of the test images by protocol, where protocols share their views; posteriors (M, K) of the
+        centre crops of the training images.
+    """
+    views_of = {protocol: views(protocol, sides.test) for protocol in protocols}
+    found: dict[View, Tensor] = {}
+    with locked(net.folder, net.say):
+        for view in dict.fromkeys(chain.from_iterable(views_of.values())):
+            found[view] = net.classify("test", view)
+            watch()
+        fitted = net.classify("training", View("centre", sides.single))
+    return {protocol: average(found[view] for view in averaged) for protocol, averaged in views_of.items()}, fitted
 
 
 def _write_run(predict: Write, decide: Write, name: str, run: int, net: CachedNet, found: Mapping[str, Tensor]) -> None:

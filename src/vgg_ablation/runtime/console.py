@@ -134,17 +134,12 @@ def stage(name: str) -> Iterator[Console]:
                 signal.signal(number, _stop)
         try:
             yield Console(name, at_exit)
-        except StageError as error:
-            _fail(name, str(error))
-        except OSError as error:
-            if error.errno in DISK_FULL:
-                _fail(name, str(disk_full(Path(error.filename or "."))))
-            where = f": {error.filename}" if error.filename else ""
-            _fail(name, f"{error.strerror or str(error) or type(error).__name__}{where}")
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+        except Exception as error:
+            if not (message := explain(error)):
                 raise
-            _fail(name, "out of memory; free some, or use a smaller net, crop or batch, and run it again")
+            for line in message.splitlines():
+                print(f"{name}: {printable(line)}", file=sys.stderr)
+            sys.exit(1)
         except KeyboardInterrupt as stop:
             number = stop.args[0] if stop.args else signal.SIGINT
             print(f"{name}: stopped by {_STOPPED_BY[number]}; {_SAVED}", file=sys.stderr)
@@ -160,22 +155,32 @@ def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as si
     raise KeyboardInterrupt(signal.Signals(number))
 
 
+def explain(error: Exception) -> str:
+    """Return what a user can do about an error; nothing if it is a fault of the program."""
+    if isinstance(error, StageError):
+        return str(error)
+    if isinstance(error, OSError):
+        if error.errno in DISK_FULL:
+            return str(disk_full(Path(error.filename or ".")))
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror or str(error) or type(error).__name__}{where}"
+    if _is_out_of_memory(error):
+        return "out of memory; free some, or use a smaller net, crop or batch, and run it again"
+    return ""
+
+
 def _is_out_of_memory(error: Exception) -> bool:
     """Recognise torch's errors by name: importing torch takes seconds."""
     of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     return isinstance(error, MemoryError) or of_torch
 
 
-def _fail(name: str, message: str) -> None:
-    for line in message.splitlines():
-        print(f"{name}: {printable(line)}", file=sys.stderr)
-    sys.exit(1)
-
-
 def duration(seconds: float) -> str:
-    """Return `seconds` as text: `0.4 s`, `12 s`, `3:20 min`, `2:05:00 h`; no library in the lock has this."""
+    """Return `seconds` as text: `0.4 s`, `3:20 min`, `2:05:00 h`, `3.5 days`; no library in the lock has this."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
+    if seconds >= 2 * 86400:
+        return f"{seconds / 86400:.1f} days"
     if (whole := round(seconds)) < 60:
         return f"{whole} s"
     text = str(timedelta(seconds=whole))

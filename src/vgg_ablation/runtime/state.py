@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from filelock import FileLock
+
 from vgg_ablation.files import write_text
 
 PACKAGE = Path(__file__).parent.parent
@@ -50,5 +52,7 @@ def state_folder(kind: str, determinants: Mapping[str, object]) -> Path:
     folder = repository_root() / ".state" / kind / hashlib.sha256(text.encode()).hexdigest()[:24]
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "determinants.json").exists():
-        write_text(folder / "determinants.json", text + "\n")
+        # Machines that share the folder take each other's temporary files for those of processes that have ended.
+        with FileLock(folder / "determinants.lock"):
+            write_text(folder / "determinants.json", text + "\n")
     return folder

@@ -131,6 +131,13 @@ class Experiment:
         each = count_gmacs(self.arch, classes, self.model.input_side, self.model.width)
         return images, each * (3 * images + len(self.images.validation))
 
+    def shallow_folder(self, recipe: Recipe) -> Path | None:
+        """Return the state folder of the net A whose layers this net starts from; None if it starts otherwise."""
+        if self.start or not self._starts_from_a:
+            return None
+        shallow, recipe = self._shallow(recipe)
+        return shallow.folder("shallow", recipe.batch_size, recipe=asdict(recipe))
+
     def train(self, recipe: Recipe, checkpoint: Path) -> tuple[VGG, Iterator[Epoch]]:
         """Return the untrained net, and an iterator that trains it epoch by epoch; see `train.run.train`.
 
@@ -151,8 +158,8 @@ class Experiment:
     def _epochs_from_start(self, network: VGG, recipe: Recipe, checkpoint: Path) -> Iterator[Epoch]:
         if self.start:
             read_weights(self.start.path, network)
-        elif self._starts_from_a:
-            copy_from_shallow(network, self._trained_shallow(recipe))
+        elif folder := self.shallow_folder(recipe):
+            copy_from_shallow(network, self._trained_shallow(recipe, folder))
         yield from self._epochs(network, recipe, checkpoint)
 
     def _random_network(self) -> VGG:
@@ -171,7 +178,12 @@ class Experiment:
         """Seed of order, crops and dropout; it differs between scales, so that no net sees the same crops again."""
         return self.run if self.scale == "fixed" else derive_seed(self.run, self.scale)
 
-    def _trained_shallow(self, recipe: Recipe) -> VGG:
+    def _shallow(self, recipe: Recipe) -> "tuple[Experiment, Recipe]":
+        """Return net A in place of this net, and how it is trained."""
+        point = {"learning_rate": paper.LEARNING_RATE, "weight_decay": paper.WEIGHT_DECAY}
+        return replace(self, arch="A"), replace(recipe, **point)
+
+    def _trained_shallow(self, recipe: Recipe, folder: Path) -> VGG:
         """Return net A trained on the same images with the same seed, at the paper's learning rate and weight decay.
 
         It is trained once per split and number of epochs, by the net that needs it first.
@@ -179,10 +191,8 @@ class Experiment:
         Raises:
             Divergence: training of A diverged.
         """
-        shallow = replace(self, arch="A")
-        recipe = replace(recipe, learning_rate=paper.LEARNING_RATE, weight_decay=paper.WEIGHT_DECAY)
+        shallow, recipe = self._shallow(recipe)
         network = shallow._random_network()  # noqa: SLF001 - the same class
-        folder = shallow.folder("shallow", recipe.batch_size, recipe=asdict(recipe))
         work = shallow.epoch_work(recipe.batch_size)
         with locked(folder, self.say):
             try:

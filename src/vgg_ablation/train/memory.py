@@ -19,14 +19,25 @@ def images_at_once(network: nn.Module, side: int, compute: Compute) -> int:
     The number depends on the net and the machine's total memory, not on the memory that is free: how a batch is split
     decides the last digits of its gradient.
     """
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    left = _SHARE * _memory(compute.device) - _BYTES_PER_PARAMETER * parameters
+    left = _SHARE * total_memory(compute.device) - _bytes_of_weights(network)
+    return max(1, int(left / _bytes_of_image(network, side, compute)))
+
+
+def step_memory(network: nn.Module, side: int, batch_size: int, compute: Compute) -> float:
+    """Return the bytes that a training step of `batch_size` images needs, a generous estimate."""
+    return (_bytes_of_weights(network) + batch_size * _bytes_of_image(network, side, compute)) / _SHARE
+
+
+def _bytes_of_weights(network: nn.Module) -> int:
+    return _BYTES_PER_PARAMETER * sum(parameter.numel() for parameter in network.parameters())
+
+
+def _bytes_of_image(network: nn.Module, side: int, compute: Compute) -> int:
     # The difference of two passes, as both also keep copies of the weights.
-    each = _kept_for_backward(network, 2, side, compute) - _kept_for_backward(network, 1, side, compute)
-    return max(1, int(left / each))
+    return _kept_for_backward(network, 2, side, compute) - _kept_for_backward(network, 1, side, compute)
 
 
-def _memory(device: torch.device) -> int:
+def total_memory(device: torch.device) -> int:
     """Return the device's memory in bytes, or what a container may use of it."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory

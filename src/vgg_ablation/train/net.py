@@ -2,9 +2,11 @@
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from vgg_ablation.images.index import LARGE_FOLDER, PACKED, TRAIN, images_in, re
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.model.weights import verify_weights, write_weights
 from vgg_ablation.runtime import messages, paths
-from vgg_ablation.runtime.console import Console
+from vgg_ablation.runtime.console import Console, Task
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.locks import locked
 from vgg_ablation.runtime.settings import SCALES, FineTuneSettings, ModelSettings, ScalesSettings, TrainSettings
@@ -78,10 +80,11 @@ def train_net(
     records: list[dict[str, object]] = []
     train_images = 0
     for run in range(runs):
-        images = _images(run, scale, scales, model, compute)
+        images = images_of_run(run, scale, scales, model, compute)
         train_images = len(images.training)
         plan = Experiment(arch, run, images, model, compute, console.say, meter, scale=scale, start=starts.get(run))
-        network, epochs, reason = train_run(plan, recipe, runs, console)
+        with console.task(f"run {run + 1}/{runs}, epoch", recipe.epochs) as task:
+            network, epochs, reason = train_run(plan, recipe, partial(_advance, task, train_images))
         if reason:
             console.say(messages.did_not_train(run, runs, reason))
         weights = paths.weights_file(folder, run)
@@ -145,23 +148,23 @@ def starting_weights(arch: str, scale: str, runs: int) -> dict[int, Start]:
     return starts
 
 
-def train_run(plan: Experiment, recipe: Recipe, runs: int, console: Console) -> tuple[VGG, list[Epoch], str]:
-    """Train one of `runs` runs; return the net, its epochs, and why it did not train, or nothing if it did."""
-    folder = plan.folder("train", recipe.batch_size, sources=SOURCES, recipe=asdict(recipe))
+def train_run(plan: Experiment, recipe: Recipe, watch: Callable[[Epoch], None]) -> tuple[VGG, list[Epoch], str]:
+    """Train one run, or continue it from its checkpoint, and `watch` each epoch when it ends.
+
+    Returns:
+        The trained net, its epochs, and why it did not train, or nothing if it did.
+    """
+    folder = run_folder(plan, recipe)
     work = plan.epoch_work(recipe.batch_size)
-    images, classes = len(plan.images.training), len(plan.images.batches.pixels.categories)
+    classes = len(plan.images.batches.pixels.categories)
     epochs: list[Epoch] = []
-    with locked(folder, plan.say), console.task(f"run {plan.run + 1}/{runs}, epoch", recipe.epochs) as task:
+    with locked(folder, plan.say):
         network, training = plan.train(recipe, folder / CHECKPOINT)
         try:
             for epoch in training:
                 plan.meter.add(epoch.seconds, *work)
                 epochs.append(epoch)
-                task.advance(
-                    messages.epoch_trained(
-                        epoch.train_loss, epoch.validation_accuracy, epoch.learning_rate, images / epoch.seconds
-                    )
-                )
+                watch(epoch)
         except Divergence as error:
             plan.meter.add(error.seconds, *work)
             return network, epochs, str(error)
@@ -171,7 +174,23 @@ def train_run(plan: Experiment, recipe: Recipe, runs: int, console: Console) -> 
     return network, epochs, ""
 
 
-def _images(run: int, scale: str, scales: ScalesSettings, model: ModelSettings, compute: Compute) -> RunImages:
+def _advance(task: Task, images: int, epoch: Epoch) -> None:
+    task.advance(describe_epoch(epoch, images))
+
+
+def describe_epoch(epoch: Epoch, images: int) -> str:
+    """Return a line about an epoch of so many training images."""
+    pace = images / epoch.seconds
+    return messages.epoch_trained(epoch.train_loss, epoch.validation_accuracy, epoch.learning_rate, pace)
+
+
+def run_folder(plan: Experiment, recipe: Recipe) -> Path:
+    """Return the state folder of a run."""
+    return plan.folder("train", recipe.batch_size, sources=SOURCES, recipe=asdict(recipe))
+
+
+def images_of_run(run: int, scale: str, scales: ScalesSettings, model: ModelSettings, compute: Compute) -> RunImages:
+    """Return the packed images of a run at a training scale."""
     images = RunImages.open(paths.PROCESSED, run, model.input_side, compute.device)
     if scale == "fixed":
         return images

@@ -2,7 +2,9 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
 
 import torch
 
@@ -56,11 +58,12 @@ def tune_net(
     images = RunImages.open(paths.PROCESSED, 0, model.input_side, compute.device)
     meter = Meter()
     plan = Experiment(arch, 0, images, model, compute, console.say, meter)
+    search = Search(plan, shared, settings)
     images_per_epoch, gmacs_per_epoch = plan.epoch_work(shared.batch_size)
     trials: list[Trial] = []
     with console.task("trial", settings.trials) as task:
         for number in range(settings.trials):
-            trials.append(trial := finish_trial(plan, shared, settings, number))
+            trials.append(trial := search.finish(number))
             meter.add(trial.seconds, trial.epochs * images_per_epoch, trial.epochs * gmacs_per_epoch)
             task.advance(
                 messages.trial_finished(
@@ -83,42 +86,64 @@ def tune_net(
     )
 
 
-def finish_trial(
-    plan: Experiment,
-    shared: TrainSettings,
-    settings: TuneSettings,
-    number: int,
-    watch: Callable[[Epoch], None] = lambda _: None,
-) -> Trial:
-    """Return trial `number` of a search: the stored one, or else run it and store it.
+@dataclass(frozen=True)
+class Search:
+    """The search of one net, and where its trials are stored."""
 
-    Trials of one round may run at the same time in several processes. Each trial has its own lock and checkpoint.
+    plan: Experiment
+    """The net on split 0."""
+    shared: TrainSettings
+    """Hyper-parameters that all nets share."""
+    settings: TuneSettings
+    """Budget and space."""
 
-    Args:
-        plan: the net on split 0.
-        shared: hyper-parameters that all nets share.
-        settings: budget and space of the search.
-        number: of the trial; those of earlier rounds must be finished.
-        watch: receives each epoch of a trial that runs.
+    @cached_property
+    def folder(self) -> Path:
+        """State folder of the search."""
+        # Without the number of trials, which decides none of them: a larger search continues a smaller one.
+        how = self.settings.model_dump(exclude={"trials"})
+        shared = self.shared
+        return self.plan.folder("tune", shared.batch_size, sources=SOURCES, train=shared.model_dump(), tune=how)
 
-    Raises:
-        StageError: the stored trials are damaged, or the database cannot be reached.
-    """
-    # Without the number of trials, which decides none of them: a larger search continues a smaller one.
-    how = settings.model_dump(exclude={"trials"})
-    folder = plan.folder("tune", shared.batch_size, sources=SOURCES, train=shared.model_dump(), tune=how)
-    trials = Trials(folder, settings.round_size, plan.say)
-    checkpoint = folder / f"trial-{number}" / CHECKPOINT
+    @cached_property
+    def trials(self) -> Trials:
+        """The finished trials."""
+        return Trials(self.folder, self.settings.round_size, self.plan.say)
 
-    def objective(learning_rate: float, weight_decay: float, _: int) -> Iterator[Epoch]:
-        for epoch in plan.train(Recipe.of(shared, learning_rate, weight_decay, settings.epochs), checkpoint)[1]:
-            watch(epoch)
-            yield epoch
+    def trial_folder(self, number: int) -> Path:
+        """Return the state folder of a trial that runs."""
+        return self.folder / f"trial-{number}"
 
-    with locked(checkpoint.parent, plan.say):
-        trial = finish(objective, len(plan.images.batches.pixels.categories), settings, trials, number)
-        Checkpoints(checkpoint, plan.say).remove()
-    return trial
+    def recipe(self, learning_rate: float, weight_decay: float) -> Recipe:
+        """Return the hyper-parameters of a trial at a point."""
+        return Recipe.of(self.shared, learning_rate, weight_decay, self.settings.epochs)
+
+    def finished(self) -> list[Trial]:
+        """Return the finished trials in the order of their numbers. Raises StageError as `finish`."""
+        return [Trial.of(trial) for _, trial in sorted(self.trials.read().items())][: self.settings.trials]
+
+    def finish(self, number: int, watch: Callable[[Epoch], None] = lambda _: None) -> Trial:
+        """Return trial `number`: the stored one, or else run it, `watch` each epoch, and store it.
+
+        Trials of one round may run at the same time in several processes. Each has its own lock and checkpoint.
+
+        Raises:
+            KeyError: a trial of an earlier round is not finished.
+            StageError: the stored trials are damaged, or the database cannot be reached.
+        """
+        checkpoint = self.trial_folder(number) / CHECKPOINT
+
+        def objective(learning_rate: float, weight_decay: float, _: int) -> Iterator[Epoch]:
+            recipe = self.recipe(learning_rate, weight_decay)
+            for epoch in self.plan.train(recipe, checkpoint)[1]:
+                watch(epoch)
+                yield epoch
+
+        with locked(checkpoint.parent, self.plan.say):
+            classes = len(self.plan.images.batches.pixels.categories)
+            trial = finish(objective, classes, self.settings, self.trials, number)
+            Checkpoints(checkpoint, self.plan.say).remove()
+        return trial
 
 
 def summarise(trials: Sequence[Trial], settings: TuneSettings, images_per_epoch: int) -> dict[str, object]:

@@ -12,7 +12,8 @@ from benchmarks.search_cost.page import About, trials_from_csv, trials_to_csv, w
 Make = Callable[..., Trial]
 DOCS = Path(__file__).parents[3] / "docs"
 ABOUT = About(
-    "A", 0.125, "gp", 10, 40, 3, (8, 8), (1e-4, 1e-1), (1e-5, 1e-2), 10, 600, "cpu", "float32", 2, 9.5, {"torch": "2"}
+    "A", 0.125, "gp", 10, 40, 1, 3, (8, 8), (1e-4, 1e-1), (1e-5, 1e-2), 10, 600, "cpu", "float32", 2, 9.5,
+    {"torch": "2"},
 )  # fmt: skip
 
 

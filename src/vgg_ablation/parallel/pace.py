@@ -1,4 +1,4 @@
-"""How fast this machine does a study's work: a few steps of a net on random pixels, and the start of a stage."""
+"""Speed of this machine at a study's work: a few steps of a net on random pixels, and the start of a stage."""
 
 import subprocess
 import sys
@@ -9,7 +9,6 @@ from statistics import median
 
 import torch
 
-from benchmarks.estimate.counts import Images
 from vgg_ablation.dataset.preprocess import largest_side
 from vgg_ablation.dataset.sample import CATEGORIES, render_sample
 from vgg_ablation.device import Compute
@@ -18,6 +17,7 @@ from vgg_ablation.images.batches import Batches, Colour
 from vgg_ablation.images.pixels import Pixels
 from vgg_ablation.model.table1 import count_gmacs
 from vgg_ablation.model.vgg import VGG
+from vgg_ablation.parallel.counts import ASPECT, Images
 from vgg_ablation.runtime.settings import StudySettings
 from vgg_ablation.train.memory import images_at_once
 from vgg_ablation.train.run import validate
@@ -29,7 +29,6 @@ _LONG = 1.0  # seconds of all repetitions together, after which there is no furt
 _MOST_IMAGES = 64  # to validate or to classify
 _MOST_OPERATIONS = 2.5e12  # of one repetition on a CPU: fewer images are taken where more would exceed it
 _RENDERED = 3  # images a category
-_ASPECT = 4 / 3  # of a photograph
 _IMPORTS = "import torch, vgg_ablation.train.experiment, vgg_ablation.evaluate.protocols, vgg_ablation.train.search"
 
 
@@ -45,8 +44,6 @@ class Pace:
     """Seconds of a test image, by all protocols of the study."""
     fitting: float
     """Seconds of the centre crop of a training image, for the training error."""
-    warm_up: float
-    """Seconds of a process's first step, beyond those of a later one."""
 
 
 def measure_pace(arch: str, scale: str, study: StudySettings, images: Images, compute: Compute) -> Pace:
@@ -93,14 +90,12 @@ def measure_pace(arch: str, scale: str, study: StudySettings, images: Images, co
             posteriors(network, stored, classified, view, compute)
 
     network.train()
-    first = _seconds(step)
-    usual = _median(step)
+    _seconds(step)  # the first step of a process takes longer
     return Pace(
-        step=usual * whole / batch,
+        step=_median(step) * whole / batch,
         validation=_median(lambda: validate(network, batches, numbers[:shown], compute)) / shown,
         evaluation=_median(lambda: classify(*tested)) / len(classified),
         fitting=_median(lambda: classify(View("centre", at.single))) / len(classified),
-        warm_up=max(0.0, first - usual),
     )
 
 
@@ -115,7 +110,7 @@ def measure_rendering() -> float:
 
 
 def _random_batches(side: int, count: int, crop: int, classes: int, compute: Compute) -> Batches:
-    height, width = side, round(_ASPECT * side)
+    height, width = side, round(ASPECT * side)
     size = height * width * 3
     pixels = Pixels(
         flat=torch.randint(0, 256, (count * size,), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),

@@ -5,17 +5,12 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from benchmarks.estimate.counts import (
-    count_images,
-    count_search_epochs,
-    count_shared_stages,
-    count_steps,
-    evaluated_scales,
-    training_scales,
-)
-from vgg_ablation.runtime.settings import StudySettings
+from vgg_ablation.model.table1 import count_gmacs
+from vgg_ablation.parallel.counts import count_images, count_shared_stages, count_steps, count_trial_epochs, unit_work
+from vgg_ablation.parallel.units import Work
+from vgg_ablation.runtime.settings import SCALES, StudySettings
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
@@ -51,8 +46,23 @@ def test_half_of_the_trials_that_may_be_pruned_are(
     trials: int, random_trials: int, prune_after: int, epochs: float
 ) -> None:
     tune = {"trials": trials, "random_trials": random_trials, "prune_after": prune_after, "epochs": 8}
-    assert count_search_epochs(study(tune={**tune, "pruner": "median"}).tune) == epochs
-    assert count_search_epochs(study(tune={**tune, "pruner": "none"}).tune) == trials * 8
+    pruned, unpruned = (study(tune={**tune, "pruner": pruner}).tune for pruner in ("median", "none"))
+    assert sum(count_trial_epochs(pruned, number) for number in range(trials)) == epochs
+    assert sum(count_trial_epochs(unpruned, number) for number in range(trials)) == trials * 8
+
+
+def test_the_work_of_a_unit_is_its_multiply_accumulates() -> None:
+    """20 epochs of 480 images forward and backward and 120 forward, the training images again, and 400 test images."""
+    crop = count_gmacs("A", 10, 64, 0.125)
+    centre, crops = (
+        Work(study(evaluate={"protocols": {scale: [name] for scale in SCALES}}), "fixed")
+        for name in ("centre", "multi_crop")
+    )
+    *_, run = centre.units(["A"])
+    assert unit_work(run, centre) == pytest.approx(crop * (20 * (3 * 480 + 120) + 480 + 400))
+    trial, *_ = centre.units(["A"])
+    assert unit_work(trial, centre) == pytest.approx(crop * 10 * (3 * 480 + 120))
+    assert unit_work(run, crops) - unit_work(run, centre) == pytest.approx(crop * 400 * (3 * 50 - 1))
 
 
 @pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # of a library that DVC uses
@@ -76,7 +86,8 @@ def test_the_counted_stages_are_those_that_dvc_repro_runs(
     nets = ["A", "A_LRN", "B", "C", "D", "E"] if arch == "all" else [arch]
     trainings = {"fixed": "train", "large": "train-large", "jitter": "train-jitter"}
     of_nets = {f"tune@{net}" for net in nets}
-    of_nets |= {f"{trainings[at]}@{net}" for net in nets for at in training_scales(scale)}
-    of_nets |= {f"evaluate@{net}-{at}" for net in nets for at in evaluated_scales(scale)}
+    work = Work(study(), scale)
+    of_nets |= {f"{trainings[at]}@{net}" for net in nets for at in work.trained_scales}
+    of_nets |= {f"evaluate@{net}-{at}" for net in nets for at in work.evaluated_scales}
     assert of_nets <= needed
-    assert len(needed - of_nets - {"check"}) == count_shared_stages(arch, scale)
+    assert len(needed - of_nets - {"check"}) == count_shared_stages(arch, work)

@@ -1,0 +1,136 @@
+"""Computation of one unit of work: whatever the stages will look up in the resume state, and nothing else."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from vgg_ablation.device import Compute
+from vgg_ablation.evaluate.metrics import measure
+from vgg_ablation.evaluate.net import cached_net, classify_run
+from vgg_ablation.files import file_digest
+from vgg_ablation.images.batches import RunImages
+from vgg_ablation.images.index import LARGE_FOLDER, PACKED, verify
+from vgg_ablation.model.weights import write_weights
+from vgg_ablation.parallel.units import Unit, Work
+from vgg_ablation.runtime import messages, paths
+from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.experiment import Experiment, Start
+from vgg_ablation.train.net import describe_epoch, images_of_run, recipe_at, run_folder, train_run
+from vgg_ablation.train.run import Recipe
+from vgg_ablation.train.search import Trial, best
+from vgg_ablation.train.tune import Search
+
+WEIGHTS = "weights.safetensors"
+"""Name of the weights of a finished run in its state folder."""
+
+
+def count_steps(unit: Unit, work: Work) -> int:
+    """Return how often `compute_unit` reports a step, if all epochs of the unit are run."""
+    if unit.kind == "trial":
+        return work.study.tune.epochs
+    tested = sum(len(work.views(scale)) for scale in work.evaluated_scales)
+    return sum(map(work.epochs, work.trained_scales)) + tested
+
+
+def compute_unit(
+    unit: Unit,
+    work: Work,
+    compute: Compute,
+    say: Callable[[str], None],
+    step: Callable[[str], None],
+    use: Callable[[Path], None] = lambda _: None,
+) -> str:
+    """Compute a unit, or what an earlier attempt left of it, into the resume state.
+
+    Args:
+        unit: its needs are computed.
+        work: the study.
+        compute: device and precision.
+        say: receives a line about a damaged file, or about a process that this one waits for.
+        step: receives a line after each epoch and each view of the test images.
+        use: receives each state folder before anything reads or writes it.
+
+    Returns:
+        A line about the result.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        StageError: the images are damaged or do not fit the settings, or the disk is full.
+    """
+    _verify(paths.PROCESSED.absolute(), large=work.scale != "fixed" or unit.kind == "run")
+    search = open_search(unit.arch, work, compute, say)
+    use(search.folder)
+    if unit.kind == "trial":
+        use(search.trial_folder(unit.number))
+        _use_shallow(search.plan, search.recipe(0.0, 0.0), use)  # of all trials, whatever their points
+        images = len(search.plan.images.training)
+        trial = search.finish(unit.number, lambda epoch: step(describe_epoch(epoch, images)))
+        return describe_trial(trial)
+    return _compute_run(unit, work, compute, best(search.finished()), say, step, use)
+
+
+def open_search(arch: str, work: Work, compute: Compute, say: Callable[[str], None]) -> Search:
+    """Return the search of a net."""
+    study = work.study
+    images = RunImages.open(paths.PROCESSED, 0, study.model.input_side, compute.device)
+    plan = Experiment(arch, 0, images, study.model, compute, say, Meter())
+    return Search(plan, study.train, study.tune)
+
+
+def describe_trial(trial: Trial) -> str:
+    """Return a line about a finished trial."""
+    return messages.trial_finished(
+        trial.learning_rate, trial.weight_decay, trial.validation_accuracy, trial.epochs, trial.state, trial.outcome
+    )
+
+
+def _use_shallow(plan: Experiment, recipe: Recipe, use: Callable[[Path], None]) -> None:
+    if folder := plan.shallow_folder(recipe):
+        use(folder)
+
+
+def _compute_run(
+    unit: Unit,
+    work: Work,
+    compute: Compute,
+    tuned: Trial,
+    say: Callable[[str], None],
+    step: Callable[[str], None],
+    use: Callable[[Path], None],
+) -> str:
+    study, start = work.study, None
+    result = ""
+    for scale in work.trained_scales:
+        images = images_of_run(unit.number, scale, study.scales, study.model, compute)
+        plan = Experiment(unit.arch, unit.number, images, study.model, compute, say, Meter(), scale=scale, start=start)
+        point = {"learning_rate": tuned.learning_rate, "weight_decay": tuned.weight_decay}
+        recipe = recipe_at(scale, point, study.train, study.fine_tune)
+
+        def watch(epoch: Epoch, scale: str = scale, count: int = len(images.training)) -> None:
+            step(f"{scale}, epoch {epoch.epoch}: {describe_epoch(epoch, count)}")
+
+        _use_shallow(plan, recipe, use)
+        use(folder := run_folder(plan, recipe))
+        network, _, reason = train_run(plan, recipe, watch)
+        weights = folder / WEIGHTS
+        write_weights(weights, network)
+        start = Start(weights, file_digest(weights))
+        if scale in work.evaluated_scales:
+            sides, protocols = study.scales.of(scale), study.evaluate.protocols.of(scale)
+            stored = RunImages.open(paths.PROCESSED, unit.number, study.model.input_side, compute.device)
+            net = cached_net(network, start.sha256, stored, sides, study.model, compute, say, Meter())
+            use(net.folder)
+            posteriors, _ = classify_run(net, protocols, sides, lambda scale=scale: step(f"{scale}, testing"))
+            labels = net.labels("test")
+            errors = {name: measure(found, labels)["top1_error"] or 0.0 for name, found in posteriors.items()}
+            result = reason or messages.top1_errors(errors)
+    return result
+
+
+@cache
+def _verify(folder: Path, *, large: bool) -> None:
+    """Compare the packed images with their checksums, once per process."""
+    verify(folder)
+    if large:
+        verify(folder / LARGE_FOLDER, PACKED)

@@ -1,0 +1,89 @@
+"""Amount of work of a study: stages, images, steps and epochs, counted from its settings alone."""
+
+from dataclasses import dataclass
+
+from vgg_ablation.dataset.sample import CATEGORIES, SAMPLE_PER_CATEGORY
+from vgg_ablation.dataset.splits import validation_per_class
+from vgg_ablation.model.table1 import count_gmacs
+from vgg_ablation.parallel.units import Unit, Work
+from vgg_ablation.runtime.settings import DataSettings, TrainSettings, TuneSettings
+
+OFFICIAL_CATEGORIES = 256
+OFFICIAL_IMAGES = 29_780
+"""Files of Caltech-256 without clutter, by its listing."""
+ASPECT = 4 / 3
+"""Width of a photograph divided by its height."""
+CROPS = 50
+"""Crops of an image under `multi_crop`."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Number of images of one split."""
+
+    classes: int
+    training: int
+    validation: int
+    test: int
+
+
+def count_shared_stages(arch: str, work: Work) -> int:
+    """Return how many stages run once for all nets, for `arch` of params.yaml; `check` is not counted."""
+    stages = 4  # download, preprocess, near-duplicates, report
+    if arch == "all":
+        stages += len(work.evaluated_scales) + 1  # aggregate, aggregate-search
+    if work.scale == "all":
+        stages += 1  # aggregate-scales
+    return stages
+
+
+def count_images(data: DataSettings) -> Images:
+    """Return the images of a split. If only the archive has their number, assume Caltech-256's mean per category."""
+    if data.source == "sample":
+        categories, per_category = len(CATEGORIES), float(SAMPLE_PER_CATEGORY)
+    else:
+        categories, per_category = OFFICIAL_CATEGORIES + data.clutter, OFFICIAL_IMAGES / OFFICIAL_CATEGORIES
+    classes = categories if data.categories == "all" else len(data.categories)
+    return Images(
+        classes=classes,
+        training=classes * (data.train_per_class - validation_per_class(data)),
+        validation=classes * validation_per_class(data),
+        test=max(1, round(classes * (per_category - data.train_per_class))),
+    )
+
+
+def count_steps(train: TrainSettings, training: int) -> int:
+    """Return the steps of an epoch: whole batches, at least one."""
+    return training // min(train.batch_size, training)
+
+
+def count_trial_epochs(tune: TuneSettings, number: int) -> float:
+    """Return the epochs that trial `number` of a search is expected to run.
+
+    Without a pruner, and in the first `random_trials`, all of them; of later ones with a pruner, half are assumed to
+    stop as early as possible.
+    """
+    if tune.pruner == "none" or number < tune.random_trials:
+        return tune.epochs
+    return (min(tune.prune_after, tune.epochs) + tune.epochs) / 2
+
+
+def unit_work(unit: Unit, work: Work) -> float:
+    """Return the multiply-accumulates (1e9) of a unit: forward and backward in training, one view after another."""
+    study, images = work.study, count_images(work.study.data)
+    side, width = study.model.input_side, study.model.width
+    crop = count_gmacs(unit.arch, images.classes, side, width)
+    epoch = crop * (3 * images.training + images.validation)
+    if unit.kind == "trial":
+        return epoch * count_trial_epochs(study.tune, unit.number)
+    total = sum(epoch * work.epochs(scale) for scale in work.trained_scales)
+    for scale in work.evaluated_scales:
+        for view in work.views(scale):
+            shape = view.scale, round(ASPECT * view.scale)
+            if view.method == "dense":
+                each = 2 * count_gmacs(unit.arch, images.classes, side, width, image=shape)
+            else:
+                each = crop * (1 if view.method == "centre" else CROPS)
+            total += each * images.test
+        total += crop * images.training  # for the training error
+    return total

@@ -1,0 +1,86 @@
+"""Time that a study will take on this machine, before any of it is run: a few steps of each net, and counting."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.table import Table
+
+from vgg_ablation.device import Compute
+from vgg_ablation.model.table1 import NETS
+from vgg_ablation.parallel.counts import Images, count_images, count_shared_stages, count_steps, count_trial_epochs
+from vgg_ablation.parallel.pace import Pace, measure_pace, measure_rendering, measure_start
+from vgg_ablation.parallel.schedule import longest_chains, makespan
+from vgg_ablation.parallel.units import Unit, Work
+from vgg_ablation.runtime.console import duration
+
+
+def epoch_seconds(work: Work, images: Images, pace: Pace) -> float:
+    """Return the seconds of an epoch, its validation included."""
+    return count_steps(work.study.train, images.training) * pace.step + images.validation * pace.validation
+
+
+def unit_seconds(unit: Unit, work: Work, images: Images, paces: Mapping[str, Pace]) -> float:
+    """Return the seconds of a unit.
+
+    Args:
+        unit: of the net whose paces are given.
+        work: the study.
+        images: of a split.
+        paces: of the net, by training scale.
+    """
+    if unit.kind == "trial":
+        return count_trial_epochs(work.study.tune, unit.number) * epoch_seconds(work, images, paces["fixed"])
+    trained = sum(work.epochs(scale) * epoch_seconds(work, images, paces[scale]) for scale in work.trained_scales)
+    return trained + sum(
+        images.test * paces[scale].evaluation + images.training * paces[scale].fitting
+        for scale in work.evaluated_scales
+    )
+
+
+def starting_net_seconds(work: Work, images: Images, archs: Sequence[str], compute: Compute) -> float:
+    """Return the seconds of training the A that deeper nets start from: once for the search and once a run."""
+    study = work.study
+    if study.model.init != "paper" or not any(NETS[arch].starts_from_A for arch in archs):
+        return 0.0
+    epochs = study.tune.epochs + study.data.splits * study.train.epochs
+    return epochs * epoch_seconds(work, images, measure_pace("A", "fixed", study, images, compute))
+
+
+def estimate(
+    work: Work, arch: str, archs: Sequence[str], slots: int, compute: Compute, advance: Callable[[str], None]
+) -> tuple[Table, float]:
+    """Return a table of the units with their times, and the seconds from the first to the report.
+
+    Args:
+        work: the study.
+        arch: `arch` of params.yaml.
+        archs: the nets that it chooses.
+        slots: units that run at the same time.
+        compute: device and precision.
+        advance: called after each net.
+    """
+    images, units, start = count_images(work.study.data), work.units(archs), measure_start()
+    seconds: dict[str, float] = {}
+    for each in archs:
+        paces = {scale: measure_pace(each, scale, work.study, images, compute) for scale in work.trained_scales}
+        own = {unit.name: unit_seconds(unit, work, images, paces) for unit in units if unit.arch == each}
+        seconds |= own
+        advance(f"{each}, {duration(sum(own.values()))}")
+    # Besides the units: images, DVC's stages, which find the work done, and the A that other nets start from.
+    stages = count_shared_stages(arch, work) + len(archs) * (1 + len(work.trained_scales) + len(work.evaluated_scales))
+    other = (stages + 1) * start + starting_net_seconds(work, images, archs, compute)
+    if work.study.data.source == "sample":
+        other += measure_rendering() * (images.training + images.validation + images.test)
+
+    table = Table(box=None)
+    table.add_column("unit")
+    table.add_column("time", justify="right")
+    for unit in units:
+        table.add_row(unit.name, duration(seconds[unit.name]))
+    together = makespan(units, seconds, slots)
+    chain = max(longest_chains(units, seconds).values())
+    table.add_section()
+    table.add_row(f"{len(units)} units, one after the other", duration(sum(seconds.values())))
+    table.add_row(f"{slots} at the same time", duration(together))
+    table.add_row("as many as possible (longest chain)", duration(chain))
+    table.add_row("images, stages, report", duration(other))
+    return table, together + other

@@ -1,0 +1,138 @@
+"""Units on the cores or GPUs of this machine: a process a slot, which outlives its units."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Literal, NamedTuple
+
+from vgg_ablation.parallel.machine import Slot
+from vgg_ablation.parallel.units import Unit, Work
+from vgg_ablation.parallel.worker import serve
+
+_SPAWN = multiprocessing.get_context("spawn")  # a fork of a process in which torch has computed may hang
+_PATIENCE = 10.0  # seconds for a process to end when asked to
+
+
+class Event(NamedTuple):
+    """Something happened to a unit that runs."""
+
+    unit: Unit
+    kind: Literal["step", "say", "done", "failed", "lost"]
+    """`lost`: the process ended without a result."""
+    text: str
+
+
+@dataclass
+class _Process:
+    slot: Slot
+    process: SpawnProcess
+    connection: Connection
+    unit: Unit | None = None
+
+    def end(self) -> None:
+        self.connection.close()
+        self.process.terminate()  # every file is whole at any moment
+        self.process.join(_PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.slot.release()
+
+
+class Processes:
+    """Runs units in processes of this machine, one per slot.
+
+    Args:
+        work: what the units are units of.
+        slots: places for processes.
+    """
+
+    def __init__(self, work: Work, slots: Sequence[Slot]) -> None:
+        self._work = work
+        self._idle = list(slots)
+        self._processes: list[_Process] = []
+
+    def start(self, unit: Unit) -> bool:
+        """Start a unit; return whether there was a free slot."""
+        for each in self._processes:
+            if each.unit is None:
+                each.unit = unit
+                each.connection.send(unit)
+                return True
+        for slot in self._idle:
+            if slot.acquire():
+                self._idle.remove(slot)
+                self._processes.append(new := _start(slot, self._work))
+                new.unit = unit
+                new.connection.send(unit)
+                return True
+        return False
+
+    def wait(self, seconds: float) -> Iterator[Event]:
+        """Wait until something happens, at most so many seconds, and yield what did."""
+        by_connection = {each.connection: each for each in self._processes if each.unit}
+        for connection in wait(by_connection, seconds):
+            each = by_connection[connection]  # pyright: ignore[reportArgumentType] - one of ours
+            unit, each_text = each.unit, ""
+            assert unit is not None  # noqa: S101 - see above
+            try:
+                kind, each_text = each.connection.recv()
+            except (EOFError, OSError):
+                each.process.join(_PATIENCE)
+                self._processes.remove(each)
+                each.end()
+                self._idle.append(each.slot)
+                yield Event(unit, "lost", _describe_exit(each.process.exitcode))
+                continue
+            if kind in ("done", "failed"):
+                each.unit = None
+            yield Event(unit, kind, each_text)
+
+    def release_idle(self) -> None:
+        """End processes that have no unit, so that others can use their GPUs and memory."""
+        for each in [each for each in self._processes if each.unit is None]:
+            self._processes.remove(each)
+            each.end()
+            self._idle.append(each.slot)
+
+    def close(self) -> None:
+        """End all processes."""
+        for each in self._processes:
+            each.end()
+        self._processes.clear()
+
+
+def _start(slot: Slot, work: Work) -> _Process:
+    ours, theirs = _SPAWN.Pipe()
+    process = _SPAWN.Process(target=serve, args=(theirs, work), daemon=True)
+    with _environment(slot.environment):
+        process.start()
+    theirs.close()
+    return _Process(slot, process, ours)  # pyright: ignore[reportArgumentType] - a pipe of another class on Windows
+
+
+@contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Change this process's environment, which a process that starts now inherits."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _describe_exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        return f"its process was killed by {name}" + (" (is there enough memory?)" if -code == signal.SIGKILL else "")
+    return f"its process ended with status {code}"

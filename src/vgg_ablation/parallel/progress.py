@@ -1,0 +1,124 @@
+"""Progress of the units: a table on a terminal, elsewhere one line per change."""
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from vgg_ablation.parallel.processes import Event
+from vgg_ablation.parallel.schedule import Schedule, makespan
+from vgg_ablation.parallel.units import Unit
+from vgg_ablation.runtime.console import duration
+
+_QUIET = 0.2  # seconds between two updates of the table
+
+
+class Progress:
+    """Shows what happens to the units of a schedule.
+
+    Args:
+        schedule: state of the units.
+        steps: number of steps of each unit, by name.
+        slots: units that run at the same time.
+        console: where to print.
+        clock: seconds; they need not start at 0.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        steps: Mapping[str, int],
+        slots: int,
+        console: Console,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._schedule = schedule
+        self._steps = steps
+        self._slots = slots
+        self._console = console
+        self._clock = clock
+        self._began: dict[str, float] = {}
+        self._taken: dict[str, int] = {}
+        self._notes: dict[str, str] = {}
+        self._seconds = 0.0
+        """Time of the units that are done."""
+        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "Progress":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def started(self, unit: Unit) -> None:
+        """A unit starts."""
+        self._began[unit.name] = self._clock()
+        self._taken[unit.name] = 0
+        self._notes[unit.name] = ""
+        if not self._console.is_terminal:
+            self._print(f"{unit.name}: started")
+
+    def happened(self, event: Event) -> None:
+        """Something happened to a unit that runs; the schedule knows already."""
+        name = event.unit.name
+        if event.kind == "step":
+            self._taken[name] += 1
+            self._notes[name] = event.text
+            return
+        if event.kind == "say":
+            self._print(f"{name}: {event.text}")
+            return
+        took = self._clock() - self._began.pop(name)
+        if event.kind == "done":
+            self._seconds += took
+            self._print(f"{name}: {event.text}; done in {duration(took)}, {self._count()}")
+        elif event.kind == "failed":
+            self._print(f"{name}: failed: {event.text}")
+        else:
+            self._print(f"{name}: {event.text}; trying it again")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _count(self) -> str:
+        left = self.left()
+        return f"{len(self._schedule.done)} of {len(self._schedule.units)}" + (
+            f", {duration(left)} left" if left is not None else ""
+        )
+
+    def left(self) -> float | None:
+        """Return the estimated seconds until all units are done; None before the first is."""
+        work, done = self._schedule.work, self._schedule.done
+        if not self._seconds or not (of_done := sum(work[name] for name in done)):
+            return None
+        pace = self._seconds / of_done
+        seconds = {name: pace * work[name] for name in self._schedule.waiting}
+        for name in self._schedule.running:
+            seconds[name] = max(0.0, pace * work[name] * (1 - self._share(name)))
+        rest = [
+            Unit(unit.arch, unit.kind, unit.number, unit.total, tuple(need for need in unit.needs if need in seconds))
+            for name, unit in self._schedule.units.items()
+            if name in seconds
+        ]
+        return makespan(rest, seconds, self._slots)
+
+    def _share(self, name: str) -> float:
+        return min(1.0, self._taken[name] / self._steps[name])
+
+    def _table(self) -> Table:
+        table = Table(box=None, show_header=False, padding=(0, 1))
+        for name in self._schedule.running:
+            now, share = self._clock() - self._began[name], self._share(name)
+            left = f"{duration(now / share - now)} left" if share else ""
+            table.add_row(name, f"{self._taken[name]}/{self._steps[name]}", left, self._notes[name])
+        waiting, failed = len(self._schedule.waiting), len(self._schedule.failed)
+        total = f"{self._count()}; {waiting} waiting" + (f", {failed} failed" if failed else "")
+        table.add_row("all", "", "", total, style="bold")
+        return table

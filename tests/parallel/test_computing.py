@@ -1,0 +1,132 @@
+"""Units computed in any number of processes, which may be killed, and what the stages then find."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console as Terminal
+
+from vgg_ablation.errors import StageError
+from vgg_ablation.parallel import __main__ as command
+from vgg_ablation.parallel.__main__ import ATTEMPTS, drive
+from vgg_ablation.parallel.computing import count_steps
+from vgg_ablation.parallel.machine import Machine, Slot
+from vgg_ablation.parallel.processes import Event, Processes
+from vgg_ablation.parallel.progress import Progress
+from vgg_ablation.parallel.schedule import Schedule
+from vgg_ablation.parallel.units import Unit, Work
+from vgg_ablation.runtime.console import Console
+
+Results = Callable[[Work], dict[str, object]]
+
+
+def schedule_of(work: Work, archs: tuple[str, ...]) -> Schedule:
+    units = work.units(archs)
+    return Schedule(units, {unit.name: 1.0 for unit in units})
+
+
+def progress_of(schedule: Schedule) -> Progress:
+    return Progress(schedule, dict.fromkeys(schedule.units, 1), 1, Terminal(quiet=True))
+
+
+@pytest.fixture
+def processes(work: Work) -> Iterator[Processes]:
+    engine = Processes(work, [Slot(""), Slot("", {"OMP_NUM_THREADS": "2"})])
+    yield engine
+    engine.close()
+
+
+def test_units_in_two_processes_of_which_one_is_killed_give_the_results_of_one_process(
+    work: Work, processes: Processes, computed_in_order: dict[str, object], results: Results
+) -> None:
+    schedule, killed, steps = schedule_of(work, ("A", "C")), [], Counter[str]()
+    wait = processes.wait
+
+    def kill_one_at_its_first_step(seconds: float) -> Iterator[Event]:
+        for event in wait(seconds):
+            steps[event.unit.name] += event.kind == "step"
+            if event.kind == "step" and event.unit.kind == "run" and not killed:
+                (process,) = [each for each in processes._processes if each.unit == event.unit]
+                os.kill(process.process.pid or 0, signal.SIGKILL)
+                killed.append(event.unit.name)
+            yield event
+
+    processes.wait = kill_one_at_its_first_step  # pyright: ignore[reportAttributeAccessIssue]
+    drive(schedule, processes, progress_of(schedule))
+    assert killed
+    assert not schedule.failed
+    assert not schedule.waiting
+    assert results(work) == computed_in_order
+    for unit in schedule.done.values():
+        if unit.name not in killed:
+            assert steps[unit.name] == count_steps(unit, work)
+
+
+class Scripted:
+    """An engine of two slots whose units end as a script says: `done` unless it has another word for their name."""
+
+    def __init__(self, script: dict[str, list[str]]) -> None:
+        self.script = {name: list(kinds) for name, kinds in script.items()}
+        self.running: list[Unit] = []
+        self.started: list[str] = []
+
+    def start(self, unit: Unit) -> bool:
+        if len(self.running) == 2:
+            return False
+        self.running.append(unit)
+        self.started.append(unit.name)
+        return True
+
+    def wait(self, seconds: float) -> Iterator[Event]:
+        unit = self.running.pop(0)
+        kinds = self.script.get(unit.name, [])
+        yield Event(unit, kinds.pop(0) if kinds else "done", "")  # pyright: ignore[reportArgumentType]
+
+    def release_idle(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_unit_that_fails_stops_only_those_that_need_it(work: Work) -> None:
+    schedule = schedule_of(work, ("A", "C"))
+    drive(schedule, Scripted({"A trial 2/2": ["failed"]}), progress_of(schedule))
+    assert list(schedule.failed) == ["A trial 2/2"]
+    assert sorted(schedule.waiting) == ["A run 1/2", "A run 2/2"]
+    assert sorted(schedule.done) == ["A trial 1/2", "C run 1/2", "C run 2/2", "C trial 1/2", "C trial 2/2"]
+
+
+@pytest.mark.parametrize("times", [ATTEMPTS - 1, ATTEMPTS])
+def test_a_unit_whose_process_is_lost_is_tried_three_times(work: Work, times: int) -> None:
+    schedule = schedule_of(work, ("A",))
+    engine = Scripted({"A trial 1/2": ["lost"] * times})
+    drive(schedule, engine, progress_of(schedule))
+    assert engine.started.count("A trial 1/2") == ATTEMPTS
+    assert list(schedule.failed) == (["A trial 1/2"] if times == ATTEMPTS else [])
+
+
+def test_a_unit_that_cannot_be_computed_is_a_line(work: Work, processes: Processes) -> None:
+    pixels = bytearray(Path("data/processed/pixels.uint8").read_bytes())
+    pixels[1000] ^= 1
+    Path("data/processed/pixels.uint8").write_bytes(pixels)
+    (unit, *_) = work.units(("A",))
+    assert processes.start(unit)
+    event = next(event for _ in range(60) for event in processes.wait(1))
+    assert event.kind == "failed"
+    assert "pixels.uint8" in event.text
+    assert "\n" not in event.text
+
+
+def test_the_command_names_what_failed(work: Work, monkeypatch: pytest.MonkeyPatch, console: Console) -> None:
+    class Failing(Scripted):
+        def __init__(self, *_: object) -> None:
+            super().__init__({"C trial 1/2": ["failed"]})
+
+    monkeypatch.setattr(command, "Processes", Failing)
+    monkeypatch.setattr(command, "probe_machine", lambda *_: Machine("cpu", (), 64e9, 1e6))
+    with pytest.raises(StageError, match=r"^failed: C trial 1/2; 3 more need them; the rest is done; run it again"):
+        command.compute(work, ("A", "C"), console)

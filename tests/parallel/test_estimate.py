@@ -1,0 +1,119 @@
+"""Estimated times, and the command that prints them."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from vgg_ablation.parallel import __main__ as command
+from vgg_ablation.parallel import estimate as module
+from vgg_ablation.parallel.counts import Images
+from vgg_ablation.parallel.estimate import unit_seconds
+from vgg_ablation.parallel.machine import Machine
+from vgg_ablation.parallel.pace import Pace
+from vgg_ablation.parallel.units import Work
+from vgg_ablation.runtime.settings import StudySettings
+
+PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
+BLOCK = PARAMS["studies"]["sample"]
+STUDY = StudySettings.model_validate({**BLOCK, "fine_tune": {"epochs": 4}})  # 3 runs of 20 epochs; 8 trials of 10
+IMAGES = Images(classes=10, training=480, validation=100, test=50)
+
+
+def test_the_time_of_a_unit_is_its_steps_and_images_times_the_pace() -> None:
+    pace = {"fixed": Pace(step=1.0, validation=0.01, evaluation=0.5, fitting=0.125)}
+    epoch = 480 // 32 * 1.0 + 100 * 0.01
+    work = Work(STUDY, "fixed")
+    trial, *_, run = work.units(["C"])
+    assert unit_seconds(trial, work, IMAGES, pace) == pytest.approx(10 * epoch)
+    assert unit_seconds(run, work, IMAGES, pace) == pytest.approx(20 * epoch + 50 * 0.5 + 480 * 0.125)
+
+
+@pytest.mark.parametrize(
+    ("selection", "seconds"),
+    [
+        ("fixed", 20 * 16 + 50),
+        ("large", 20 * 16 + 4 * 150 + 500),
+        ("jitter", 20 * 16 + 4 * 150 + 4 * 1500 + 5000),
+        ("all", 20 * 16 + 4 * 150 + 4 * 1500 + 5550),
+    ],
+)
+def test_a_scale_takes_its_own_evaluation_and_all_trainings_before_it(selection: str, seconds: float) -> None:
+    paces = {
+        "fixed": Pace(step=1.0, validation=0.01, evaluation=1.0, fitting=0.0),
+        "large": Pace(step=10.0, validation=0.0, evaluation=10.0, fitting=0.0),
+        "jitter": Pace(step=100.0, validation=0.0, evaluation=100.0, fitting=0.0),
+    }
+    work = Work(STUDY, selection)
+    *_, run = work.units(["C"])
+    assert unit_seconds(run, work, IMAGES, paces) == pytest.approx(seconds)
+
+
+@pytest.fixture
+def dry_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., str]]:
+    """Return what runs the command in an empty folder for a tiny study, and returns what it prints."""
+    before = torch.get_deterministic_debug_mode()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "measure_start", lambda: 1.0)
+    monkeypatch.setattr(command, "probe_machine", lambda *_: Machine("cpu", ("1", "2", "3"), 0, 0))
+    monkeypatch.setattr("vgg_ablation.parallel.pace.REPETITIONS", 1)
+    block = {
+        **BLOCK,
+        "tune": {**BLOCK["tune"], "trials": 2},
+        "model": {**BLOCK["model"], "input_side": 32, "width": 0.02},
+        "scales": {
+            "fixed": {"train": 32, "test": [32, 36, 40]},
+            "large": {"train": 48, "test": [40, 48, 56]},
+            "jitter": {"train": [36, 64], "test": [36, 50, 64]},
+        },
+        "evaluate": {"protocols": {"fixed": ["centre"], "large": ["dense"], "jitter": ["multi_crop"]}},
+    }
+
+    def run(**selection: str) -> str:
+        params = {"arch": "C", "scale": "fixed", **selection, "study": "tiny", "studies": {"tiny": block}}
+        Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+        command.main(["--dry-run"])
+        return capsys.readouterr().out
+
+    yield run
+    torch.set_deterministic_debug_mode(before)
+
+
+def test_the_units_are_listed_from_the_settings_alone_and_nothing_is_written(dry_run: Callable[..., str]) -> None:
+    printed = dry_run(arch="B_5x5", scale="all")
+    assert re.findall(r"^ *(B_5x5 \w+ \d/\d) ", printed, re.MULTILINE) == [
+        *(f"B_5x5 trial {number}/2" for number in (1, 2)),
+        *(f"B_5x5 run {number}/3" for number in (1, 2, 3)),
+    ]
+    assert "arch B_5x5, scale all" in printed
+    assert "3 at the same time" in printed
+    assert [path.name for path in Path.cwd().iterdir()] == ["params.yaml"]
+
+
+def test_all_nets_at_all_scales_are_estimated(dry_run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[tuple[str, str]] = []
+
+    def measure(arch: str, scale: str, *_: object) -> Pace:
+        measured.append((arch, scale))
+        return Pace(0.0, 0.0, 0.0, 0.0)
+
+    monkeypatch.setattr(module, "measure_pace", measure)
+    printed = dry_run(arch="all", scale="all")
+    nets = ["A", "A_LRN", "B", "C", "D", "E"]
+    assert list(dict.fromkeys(re.findall(r"^ *(\w+) trial", printed, re.MULTILINE))) == nets
+    assert measured == [(net, scale) for net in nets for scale in ("fixed", "large", "jitter")]
+
+
+@pytest.mark.parametrize(("key", "allowed"), [("arch", "all, A, "), ("scale", "fixed, large, jitter, all")])
+def test_a_wrong_name_is_one_line(
+    dry_run: Callable[..., str], key: str, allowed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        dry_run(**{key: "X"})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"parallel: params.yaml: {key} = 'X'; allowed: {allowed}")

@@ -1,0 +1,86 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from vgg_ablation.parallel.processes import Event
+from vgg_ablation.parallel.progress import Progress
+from vgg_ablation.parallel.schedule import Schedule
+from vgg_ablation.parallel.units import Unit
+
+A, B, C = (Unit(arch, "run", 0, 1, ()) for arch in "ABC")
+
+
+class Shown:
+    """Three units of equal work and two slots, and what was printed of them."""
+
+    def __init__(self, *, terminal: bool = False) -> None:
+        self.now = 100.0
+        self.text = io.StringIO()
+        self.schedule = Schedule([A, B, C], {unit.name: 2.0 for unit in (A, B, C)})
+        console = Console(file=self.text, force_terminal=terminal, width=100)
+        steps = {unit.name: 4 for unit in (A, B, C)}
+        self.progress = Progress(self.schedule, steps, 2, console, lambda: self.now)
+
+    def start(self, unit: Unit) -> None:
+        self.schedule.start(unit)
+        self.progress.started(unit)
+
+    def end(self, unit: Unit, kind: str = "done", text: str = "top-1 error 20 %") -> None:
+        {"done": self.schedule.finish, "failed": self.schedule.fail, "lost": self.schedule.repeat}[kind](unit)
+        self.progress.happened(Event(unit, kind, text))  # pyright: ignore[reportArgumentType]
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.getvalue().splitlines()
+
+
+def test_without_a_terminal_there_is_a_line_per_change() -> None:
+    shown = Shown()
+    with shown.progress:
+        shown.start(A)
+        shown.progress.happened(Event(A, "step", "epoch 1"))
+        shown.progress.happened(Event(A, "say", "resuming after epoch 1/4"))
+        shown.now += 75
+        shown.end(A)
+        shown.start(B)
+        shown.end(B, "lost", "its process was killed by SIGKILL")
+        shown.start(B)
+        shown.end(B, "failed", "the disk is full")
+    assert shown.lines == [
+        "A run 1/1: started",
+        "A run 1/1: resuming after epoch 1/4",
+        "A run 1/1: top-1 error 20 %; done in 1:15 min, 1 of 3, 1:15 min left",
+        "B run 1/1: started",
+        "B run 1/1: its process was killed by SIGKILL; trying it again",
+        "B run 1/1: started",
+        "B run 1/1: failed: the disk is full",
+    ]
+
+
+def test_the_time_left_is_that_of_the_schedule_at_the_pace_so_far() -> None:
+    shown = Shown()
+    assert shown.progress.left() is None
+    shown.start(A)
+    shown.now += 8
+    shown.end(A)
+    assert shown.progress.left() == pytest.approx(8), "B and C side by side"
+    shown.start(B)
+    shown.progress.happened(Event(B, "step", "epoch 1"))
+    assert shown.progress.left() == pytest.approx(8), "C takes longer than the rest of B"
+    shown.start(C)
+    for _ in range(3):
+        shown.progress.happened(Event(C, "step", "epoch"))
+    assert shown.progress.left() == pytest.approx(6)
+
+
+def test_a_terminal_shows_a_row_per_running_unit_with_the_time_left() -> None:
+    shown = Shown(terminal=True)
+    shown.start(A)
+    shown.progress.happened(Event(A, "step", "loss 1.5"))
+    shown.now += 10
+    text = io.StringIO()
+    Console(file=text, width=100).print(shown.progress._table())
+    row, total = text.getvalue().splitlines()
+    assert row.split() == ["A", "run", "1/1", "1/4", "30", "s", "left", "loss", "1.5"]
+    assert "0 of 3; 2 waiting" in total
