@@ -41,6 +41,22 @@ def test_two_nets_at_a_time_give_the_results_of_a_serial_run(origin, serial, tmp
 
 @pytest.mark.torture
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize("threads", ["1", "2"])
+@pytest.mark.parametrize("slots", ["1", "2", "4"])
+def test_any_number_of_slots_and_of_openmp_threads_gives_the_results_of_a_serial_run(
+    origin, serial, tmp_path, monkeypatch, slots, threads
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    repository = origin.clone(tmp_path / "repository")
+    params = repository.folder / "params.yaml"
+    params.write_text(params.read_text().replace("arch: all", "arch: C"))
+    repository.succeed("python", "-m", "vgg_ablation.parallel", "--slots", slots)
+    repository.succeed("dvc", "repro")
+    assert results(repository, "C") == results(serial, "C")
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
 def test_a_queue_of_six_gives_the_results_of_a_serial_run(origin, serial, tmp_path):
     repository = origin.clone(tmp_path / "repository")
     repository.succeed("dvc", "exp", "run", "--queue", "-S", f"arch={','.join(ABLATION)}")

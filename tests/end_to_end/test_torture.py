@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 from repository import Repository
-from torture import KINDS, STOPPED_WITHIN, Record, compare, count_epochs, plan, torture, undisturbed
+from torture import KINDS, STOPPED_WITHIN, Record, compare, count_epochs, plan, torture, torture_parallel, undisturbed
 
 SEED = 0
 KILLS = 36
 SHORT_KILLS = 5
+PARALLEL_KILLS = 10
 LONGER = {
     "data": {"train_per_class": 20},
     "scales": {
@@ -76,3 +77,23 @@ def test_a_study_that_is_killed_thirty_times_ends_with_the_same_bytes(origin: Re
     stages |= {"evaluate", "aggregate", "aggregate-scales", "aggregate-search", "report"}
     record = tortured(origin, tmp_path, "all", "all", KILLS, stages)
     assert {kind for _, kind in record.kills} == set(KINDS)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+def test_a_study_killed_while_it_is_computed_in_parallel_ends_with_the_same_bytes(
+    origin: Repository, tmp_path: Path
+) -> None:
+    """A kill of the command costs an epoch in each of its two processes at most, one of a process another one."""
+    alone = prepared(origin, tmp_path / "alone" / "repository", "all", "fixed")
+    undisturbed(alone)
+    disturbed = prepared(origin, tmp_path / "disturbed" / "repository", "all", "fixed")
+    record = Record()
+    torture_parallel(disturbed, PARALLEL_KILLS, SEED, record)
+    disturbed.succeed("dvc", "repro")
+    compare(disturbed, alone, record)
+    print(f"\n{record}")
+    assert record.differences == []
+    assert len(record.kills) == PARALLEL_KILLS
+    assert record.most_repeated <= 3
+    assert record.slowest_stop < STOPPED_WITHIN

@@ -142,14 +142,14 @@ def count_epochs(repository: Repository) -> None:
     path.write_text(text.replace(_LINE_OF_AN_EPOCH, _LINE_OF_AN_EPOCH + note))
 
 
-def _begin(repository: Repository, log: Path) -> Attempt:
+def _begin(repository: Repository, log: Path, command: tuple[str, ...] = ("dvc", "repro")) -> Attempt:
     environment = repository.environment | {
         _EPOCHS: str(repository.folder.with_suffix(".epochs")),
         "PYTHONUNBUFFERED": "1",
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["dvc", "repro"], cwd=repository.folder, env=environment, stdout=output, stderr=subprocess.STDOUT,
+            command, cwd=repository.folder, env=environment, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
     return Attempt(process, log)
@@ -233,6 +233,56 @@ def torture(
             assert status == 0, attempt.text
             return
     raise AssertionError("the study did not finish")
+
+
+_PROCESS = "SIGKILL to a process, then to the command"
+PARALLEL = ("python", "-m", "vgg_ablation.parallel", "--slots", "2")
+_AT_WORK = re.compile(r"^\w+ (?:trial|run) \d+/\d+: started", re.MULTILINE)
+
+
+def torture_parallel(repository: Repository, kills: int, seed: int, record: Record) -> None:
+    """Compute the study in parallel, kill the command, its processes or all of them so often, and let it end."""
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    kinds = (_PROCESS, "SIGKILL to the command", "SIGKILL to the group", "SIGTERM to the command", "Ctrl-C")
+    for number in range(4 * kills):
+        before = Counter(_epochs_begun(repository))
+        attempt = _begin(repository, repository.folder.with_suffix(f".{number}.log"), PARALLEL)
+        kind = kinds[number % len(kinds)] if len(record.kills) < kills else ""
+        while kind and attempt.process.poll() is None and not _AT_WORK.search(attempt.text):
+            time.sleep(0.05)
+        with suppress(subprocess.TimeoutExpired):
+            attempt.process.wait(draw.uniform(1, 6) if kind else _PATIENCE)
+        if attempt.process.poll() is None:
+            processes = psutil.Process(attempt.process.pid).children()
+            began = time.monotonic()
+            _kill_parallel(attempt, kind, draw.choice(processes))
+            record.kills.append(("parallel", kind))
+            attempt.process.wait(_PATIENCE)
+            psutil.wait_procs(processes, _PATIENCE)
+            if kind.startswith(("SIGTERM", "Ctrl-C")):
+                record.slowest_stop = max(record.slowest_stop, time.monotonic() - began)
+        again = sum((Counter(_epochs_begun(repository)) - before)[epoch] for epoch in before)
+        record.repeated += again
+        record.most_repeated = max(record.most_repeated, again)
+        if not kind:
+            assert attempt.process.returncode == 0, attempt.text
+            return
+    raise AssertionError("the study did not finish")
+
+
+def _kill_parallel(attempt: Attempt, kind: str, process: psutil.Process) -> None:
+    if kind == _PROCESS:  # the command starts another one, and is killed too a while later
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            attempt.process.wait(6)
+        attempt.process.kill()
+    elif kind == "SIGKILL to the command":
+        attempt.process.kill()
+    elif kind == "SIGTERM to the command":
+        attempt.process.terminate()
+    else:
+        os.killpg(attempt.process.pid, signal.SIGINT if kind == "Ctrl-C" else signal.SIGKILL)
 
 
 def _wait_and_kill(attempt: Attempt, kind: str, delay: float, record: Record) -> str:

@@ -23,7 +23,7 @@ def test_without_ray_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyP
         monkeypatch.delitem(sys.modules, f"vgg_ablation.parallel.{module}", raising=False)
     work = Work(StudySettings.model_validate(SAMPLE), "fixed")
     with pytest.raises(StageError, match=r"^--on needs Ray, which is not installed; install it: make cluster$"):
-        open_engine(work, ["A"], "auto")
+        open_engine(work, ["A"], "auto", None)
 
 
 def test_the_script_for_slurm_is_valid_shell() -> None:

@@ -58,6 +58,15 @@ def test_without_a_terminal_there_is_a_line_per_change() -> None:
     ]
 
 
+def test_waiting_for_a_slot_is_said_once() -> None:
+    shown = Shown()
+    for _ in range(3):
+        shown.progress.waits_for_slot()
+    shown.start(A)
+    shown.progress.waits_for_slot()
+    assert shown.lines.count("other studies use all GPUs; waiting for one") == 2
+
+
 def test_the_time_left_is_that_of_the_schedule_at_the_pace_so_far() -> None:
     shown = Shown()
     assert shown.progress.left() is None

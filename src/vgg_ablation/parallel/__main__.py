@@ -61,8 +61,10 @@ def drive(schedule: Schedule, engine: Engine, progress: Progress) -> None:
         while (unit := schedule.next()) and engine.start(unit):
             schedule.start(unit)
             progress.started(unit)
-        if not schedule.running and not unit:
-            return
+        if not schedule.running:
+            if not unit:
+                return
+            progress.waits_for_slot()
         if not schedule.waiting:
             engine.release_idle()
         for event in engine.wait(_POLL):
@@ -91,15 +93,17 @@ def prepare_images(console: Console) -> None:
         raise StageError("the images are not ready, for the reason above; run this again")
 
 
-def open_engine(work: Work, archs: Sequence[str], address: str | None) -> tuple[Engine, int, str]:
+def open_engine(work: Work, archs: Sequence[str], address: str | None, most: int | None) -> tuple[Engine, int, str]:
     """Return where units run, how many at the same time, and its name: this machine, or the Ray cluster at `address`.
+
+    `most` is that of `Machine.slots`; a cluster uses all that it has.
 
     Raises:
         StageError: Ray is not installed, or there is no such cluster.
     """
     if address is None:
         machine = probe_machine(work, archs)
-        slots = machine.slots(work.study.compute.threads)
+        slots = machine.slots(work.study.compute.threads, most)
         return Processes(work, slots), len(slots), machine.device
     try:
         from vgg_ablation.parallel.cluster import Cluster
@@ -111,14 +115,16 @@ def open_engine(work: Work, archs: Sequence[str], address: str | None) -> tuple[
     return cluster, cluster.slots, f"the Ray cluster at {address}"
 
 
-def compute(work: Work, archs: Sequence[str], console: Console, address: str | None = None) -> None:
-    """Compute the units of some nets on this machine, or on the Ray cluster at `address`.
+def compute(
+    work: Work, archs: Sequence[str], console: Console, address: str | None = None, most: int | None = None
+) -> None:
+    """Compute the units of some nets; `address` and `most` as in `open_engine`.
 
     Raises:
         StageError: units failed, or as `open_engine`.
     """
     units = work.units(archs)
-    engine, slots, where = open_engine(work, archs, address)
+    engine, slots, where = open_engine(work, archs, address, most)
     console.say(f"{len(units)} units, {slots} at the same time, on {where}")
     schedule = Schedule(units, {unit.name: unit_work(unit, work) for unit in units})
     steps = {unit.name: count_steps(unit, work) for unit in units}
@@ -133,9 +139,9 @@ def compute(work: Work, archs: Sequence[str], console: Console, address: str | N
     console.made(f"{len(units)} units")
 
 
-def dry_run(params: Params, work: Work, archs: Sequence[str], console: Console) -> None:
-    """Print the units with estimated times."""
-    slots = len(probe_machine(work, archs).slots(work.study.compute.threads))
+def dry_run(params: Params, work: Work, archs: Sequence[str], console: Console, most: int | None) -> None:
+    """Print the units with estimated times on this machine; `most` as in `open_engine`."""
+    slots = len(probe_machine(work, archs).slots(work.study.compute.threads, most))
     device = choose_compute(work.study.compute.threads)
     with console.task("net", len(archs)) as task:
         table, seconds = estimate(work, params.arch, archs, slots, device, task.advance)
@@ -151,17 +157,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m vgg_ablation.parallel", description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="list the units with estimated times, and compute none")
     parser.add_argument("--on", metavar="ADDRESS", help="compute on a Ray cluster: `auto`, or HOST:PORT of its head")
+    parser.add_argument("--slots", type=int, metavar="N", help="units at the same time (default: one per core or GPU)")
     chosen = parser.parse_args(arguments)
+    if chosen.slots is not None and chosen.slots < 1:
+        parser.error("--slots: one or more")
     with stage("parallel") as console:
         params = read_params()
         params.require_selection(ARCHITECTURES)
         work = Work(params.whole(StudySettings), params.scale)
         archs = ABLATION if params.arch == "all" else (params.arch,)
         if chosen.dry_run:
-            dry_run(params, work, archs, console)
+            dry_run(params, work, archs, console, chosen.slots)
         else:
             prepare_images(console)
-            compute(work, archs, console, chosen.on)
+            compute(work, archs, console, chosen.on, chosen.slots)
 
 
 if __name__ == "__main__":

@@ -61,8 +61,11 @@ class Machine:
     step: float
     """Bytes of the largest training step of the study."""
 
-    def slots(self, threads: int) -> list[Slot]:
-        """Return a slot per GPU, or per `threads` cores as far as the memory suffices; at least one."""
+    def slots(self, threads: int, most: int | None = None) -> list[Slot]:
+        """Return a slot per GPU, or per `threads` cores as far as the memory suffices; at least one.
+
+        `most`: with GPUs, no more than so many; on the CPU, exactly so many.
+        """
         if self.gpus:
             return [
                 Slot(
@@ -71,10 +74,10 @@ class Machine:
                     {"CUDA_VISIBLE_DEVICES": gpu} if len(self.gpus) > 1 else {},
                     FileLock(Path(tempfile.gettempdir()) / f"vgg-ablation-{gpu}.lock", mode=0o666),
                 )
-                for number, gpu in enumerate(self.gpus)
+                for number, gpu in enumerate(self.gpus[:most])
             ]
         count = min(count_cores() // threads, int(_SHARE * self.memory / (_PROCESS + self.step)))
-        return [Slot("") for _ in range(max(1, count))]
+        return [Slot("") for _ in range(most or max(1, count))]
 
 
 def count_cores() -> int:

@@ -43,6 +43,7 @@ class Progress:
         self._began: dict[str, float] = {}
         self._taken: dict[str, int] = {}
         self._notes: dict[str, str] = {}
+        self._waits = False
         self._seconds = 0.0
         """Time of the units that are done."""
         self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4, transient=True)
@@ -59,6 +60,7 @@ class Progress:
 
     def started(self, unit: Unit) -> None:
         """A unit starts."""
+        self._waits = False
         self._began[unit.name] = self._clock()
         self._taken[unit.name] = 0
         self._notes[unit.name] = ""
@@ -83,6 +85,12 @@ class Progress:
             self._print(f"{name}: failed: {event.text}")
         else:
             self._print(f"{name}: {event.text}; trying it again")
+
+    def waits_for_slot(self) -> None:
+        """No slot is free, and no unit runs: other studies use all GPUs."""
+        if not self._waits:
+            self._print("other studies use all GPUs; waiting for one")
+        self._waits = True
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
