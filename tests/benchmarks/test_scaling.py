@@ -16,4 +16,4 @@ def test_units_of_equal_length_take_slots_in_turn() -> None:
     data = {"machine": "x", "seconds": {name: dict.fromkeys(MEASURED["seconds"][name], 1.0) for name in STUDIES}}
     rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in table(data).splitlines() if "| " in line}
     assert rows["1"] == "1:06 min", "6 nets with 8 trials and 3 runs"
-    assert rows["64"] == rows["longest chain"] == "3.0 s"
+    assert rows["64"] == rows["longest chain"] == "5.0 s", "four rounds of two trials, and a run"
