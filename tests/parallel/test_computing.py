@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console as Terminal
 
+from vgg_ablation.device import choose_compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.parallel import __main__ as command
 from vgg_ablation.parallel.__main__ import ATTEMPTS, drive
-from vgg_ablation.parallel.computing import count_steps
+from vgg_ablation.parallel.computing import compute_unit, count_reports
 from vgg_ablation.parallel.machine import Machine, Slot
 from vgg_ablation.parallel.processes import Event, Processes
 from vgg_ablation.parallel.progress import Progress
@@ -62,7 +63,25 @@ def test_units_in_two_processes_of_which_one_is_killed_give_the_results_of_one_p
     assert results(work) == computed_in_order
     for unit in schedule.done.values():
         if unit.name not in killed:
-            assert steps[unit.name] == count_steps(unit, work)
+            assert steps[unit.name] == count_reports(unit, work)
+
+
+def test_a_process_that_is_killed_while_it_is_idle_is_replaced(work: Work, processes: Processes) -> None:
+    first, second, *_ = work.units(("A",))
+    for unit in (first, second):
+        assert processes.start(unit)
+        assert [event.kind for event in until_it_ends(processes)][-1] == "done"
+        (idle,) = processes._processes
+        idle.process.kill()
+        idle.process.join()
+
+
+def until_it_ends(processes: Processes) -> list[Event]:
+    """Return the events of the one unit that runs."""
+    events: list[Event] = []
+    while not events or events[-1].kind not in ("done", "failed", "lost"):
+        events += processes.wait(60)
+    return events
 
 
 class Scripted:
@@ -96,7 +115,7 @@ def test_a_unit_that_fails_stops_only_those_that_need_it(work: Work) -> None:
     schedule = schedule_of(work, ("A", "C"))
     drive(schedule, Scripted({"A trial 2/2": ["failed"]}), progress_of(schedule))
     assert list(schedule.failed) == ["A trial 2/2"]
-    assert sorted(schedule.waiting) == ["A run 1/2", "A run 2/2"]
+    assert sorted(schedule.blocked) == ["A run 1/2", "A run 2/2"]
     assert sorted(schedule.done) == ["A trial 1/2", "C run 1/2", "C run 2/2", "C trial 1/2", "C trial 2/2"]
 
 
@@ -115,10 +134,17 @@ def test_a_unit_that_cannot_be_computed_is_a_line(work: Work, processes: Process
     Path("data/processed/pixels.uint8").write_bytes(pixels)
     (unit, *_) = work.units(("A",))
     assert processes.start(unit)
-    event = next(event for _ in range(60) for event in processes.wait(1))
+    *_, event = until_it_ends(processes)
     assert event.kind == "failed"
+    assert processes._processes == [], "an error of CUDA would fail the next units, too"
     assert "pixels.uint8" in event.text
     assert "\n" not in event.text
+
+
+def test_a_unit_whose_trials_are_missing_says_so(work: Work) -> None:
+    *_, run = work.units(("A",))
+    with pytest.raises(StageError, match="lacks trials that this needs"):
+        compute_unit(run, work, choose_compute(threads=1), pytest.fail, pytest.fail)
 
 
 def test_the_command_names_what_failed(work: Work, monkeypatch: pytest.MonkeyPatch, console: Console) -> None:

@@ -53,4 +53,4 @@ def test_what_needs_a_failed_unit_never_starts_and_a_repeated_one_does() -> None
     schedule.start(units[0])
     schedule.fail(units[0])
     assert schedule.next() is None
-    assert list(schedule.waiting) == ["B run 1/1"]
+    assert list(schedule.blocked) == ["B run 1/1"]

@@ -15,7 +15,7 @@ from rich.console import Console as Terminal
 from vgg_ablation.device import choose_compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.model.table1 import ABLATION, ARCHITECTURES
-from vgg_ablation.parallel.computing import count_steps
+from vgg_ablation.parallel.computing import count_reports
 from vgg_ablation.parallel.counts import unit_work
 from vgg_ablation.parallel.estimate import estimate
 from vgg_ablation.parallel.machine import probe_machine
@@ -29,7 +29,7 @@ from vgg_ablation.runtime.settings import StudySettings
 
 ATTEMPTS = 3
 """A unit has failed when its process was lost so often."""
-_POLL = 1.0  # seconds between attempts to get a GPU that another study uses
+_POLL = 1.0  # seconds between two looks for a free slot, and at the time
 _DVC = (sys.executable, "-m", "dvc")
 _PREPROCESS = "stages/dvc.yaml:preprocess"
 
@@ -76,6 +76,7 @@ def drive(schedule: Schedule, engine: Engine, progress: Progress) -> None:
                 settle = {"done": schedule.finish, "failed": schedule.fail, "lost": schedule.repeat}[event.kind]
                 settle(event.unit)
             progress.happened(event)
+        progress.refresh()
 
 
 def prepare_images(console: Console) -> None:
@@ -127,14 +128,14 @@ def compute(
     engine, slots, where = open_engine(work, archs, address, most)
     console.say(f"{len(units)} units, {slots} at the same time, on {where}")
     schedule = Schedule(units, {unit.name: unit_work(unit, work) for unit in units})
-    steps = {unit.name: count_steps(unit, work) for unit in units}
+    steps = {unit.name: count_reports(unit, work) for unit in units}
     try:
         with Progress(schedule, steps, slots, Terminal()) as shown:
             drive(schedule, engine, shown)
     finally:
         engine.close()
     if schedule.failed:
-        left = f"; {len(schedule.waiting)} more need them" if schedule.waiting else ""
+        left = f"; {len(schedule.blocked)} more need them" if schedule.blocked else ""
         raise StageError(f"failed: {', '.join(schedule.failed)}{left}; the rest is done; run it again to retry")
     console.made(f"{len(units)} units")
 

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from vgg_ablation.device import Compute
+from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate.metrics import measure
 from vgg_ablation.evaluate.net import cached_net, classify_run
 from vgg_ablation.files import file_digest
@@ -25,7 +26,7 @@ WEIGHTS = "weights.safetensors"
 """Name of the weights of a finished run in its state folder."""
 
 
-def count_steps(unit: Unit, work: Work) -> int:
+def count_reports(unit: Unit, work: Work) -> int:
     """Return how often `compute_unit` reports a step, if all epochs of the unit are run."""
     if unit.kind == "trial":
         return work.study.tune.epochs
@@ -61,6 +62,11 @@ def compute_unit(
     _verify(paths.PROCESSED.absolute(), large=work.scale != "fixed" or unit.kind == "run")
     search = open_search(unit.arch, work, compute, say)
     use(search.folder)
+    needed = unit.number // work.study.tune.round_size * work.study.tune.round_size
+    if unit.kind == "run":
+        needed = work.study.tune.trials
+    if len(search.finished()) < needed:
+        raise StageError(f"{search.folder} lacks trials that this needs: were they computed on another kind of device?")
     if unit.kind == "trial":
         use(search.trial_folder(unit.number))
         _use_shallow(search.plan, search.recipe(0.0, 0.0), use)  # of all trials, whatever their points

@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from vgg_ablation.device import choose_compute
+from vgg_ablation.errors import StageError
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.parallel.counts import count_images
 from vgg_ablation.parallel.units import Work
@@ -55,7 +58,7 @@ class Machine:
     device: str
     """Device and precision, such as `cpu in bfloat16`."""
     gpus: tuple[str, ...]
-    """Identifiers of the visible GPUs; empty where nets are trained on the CPU."""
+    """Identifiers of the visible GPUs of one kind; empty where nets are trained on the CPU."""
     memory: float
     """Bytes of memory."""
     step: float
@@ -91,17 +94,26 @@ def count_cores() -> int:
 
 
 def probe_machine(work: Work, archs: Sequence[str]) -> Machine:
-    """Look at this machine in a process of its own: what torch takes on a GPU is given back when it ends."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_probe, (work, tuple(archs)))
+    """Look at this machine in a process of its own: what torch takes on a GPU is given back when it ends.
+
+    Raises:
+        StageError: torch cannot use the GPU, or the process was killed.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(_probe, work, tuple(archs)).result()
+        except BrokenProcessPool:
+            raise StageError("the process that looks at this machine was killed; is there enough memory?") from None
 
 
 def _probe(work: Work, archs: tuple[str, ...]) -> Machine:
     study = work.study
     compute = choose_compute(study.compute.threads)
     if compute.device.type == "cuda":
-        numbers = range(torch.cuda.device_count())
-        gpus = tuple(f"GPU-{torch.cuda.get_device_properties(number).uuid}" for number in numbers)
+        # Those of the first one's kind, which `dvc repro` uses: results name the device.
+        every = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+        same = [each for each in every if (each.name, each.total_memory) == (every[0].name, every[0].total_memory)]
+        gpus = tuple(f"GPU-{each.uuid}" for each in same)
         return Machine(str(compute), gpus, memory=0, step=0)
     model, classes = study.model, count_images(study.data).classes
     steps = [

@@ -5,6 +5,7 @@ its own, and sends the state folders of its unit back as they change. The `Hub` 
 """
 
 import asyncio
+import getpass
 import os
 import platform
 import tempfile
@@ -130,6 +131,10 @@ class Hub:
         """Write a file below `.state`."""
         write_bytes(self._site.root / ".state" / file, content)
 
+    async def remove(self, file: str) -> None:
+        """Delete a file below `.state`."""
+        (self._site.root / ".state" / file).unlink(missing_ok=True)
+
     async def trials(self, search: str) -> list[FrozenTrial]:
         """Return the finished trials of a search."""
         return list(self._site.trials(search).read().values())
@@ -195,7 +200,7 @@ class _Copies:
         self._folders: list[Path] = []
         self._sent: dict[Path, int] = {}
         self._sent_at = time.monotonic()
-        root = Path(tempfile.gettempdir(), f"vgg-ablation-{Path.home().name}", site.images[:16])
+        root = Path(tempfile.gettempdir(), f"vgg-ablation-{getpass.getuser()}", site.images[:16])
         root.mkdir(parents=True, exist_ok=True)
         site.enter(root, root, None)
         self._site = site
@@ -211,16 +216,15 @@ class _Copies:
                     file.write(ray.get(piece))
 
     def use(self, folder: Path) -> None:
-        """Make a folder's files those of the driver, where this node has none; send what was done until now."""
+        """Make a folder's files those of the driver, where it has them; send what was done until now."""
         self.send()
         self._folders.append(folder)
         folder.mkdir(exist_ok=True)
         for name, digest in _ask(self._hub.files.remote(self._name(folder))).items():
             path = folder / name
-            if not path.exists():
+            # The driver's is the latest that was sent; what an earlier attempt left here may be older.
+            if not path.exists() or file_digest(path) != digest:
                 write_bytes(path, _ask(self._hub.read.remote(self._name(path))))
-            elif file_digest(path) != digest:
-                continue  # of an earlier attempt here, which may have got further
             self._sent[path] = path.stat().st_mtime_ns
         if folder.parent.name == "tune":
             for trial in _ask(self._hub.trials.remote(folder.name)):
@@ -245,6 +249,9 @@ class _Copies:
         if self._unit.kind == "trial":
             search = self._folders[0]
             _ask(self._hub.add.remote(search.name, self._trials(search).read()[self._unit.number]))
+            # Its checkpoints were removed here: full-size nets would fill the driver's disk with theirs.
+            for path in [path for path in self._sent if not path.exists()]:
+                _ask(self._hub.remove.remote(self._name(path)))
         self.send()
 
     def _trials(self, search: Path) -> Trials:

@@ -34,6 +34,15 @@ class _Process:
     connection: Connection
     unit: Unit | None = None
 
+    def send(self, unit: Unit) -> bool:
+        """Send a unit to the process; return whether it is alive."""
+        try:
+            self.connection.send(unit)
+        except OSError:
+            return False
+        self.unit = unit
+        return True
+
     def end(self) -> None:
         self.connection.close()
         self.process.terminate()  # every file is whole at any moment
@@ -59,19 +68,24 @@ class Processes:
 
     def start(self, unit: Unit) -> bool:
         """Start a unit; return whether there was a free slot."""
-        for each in self._processes:
-            if each.unit is None:
-                each.unit = unit
-                each.connection.send(unit)
+        for each in [each for each in self._processes if each.unit is None]:
+            if each.send(unit):
                 return True
+            self._remove(each)  # it was killed while it was idle
         for slot in self._idle:
             if slot.acquire():
                 self._idle.remove(slot)
                 self._processes.append(new := _start(slot, self._work))
-                new.unit = unit
-                new.connection.send(unit)
-                return True
+                if new.send(unit):
+                    return True
+                self._remove(new)
+                return False
         return False
+
+    def _remove(self, process: _Process) -> None:
+        self._processes.remove(process)
+        process.end()
+        self._idle.append(process.slot)
 
     def wait(self, seconds: float) -> Iterator[Event]:
         """Wait until something happens, at most so many seconds, and yield what did."""
@@ -84,21 +98,19 @@ class Processes:
                 kind, each_text = each.connection.recv()
             except (EOFError, OSError):
                 each.process.join(_PATIENCE)
-                self._processes.remove(each)
-                each.end()
-                self._idle.append(each.slot)
+                self._remove(each)
                 yield Event(unit, "lost", _describe_exit(each.process.exitcode))
                 continue
-            if kind in ("done", "failed"):
+            if kind == "done":
                 each.unit = None
+            elif kind == "failed":
+                self._remove(each)  # an error of CUDA would fail its next units too
             yield Event(unit, kind, each_text)
 
     def release_idle(self) -> None:
         """End processes that have no unit, so that others can use their GPUs and memory."""
         for each in [each for each in self._processes if each.unit is None]:
-            self._processes.remove(each)
-            each.end()
-            self._idle.append(each.slot)
+            self._remove(each)
 
     def close(self) -> None:
         """End all processes."""
@@ -110,10 +122,23 @@ class Processes:
 def _start(slot: Slot, work: Work) -> _Process:
     ours, theirs = _SPAWN.Pipe()
     process = _SPAWN.Process(target=serve, args=(theirs, work), daemon=True)
-    with _environment(slot.environment):
+    with _environment(slot.environment), ctrl_c_blocked():
         process.start()
     theirs.close()
     return _Process(slot, process, ours)  # pyright: ignore[reportArgumentType] - a pipe of another class on Windows
+
+
+@contextmanager
+def ctrl_c_blocked() -> Iterator[None]:
+    """Hold Ctrl-C back while the body starts a process, which inherits that: it would end while it imports."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

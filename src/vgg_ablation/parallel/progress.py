@@ -13,8 +13,6 @@ from vgg_ablation.parallel.schedule import Schedule, makespan
 from vgg_ablation.parallel.units import Unit
 from vgg_ablation.runtime.console import duration
 
-_QUIET = 0.2  # seconds between two updates of the table
-
 
 class Progress:
     """Shows what happens to the units of a schedule.
@@ -46,7 +44,7 @@ class Progress:
         self._waits = False
         self._seconds = 0.0
         """Time of the units that are done."""
-        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=4, transient=True)
+        self._live = Live(console=console, get_renderable=self._table, auto_refresh=False, transient=True)
 
     def __enter__(self) -> "Progress":
         if self._console.is_terminal:
@@ -86,10 +84,15 @@ class Progress:
         else:
             self._print(f"{name}: {event.text}; trying it again")
 
+    def refresh(self) -> None:
+        """Show the present state on a terminal."""
+        if self._console.is_terminal:
+            self._live.refresh()
+
     def waits_for_slot(self) -> None:
-        """No slot is free, and no unit runs: other studies use all GPUs."""
+        """No slot is free, and no unit runs."""
         if not self._waits:
-            self._print("other studies use all GPUs; waiting for one")
+            self._print("no slot is free: others use them all; waiting for one")
         self._waits = True
 
     def _print(self, line: str) -> None:
@@ -126,7 +129,7 @@ class Progress:
             now, share = self._clock() - self._began[name], self._share(name)
             left = f"{duration(now / share - now)} left" if share else ""
             table.add_row(name, f"{self._taken[name]}/{self._steps[name]}", left, self._notes[name])
-        waiting, failed = len(self._schedule.waiting), len(self._schedule.failed)
+        waiting, failed = len(self._schedule.waiting), len(self._schedule.failed) + len(self._schedule.blocked)
         total = f"{self._count()}; {waiting} waiting" + (f", {failed} failed" if failed else "")
         table.add_row("all", "", "", total, style="bold")
         return table

@@ -22,6 +22,8 @@ class Schedule:
         self.running: dict[str, Unit] = {}
         self.done: dict[str, Unit] = {}
         self.failed: dict[str, Unit] = {}
+        self.blocked: dict[str, Unit] = {}
+        """Units that need a failed one."""
         self._chain = longest_chains(units, work)
 
     def next(self) -> Unit | None:
@@ -38,12 +40,18 @@ class Schedule:
         self.done[unit.name] = self.running.pop(unit.name)
 
     def fail(self, unit: Unit) -> None:
-        """Count a running unit as failed; what needs it stays waiting."""
+        """Count a running unit as failed, and the units that need it as blocked."""
         self.failed[unit.name] = self.running.pop(unit.name)
+        lost = {unit.name}
+        for name in [*self.waiting]:  # a unit comes after those that it needs
+            if lost & set(self.waiting[name].needs):
+                lost.add(name)
+                self.blocked[name] = self.waiting.pop(name)
 
     def repeat(self, unit: Unit) -> None:
         """Let a running unit wait again, because the process that ran it was lost."""
-        self.waiting[unit.name] = self.running.pop(unit.name)
+        del self.running[unit.name]
+        self.waiting = {unit.name: unit, **self.waiting}
 
 
 def longest_chains(units: Sequence[Unit], work: Mapping[str, float]) -> dict[str, float]:

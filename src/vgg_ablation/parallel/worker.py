@@ -1,7 +1,10 @@
 """The process of a slot: it computes one unit after another."""
 
 import contextlib
+import multiprocessing
+import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -24,11 +27,11 @@ class Message(NamedTuple):
 def serve(connection: Connection, work: Work) -> None:
     """Compute the units that come over `connection`, until it is closed, and send `Message`s.
 
-    Ctrl-C is left to the parent. If the parent was killed, this process ends at its next step.
+    Ctrl-C is left to the parent. If the parent was killed, this process ends at once: files are always whole.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # EOFError: the parent has no more work. OSError: it has ended.
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until now it was blocked, see `processes.ctrl_c_blocked`
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError):  # the parent has no more work
         while True:
             connection.send(run(connection.recv(), work, connection))
 
@@ -36,17 +39,20 @@ def serve(connection: Connection, work: Work) -> None:
 def run(unit: Unit, work: Work, connection: Connection) -> Message:
     """Compute `unit`; return how it ended."""
 
-    def send(kind: Literal["step", "say"], text: str) -> None:
-        try:
-            connection.send(Message(kind, text))
-        except OSError:
-            raise SystemExit from None  # the parent has ended
+    def send(kind: Literal["step", "say"]) -> Callable[[str], None]:
+        return lambda text: connection.send(Message(kind, text))
 
     def compute() -> str:
-        device = choose_compute(work.study.compute.threads)
-        return compute_unit(unit, work, device, lambda text: send("say", text), lambda text: send("step", text))
+        return compute_unit(unit, work, choose_compute(work.study.compute.threads), send("say"), send("step"))
 
     return outcome(compute)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101 - this is a child
+    parent.join()
+    os._exit(1)
 
 
 def outcome(compute: Callable[[], str]) -> Message:
