@@ -159,6 +159,12 @@ class Watch:
     def started(self, unit: Unit) -> None:
         pass
 
+    def refresh(self) -> None:
+        pass
+
+    def waits_for_slot(self) -> None:
+        pass
+
     def happened(self, event: Event) -> None:
         self.events.append(event)
         if event.kind == "step" and (act := self.acts.pop(event.unit.name, None)):
