@@ -64,8 +64,9 @@ def table(data: dict[str, Any]) -> str:
         "| slots | " + " | ".join(f"`{name}` | speed-up" for name in STUDIES) + " |",
         "|---:|" + "---:|---:|" * len(STUDIES),
     ]
-    units = {name: Work(StudySettings.model_validate(blocks[name]), "fixed").units(ABLATION) for name in STUDIES}
     times = data["seconds"]
+    measured = [arch for arch in ABLATION if any(unit.startswith(f"{arch} ") for unit in times[STUDIES[0]])]
+    units = {name: Work(StudySettings.model_validate(blocks[name]), "fixed").units(measured) for name in STUDIES}
     for slots in SLOTS:
         took = {name: makespan(units[name], times[name], slots) for name in STUDIES}
         alone = {name: sum(times[name].values()) for name in STUDIES}

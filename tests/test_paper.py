@@ -1,7 +1,7 @@
 import pytest
 import torchvision
 
-from vgg_ablation.model.table1 import ABLATION, NETS, count_parameters, weight_layers
+from vgg_ablation.model.table1 import NETS, count_parameters, weight_layers
 from vgg_ablation.paper import (
     TABLE_1,
     TABLE_2,
@@ -14,7 +14,7 @@ from vgg_ablation.paper import (
 )
 
 
-@pytest.mark.parametrize("arch", ABLATION)
+@pytest.mark.parametrize("arch", TABLE_1)
 def test_tables_1_and_2_describe_the_nets_that_are_built(arch: str):
     layers = [[layer for layer in group.split() if layer != "LRN"] for group in TABLE_1[arch]]
     assert [[1 if layer.endswith("/1") else 3 for layer in group] for group in layers] == NETS[arch].kernels

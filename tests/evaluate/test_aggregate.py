@@ -9,8 +9,9 @@ import pytest
 from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate.aggregate import merge_nets, merge_scales, merge_search
 from vgg_ablation.evaluate.arrays import read_arrays, writing
+from vgg_ablation.model.table1 import ABLATION
 
-NETS = ("A", "A_LRN", "B", "C", "D", "E")
+NETS = ABLATION
 SCALES = ("fixed", "large", "jitter")
 CLASSES, RUNS = 7, (0, 1)
 IMAGES = {0: np.arange(0, 42, 2), 1: np.arange(0, 42, 2) + 1}

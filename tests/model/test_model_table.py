@@ -2,7 +2,8 @@ import os
 import subprocess
 import sys
 
-from vgg_ablation.model.table1 import count_parameters
+from vgg_ablation.model.table1 import ARCHITECTURES, count_parameters
+from vgg_ablation.paper import TABLE_1
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -22,7 +23,9 @@ def rows(output: str) -> list[list[str]]:
 
 def test_the_table_has_the_size_of_every_net_and_that_of_the_paper() -> None:
     output = run().stdout
-    assert rows(output) == [
+    found = rows(output)
+    assert [row[0] for row in found] == list(ARCHITECTURES)
+    assert [row for row in found if row[0] in (*TABLE_1, "B_5x5")] == [
         ["A", "11", "132,863,336", "7.61", "133"],
         ["A_LRN", "11", "132,863,336", "7.61", "133"],
         ["B", "13", "133,047,848", "11.31", "133"],
@@ -36,7 +39,7 @@ def test_the_table_has_the_size_of_every_net_and_that_of_the_paper() -> None:
 
 def test_the_options_decide_the_size() -> None:
     table = rows(run("--classes", "10", "--input-side", "64", "--width", "0.25").stdout)
-    assert table[5][:3] == ["E", "19", f"{count_parameters('E', 10, 64, 0.25):,}"]
+    assert ["E", "19", f"{count_parameters('E', 10, 64, 0.25):,}"] in [row[:3] for row in table]
 
 
 def test_an_impossible_size_is_an_error_of_the_command_line() -> None:

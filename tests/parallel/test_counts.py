@@ -5,7 +5,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
-from vgg_ablation.model.table1 import count_gmacs
+from vgg_ablation.model.table1 import ABLATION, count_gmacs
 from vgg_ablation.parallel.counts import count_images, count_shared_stages, count_steps, count_trial_epochs, unit_work
 from vgg_ablation.parallel.units import Work
 from vgg_ablation.runtime.settings import SCALES, StudySettings
@@ -83,7 +83,7 @@ def test_the_counted_stages_are_those_that_dvc_repro_runs(
             waiting += graph.successors(stage := waiting.pop())
             needed.add(stage.addressing.removeprefix("stages/dvc.yaml:"))
 
-    nets = ["A", "A_LRN", "B", "C", "D", "E"] if arch == "all" else [arch]
+    nets = ABLATION if arch == "all" else [arch]
     trainings = {"fixed": "train", "large": "train-large", "jitter": "train-jitter"}
     of_nets = {f"tune@{net}" for net in nets}
     work = Work(study(), scale)
