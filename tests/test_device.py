@@ -95,12 +95,12 @@ def test_freed_memory_is_reused_without_page_faults() -> None:
     program = (
         "import resource, torch; from vgg_ablation.device import choose_compute; choose_compute(1);"
         "count = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt;"
-        "step = lambda: sum(torch.ones(2_000_000).sum() for _ in range(5));"
+        "step = lambda: sum(torch.ones(20_000_000).sum() for _ in range(5));"
         "faults = lambda before: (step(), count() - before)[1];"
         "step(); print(min(faults(count()) for _ in range(3)))"  # the system may take pages of an idle process
     )
     faults = int(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
-    assert faults < 5 * 2_000_000 * 4 / resource.getpagesize() / 10
+    assert faults < 5 * 20_000_000 * 4 / resource.getpagesize() / 10
 
 
 def test_another_c_library_than_glibc_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
