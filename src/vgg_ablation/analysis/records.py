@@ -206,7 +206,7 @@ class Data(Record):
     images: int
     categories: list[str]
     clutter: bool
-    """Whether 257.clutter is one of the categories."""
+    """True if 257.clutter is one of the categories."""
     greyscale: int
     excluded: int
     excluded_reasons: dict[str, int]

@@ -1,1 +1,1 @@
-"""A study's work on all cores or GPUs, ahead of DVC: `python -m vgg_ablation.parallel`."""
+"""A study's work on all cores, GPUs or machines, ahead of DVC: `python -m vgg_ablation.parallel`."""

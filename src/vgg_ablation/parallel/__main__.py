@@ -1,4 +1,4 @@
-"""Compute a study on all cores or GPUs: `python -m vgg_ablation.parallel`, then `dvc repro` finds the work done.
+"""Compute a study on all cores, GPUs or machines: `python -m vgg_ablation.parallel`; `dvc repro` then takes it over.
 
 Interrupt either of them at any time, and run it again to resume.
 """
@@ -29,7 +29,7 @@ from vgg_ablation.runtime.settings import StudySettings
 
 ATTEMPTS = 3
 """A unit has failed when its process was lost so often."""
-_POLL = 1.0  # seconds between two looks for a free slot, and at the time
+_POLL = 1.0  # seconds after which to look for a free slot, and refresh the table, if nothing happens
 _DVC = (sys.executable, "-m", "dvc")
 _PREPROCESS = "stages/dvc.yaml:preprocess"
 

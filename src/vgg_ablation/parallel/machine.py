@@ -1,4 +1,4 @@
-"""What this machine offers to units of work: cores, memory and GPUs."""
+"""Slots of this machine for units of work: its cores, memory and GPUs."""
 
 import multiprocessing
 import os

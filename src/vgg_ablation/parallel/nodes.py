@@ -77,7 +77,7 @@ class Site:
 
 
 class Hub:
-    """What the nodes share: an actor beside the driver, in its folders. It may repeat every call, if it was lost.
+    """Ray actor beside the driver, in its folders, that all nodes call. It may repeat every call, if it was lost.
 
     Args:
         site: the driver's folders.

@@ -57,7 +57,7 @@ class Processes:
     """Runs units in processes of this machine, one per slot.
 
     Args:
-        work: what the units are units of.
+        work: the study that the units belong to.
         slots: places for processes.
     """
 
@@ -92,10 +92,10 @@ class Processes:
         by_connection = {each.connection: each for each in self._processes if each.unit}
         for connection in wait(by_connection, seconds):
             each = by_connection[connection]  # pyright: ignore[reportArgumentType] - one of ours
-            unit, each_text = each.unit, ""
+            unit = each.unit
             assert unit is not None  # noqa: S101 - see above
             try:
-                kind, each_text = each.connection.recv()
+                kind, text = each.connection.recv()
             except (EOFError, OSError):
                 each.process.join(_PATIENCE)
                 self._remove(each)
@@ -105,7 +105,7 @@ class Processes:
                 each.unit = None
             elif kind == "failed":
                 self._remove(each)  # an error of CUDA would fail its next units too
-            yield Event(unit, kind, each_text)
+            yield Event(unit, kind, text)
 
     def release_idle(self) -> None:
         """End processes that have no unit, so that others can use their GPUs and memory."""

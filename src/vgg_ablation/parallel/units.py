@@ -31,7 +31,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Work:
-    """What the units of one command share."""
+    """Settings and training scales that the units of one command share."""
 
     study: StudySettings
     scale: str

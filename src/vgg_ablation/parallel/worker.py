@@ -18,7 +18,7 @@ from vgg_ablation.text import printable
 
 
 class Message(NamedTuple):
-    """What a process says about the unit that it computes."""
+    """Progress or result of the unit that a process computes."""
 
     kind: Literal["step", "say", "done", "failed"]
     text: str
