@@ -6,6 +6,7 @@ import statsmodels.api
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.sandwich_covariance import cov_cluster_2groups
 
@@ -288,6 +289,11 @@ def test_the_detectable_difference_is_found_in_about_80_percent_of_studies():
 # Several tests
 
 
-def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.sampled_from([0.0, 0.001, 0.005, 0.01, 0.03, 0.04, 0.5, 1.0]), min_size=1, max_size=12))
+def test_adjusted_p_values_are_statsmodels(p_values: list[float]):
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+
+
+def test_no_test_needs_no_correction():
     assert holm([]) == []

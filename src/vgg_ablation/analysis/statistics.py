@@ -24,7 +24,6 @@ from functools import reduce
 
 import numpy as np
 from scipy import special
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
@@ -205,8 +204,15 @@ def paired_difference(first: Errors, second: Errors, *, family: int = 1) -> Diff
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted by Holm's step-down method, in the order given."""
-    return np.asarray(multipletests(p_values, method="holm")[1]).tolist() if len(p_values) else []
+    """Return p-values adjusted by Holm's step-down method, in the order given.
+
+    statsmodels' `multipletests` gives the same (a test compares), but collects all garbage at each call, 0.1 s.
+    """
+    found = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(found, kind="stable")
+    adjusted = np.empty_like(found)
+    adjusted[order] = np.minimum(np.maximum.accumulate(np.arange(len(found), 0, -1) * found[order]), 1)
+    return adjusted.tolist()
 
 
 def aligned(errors: Sequence[Errors]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
