@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from vgg_ablation.analysis.statistics import Errors
@@ -60,14 +61,25 @@ def of_runs(values: Sequence[float], images: int = 2) -> Errors:
     )
 
 
-def study_of(errors: Mapping[Source, Errors], untrained: Mapping[tuple[str, str], int] | None = None) -> Study:
+def study_of(
+    errors: Mapping[Source, Errors],
+    untrained: Mapping[tuple[str, str], int] | None = None,
+    training_errors: Mapping[str, float] | None = None,
+    trials: Sequence[tuple[str, float, float, float]] = (),
+    classes: Sequence[int] = (1, 1),
+) -> Study:
     """Return a study that has these errors, and the nets and the training scales that they name.
 
     Args:
         errors: by net or fusion, training scale and protocol.
-        untrained: how many runs of a net at a training scale did not train.
+        untrained: how many runs of a net at a training scale did not train; each has a training error of 90 %.
+        training_errors: by net, percent; those not named here fit.
+        trials: net, learning rate, weight decay and validation accuracy of complete trials; 100 validation images.
+        classes: how many images of each class there are, again and again over the images' numbers.
     """
     failed = untrained or {}
+    training = training_errors or {}
+    largest = max(int(one.images.max()) for one in errors.values())
     runs = len(np.unique(next(iter(errors.values())).runs))
     ordered = [scale for scale in ("fixed", "large", "jitter") if any(scale == at for _, at, _ in errors)]
     nets = {
@@ -76,7 +88,8 @@ def study_of(errors: Mapping[Source, Errors], untrained: Mapping[tuple[str, str]
                 arch=name,
                 scale=scale,
                 runs=range(runs),
-                did_not_train=failed.get((name, scale), 0),
+                did_not_train=(wrong := failed.get((name, scale), 0)),
+                training_error=(90 * wrong + training.get(name, 0.0) * (runs - wrong)) / runs,
                 test_scales=TEST_SCALES[scale],
                 training=SimpleNamespace(epochs=EPOCHS[scale]),
             )
@@ -91,6 +104,12 @@ def study_of(errors: Mapping[Source, Errors], untrained: Mapping[tuple[str, str]
         at=lambda scale: nets[scale],
         net=lambda arch, scale: next((net for net in nets.get(scale, []) if net.arch == arch), None),
         errors=lambda *source: errors.get(source),
+        labels=np.resize(np.repeat(range(len(classes)), classes), largest + 1),
+        trials=pd.DataFrame(
+            [(*trial, "complete", "") for trial in trials],
+            columns=["arch", "learning_rate", "weight_decay", "validation_accuracy", "state", "outcome"],
+        ),
+        data=SimpleNamespace(validation=100),
     )
     return cast(Study, study)
 

@@ -133,7 +133,7 @@ class Files:
             "reason": reason if failed else "",
             "start_sha256": _digest(arch, SCALES[SCALES.index(scale) - 1], run) if scale != SCALES[0] else "",
             "weights_sha256": _digest(arch, scale, run),
-            "training_error": chance if failed else round(EXPECTED[arch] / 4 + own / 2, 4),
+            "training_error": chance if failed else round(abs(own) / 4, 4),
             "protocols": protocols,
         }
 

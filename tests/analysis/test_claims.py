@@ -184,18 +184,10 @@ def test_a_label_has_nets_training_scale_and_protocol(as_claimed: dict[str, Judg
 # Runs that did not train
 
 
-def test_a_net_of_which_no_run_trained_decides_nothing():
-    errors = {("D", "fixed", "dense"): 28.0, ("E", "fixed", "dense"): 90.0}
-    found = judged(made_up(errors, runs=3, pool=2000, tested=1000, untrained={("E", "fixed"): 3}))["saturation"]
-    assert found.verdict == "undecided"
-    assert [net.arch for net in found.never_trained] == ["E"]
-
-
-def test_some_untrained_runs_leave_the_verdict():
+def test_runs_that_did_not_train_count_in_the_training_error():
     errors = {("C", "fixed", "dense"): 60.0, ("D", "fixed", "dense"): 30.0}
     found = judged(made_up(errors, runs=5, untrained={("C", "fixed"): 2}))["context"]
-    assert (found.verdict, found.never_trained) == ("reproduced", [])
-    assert [net.arch for net in found.untrained] == ["C"]
+    assert (found.verdict, found.unfitted) == ("not trained far enough", {("C", "fixed"): 36.0})
 
 
 def test_untrained_runs_are_those_of_a_claims_nets_and_of_a_fusions_members():

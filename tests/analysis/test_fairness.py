@@ -8,7 +8,6 @@ from vgg_ablation.analysis.fairness import (
     at_edge,
     budgets,
     effects,
-    gaps,
     images_of_training,
     leaks,
     operations,
@@ -72,22 +71,11 @@ def test_if_every_test_image_leaks_there_is_no_other_error(many_pairs: Study):
     assert [one[2:] for one in effects(many_pairs, "fixed", "dense", every)] == [(None, None)] * 2
 
 
-# Budgets, gaps, failures
+# Budgets, failures
 
 
 def test_equal_budgets_are_equal(whole: Study):
     assert unequal(budgets(whole.nets)) == []
-
-
-def test_the_gap_is_that_of_centre_crops(whole: Study):
-    for arch, scale, training, test, gap in gaps(whole):
-        net = whole.net(arch, scale)
-        assert net is not None
-        assert training == pytest.approx(np.mean([run.training_error for run in net.runs]))
-        assert (test is not None) == (gap is not None) == (scale == "fixed")
-        if test is not None and gap is not None:
-            assert test == pytest.approx(np.mean([run.protocols["centre"].top1_error for run in net.runs]))
-            assert gap == pytest.approx(test - training)
 
 
 def test_runs_that_did_not_train_are_listed_with_their_reason(six: Study):

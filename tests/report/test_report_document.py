@@ -25,7 +25,7 @@ def of_six(six_found: Findings) -> dict[str, str]:
 
 def test_each_section_has_one_heading(of_six: dict[str, str]):
     assert list(of_six) == list(SECTIONS)
-    levels = [re.findall(r"^#+", text, re.MULTILINE) for text in of_six.values()]
+    levels = [re.findall(r"^##?(?= )", text, re.MULTILINE) for text in of_six.values()]
     assert levels == [["#"], *[["##"]] * (len(SECTIONS) - 1)]
 
 
@@ -49,37 +49,75 @@ def test_the_title_names_the_data(six: Study, source: str, categories: int, expe
     assert words.describe(data) == expected
 
 
-def test_the_headline_is_three_lines_above_the_main_table(of_six: dict[str, str], six_found: Findings):
-    _, headline, table, *_ = of_six["result"].split("\n\n")
-    depth, nets, fit = headline.splitlines()
-    slope = six_found.judgement("depth").components[0].difference
-    lead = [row for row in six_found.lead_rows if row.arch != "A_LRN"]
-    fitted = np.polyfit([row.weight_layers or 0 for row in lead], [row.top1_error for row in lead], 1)[0]
-    assert depth == (
-        f"- **Depth: undecided.** {fitted:+.1f} points per layer (95 % interval {slope.low:+.1f} to {slope.high:+.1f})."
+def headline(text: dict[str, str]) -> list[str]:
+    return text["result"].split("\n\n")[1].splitlines()
+
+
+def test_the_headline_is_three_lines_above_the_main_table(make: Make):
+    found = find(make("A B C D E", runs=2).read())
+    text = parts(found)
+    depth, nets, fit = headline(text)
+    assert text["result"].split("\n\n")[2].startswith("| net ")
+    slope = found.judgement("depth").components[0].difference
+    fitted = np.polyfit(
+        [row.weight_layers or 0 for row in found.lead_rows], [row.top1_error for row in found.lead_rows], 1
     )
-    best, *_, worst = sorted(six_found.lead_rows, key=lambda row: row.top1_error)
+    assert depth.startswith("- **Depth: ")
+    assert depth.endswith(
+        f".** {fitted[0]:+.1f} points per layer (95 % interval {slope.low:+.1f} to {slope.high:+.1f})."
+    )
+    best, *_, worst = sorted(found.lead_rows, key=lambda row: row.top1_error)
     assert nets.startswith(f"- **Best net {best.arch}, worst net {worst.arch}.** Top-1 error {best.top1_error:.1f} % [")
     assert f" and {worst.top1_error:.1f} % [{worst.top1_error_low:.1f}, {worst.top1_error_high:.1f}]" in nets
-    assert fit.startswith("- **Fit.** Largest training errors: E ")
-    assert fit.endswith("%. 1 of 30 runs did not train.")
-    assert table.startswith("| net ")
+    assert fit.startswith(
+        "- **Fit and certainty.** 5 of 5 nets fit their training images (training error at most 2.0 %). "
+    )
+
+
+def test_nets_that_did_not_fit_are_named_before_the_effect_of_depth(of_six: dict[str, str], six: Study):
+    depth, _, fit = headline(of_six)
+    (error,) = [net.training_error for net in six.nets if net.arch == "E"]
+    assert depth == (
+        f"- **Not trained far enough:** training error E {error:.1f} %, above 2.0 %. The effect of depth is not judged."
+    )
+    assert "5 of 6 nets fit their training images" in fit
+    assert fit.endswith(" 1 of 30 runs did not train.")
+
+
+def test_depth_is_judged_beside_another_net_that_did_not_fit(make: Make):
+    depth, *_ = headline(parts(find(make("A A_LRN B C D E", untrained={("A_LRN", 0)}).read())))
+    assert re.match(r"- \*\*Not trained far enough:\*\* training error A_LRN [\d.]+ %, above 2.0 %. \*\*Depth: ", depth)
+
+
+def test_the_headline_says_which_difference_the_study_finds(of_six: dict[str, str], six_found: Findings):
+    assert (
+        "With 360 test images and 5 runs, this study finds a difference of "
+        f"{six_found.detectable:.1f} points between two nets in 80 of 100 repetitions." in headline(of_six)[2]
+    )
+
+
+def test_a_study_that_finds_no_possible_difference_says_so(make: Make):
+    files = make("A B", runs=2)
+    files.set_errors("fixed", "dense", A=[40.0, 20.0], B=[20.0, 40.0])
+    assert "this study finds no difference between two nets in 80 of 100" in headline(parts(find(files.read())))[2]
 
 
 def test_the_headline_starts_with_the_verdict_on_depth(make: Make):
     files = make("A B C D E", runs=2)
     depths = {"A": 11, "B": 13, "C": 16, "D": 16, "E": 19}
     files.set_errors("fixed", "dense", **{arch: [50 - 1.5 * (layers - 15)] * 2 for arch, layers in depths.items()})
-    assert "- **Depth: the error falls.** -1.5 points per layer" in parts(find(files.read()))["result"]
+    (depth, *_) = headline(parts(find(files.read())))
+    assert depth.startswith("- **Depth: the error falls (fragile).** -1.5 points per layer")  # one run is left of two
 
 
 def test_one_net_has_a_headline_too(make: Make):
     text = parts(find(make("C", runs=1).read()))
-    _, headline, *_ = text["result"].split("\n\n")
-    depth, net, fit = headline.splitlines()
+    depth, net, fit = headline(text)
     assert depth == "- **Depth: not asked.** It takes the nets A, B, C, D and E."
     assert net.startswith("- **Net C:** top-1 error ")
-    assert fit.startswith("- **Fit.** Training error: C ")
+    assert fit.endswith(
+        "1 of 1 net fit their training images (training error at most 2.0 %). One run decides no difference."
+    )
     assert "It takes two nets to compare them." in text["pairs"]
     assert "Wilson's 95 % interval from the test images of one run" in text["result"]
 
@@ -94,26 +132,37 @@ def test_a_partial_report_names_what_is_missing(make: Make):
 
 
 def test_every_claim_has_its_verdict_rule_and_reason(of_six: dict[str, str], six_found: Findings):
-    assert "To ask: `dvc exp run -S scale=all`." in of_six["rules"]
-    assert "Run `dvc exp run -S arch=B_5x5`, then `python stages/report.py --partial`." in of_six["rules"]
-    items = [line for line in of_six["rules"].splitlines() if "*Rule:*" in line]
-    assert len(items) == len(six_found.judgements) == len(words.CLAIMS)
-    for item, one in zip(items, six_found.judgements, strict=True):
-        assert item.startswith(f"- **{words.CLAIMS[one.claim.key]}: {one.verdict}.** *Rule:* ")
-        reason = item.partition("*Why:* ")[2]
+    text = of_six["claims"]
+    assert "To ask: `dvc exp run -S scale=all`." in text
+    assert "Run `dvc exp run -S arch=B_5x5`, then `python stages/report.py --partial`." in text
+    details = text.split("\n\n### ")[2:]  # the first has the rules
+    assert len(details) == len(six_found.judgements) == len(words.CLAIMS)
+    for detail, one in zip(details, six_found.judgements, strict=True):
+        assert detail.startswith(f"{words.CLAIMS[one.claim.key]}: {one.verdict}")
+        reason = detail.partition("*Why:* ")[2]
         for part in one.components:
             assert f"{part.label} {part.difference.mean:+z.2f} points (95 % interval" in reason
         assert reason.startswith("missing: ") == (one.verdict == "not asked")
+        assert reason.startswith("training error E (fixed) ") == (one.verdict == "not trained far enough")
+
+
+def test_a_fragile_verdict_has_its_reasons(make: Make):
+    files = make("C D", runs=6)
+    files.set_errors("fixed", "dense", C=[40.0, 41, 39, 40, 40, 41], D=[28.0, 29, 27, 55, 28, 29])
+    text = parts(find(files.read()))["claims"]
+    assert "D is better than C, of the same depth: undecided, fragile" in text
+    assert "*Fragile:* without run 3: reproduced." in text
 
 
 def test_missing_nets_and_scales_and_an_untrained_net_are_named(make: Make):
     text = parts(find(make("D E", runs=1, untrained={("E", 0)}).read()))
-    assert "To ask: `dvc exp run -S arch=all`." in text["rules"]
+    assert "To ask: `dvc exp run -S arch=all`." in text["claims"]
     others = ", ".join(arch for arch in ABLATION if arch not in ("D", "E"))
     assert f"`dvc exp run -S arch=all` adds {others}." in text["table-3"]
     assert "`dvc exp run -S scale=all` adds the training scales large and jitter." in text["table-3"]
-    (item,) = [line for line in text["rules"].splitlines() if line.startswith("- **The error saturates")]
-    assert "1 of 1 runs of E (fixed) did not train. The error of a net that never trained says nothing" in item
+    saturation = text["claims"].partition("### The error saturates")[2].partition("###")[0]
+    assert "19 layers: not trained far enough" in saturation
+    assert "1 of 1 runs of E (fixed) did not train." in saturation
 
 
 def test_fairness_names_budgets_edges_reuse_and_leaks(of_six: dict[str, str]):
@@ -170,6 +219,16 @@ def test_a_figure_is_in_its_section_with_caption_and_alt_text(six_found: Finding
     assert '<img src="data:image/svg+xml;base64,PHN2Zy8+" alt="A &#34;quoted&#34; &lt;b&gt;">' in section
     assert "<strong>Title.</strong> How to read it" in section
     assert html.count("<img") == 1
+
+
+def test_the_page_shows_the_reasons_of_a_claim_on_demand(six_found: Findings):
+    made = sections(six_found, all_tables(six_found))
+    html = page("Report", made, [])
+    claims = html.partition('<section id="claims">')[2].partition("</section>")[0]
+    assert claims.count("<details>") == 1 + len(words.CLAIMS)
+    assert "###" not in html
+    first = claims.partition("<summary>Local response")[2].partition("</details>")[0]
+    assert "<em>Rule:</em> does not fall" in first
 
 
 def test_names_from_outside_are_no_markup_in_markdown_and_page(make: Make):

@@ -10,27 +10,36 @@ A claim has one or two components: contrasts of nets' expected errors. The rules
 `no change`: reproduced if the `ONE_SIDED` interval is within `MARGIN` of zero (two one-sided tests), contradicted if
     it is entirely beyond -`MARGIN` or +`MARGIN`; else undecided.
 
-p-values are Holm-corrected over all components of all claims that the study can judge. One run, or a net of which no
-run trained, decides nothing.
+A claim is judged only if the study has all of its nets, and each of them fitted its training images at the claim's
+training scales (`fit.FITTED`); a claim about a net that did not fit is `not trained far enough`, whatever its errors.
+One run decides nothing.
+
+p-values are Holm-corrected over all components of all claims that are judged. Claims about nets that did not fit are
+not among them: no test is made of them, so they cannot be wrong. Which claims are judged depends on the settings and
+the training errors, never on a test error, so the correction holds for the family at hand.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Literal
+from typing import Literal, get_args
 
+from vgg_ablation.analysis.fit import unfitted
 from vgg_ablation.analysis.records import PROTOCOLS, Net
-from vgg_ablation.analysis.statistics import CONFIDENCE, LEVEL, Difference, contrast, expected_error, holm
+from vgg_ablation.analysis.statistics import CONFIDENCE, LEVEL, Difference, Errors, contrast, expected_error, holm
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.model.table1 import ABLATION, weight_layers
 from vgg_ablation.runtime.settings import SCALES
 
-Verdict = Literal["reproduced", "contradicted", "undecided", "not asked"]
+Verdict = Literal["reproduced", "contradicted", "undecided", "not trained far enough", "not asked"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Expectation = Literal["fall", "no fall", "no change"]
 Source = tuple[str, str, str]
 """A net or a fusion, a training scale and a protocol."""
 Contrasts = dict[str, dict[Source, float]]
 """Components of a claim: coefficients of errors by label, such as `E less D (fixed, dense)`."""
+Measured = Callable[[str, str, str], Errors | None]
+"""Errors of a source; None if the study lacks it."""
 
 MARGIN = 1.0
 """Percentage points: a smaller difference counts as none where the paper claims no improvement or no change."""
@@ -64,15 +73,20 @@ class JudgedComponent:
 
     label: str
     difference: Difference
-    p_adjusted: float
-    """Holm-corrected over all components of all claims that were judged."""
+    p_adjusted: float | None = None
+    """Holm-corrected over all components of all claims that were judged; None where nets did not fit."""
     narrow: Difference | None = None
-    """With confidence `ONE_SIDED`; None where a fall is expected, and with one run."""
+    """With confidence `ONE_SIDED`; None where a fall is expected, where nets did not fit, and with one run."""
+    detectable: float | None = None
+    """The smallest true difference, points, that decides the claim against no difference with 80 % power.
+
+    Where no improvement or no change is expected, the smallest that contradicts. None as p_adjusted, and with one run.
+    """
 
     @property
     def decided(self) -> bool:
         """Whether the corrected p-value is below `LEVEL`."""
-        return self.p_adjusted < LEVEL
+        return self.p_adjusted is not None and self.p_adjusted < LEVEL
 
 
 @dataclass(frozen=True)
@@ -81,9 +95,11 @@ class Judgement:
 
     claim: Claim
     verdict: Verdict
+    contrasts: Contrasts = field(default_factory=dict)
+    """Of the components."""
     components: list[JudgedComponent] = field(default_factory=list)
-    untrained: list[Net] = field(default_factory=list)
-    """The claim's nets with runs that did not train."""
+    nets: list[Net] = field(default_factory=list)
+    """Of the contrasts, members of fusions included, at each training scale; none where the claim is not asked."""
     missing: list[Source] = field(default_factory=list)
     """What the study lacks where the claim is not asked."""
     settings: list[str] = field(default_factory=list)
@@ -94,44 +110,99 @@ class Judgement:
     """`jitter` alone: training scale, test scales Q in pixels, epochs; several of these where nets differ."""
 
     @property
-    def one_run(self) -> bool:
-        """Whether it is undecided because a component has one run alone."""
-        return any(one.difference.runs == 1 for one in self.components)
+    def judged(self) -> bool:
+        """Whether the rules were applied."""
+        return self.verdict not in ("not asked", "not trained far enough")
 
     @property
-    def never_trained(self) -> list[Net]:
-        """The nets of which no run trained: the claim is undecided because of them."""
-        return [net for net in self.untrained if net.did_not_train == len(net.runs)]
+    def weakest(self) -> JudgedComponent | None:
+        """The component with the largest difference: of a claim that two errors fall, the one that is in doubt."""
+        return max(self.components, key=lambda one: one.difference.mean, default=None)
+
+    @property
+    def one_run(self) -> bool:
+        """Whether it is undecided because a component has one run alone."""
+        return self.judged and any(one.difference.runs == 1 for one in self.components)
+
+    @property
+    def untrained(self) -> list[Net]:
+        """The nets with runs that did not train."""
+        return [net for net in self.nets if net.did_not_train]
+
+    @property
+    def training_errors(self) -> dict[tuple[str, str], float]:
+        """Training error, percent, by net and training scale."""
+        return {(net.arch, net.scale): net.training_error for net in self.nets}
+
+    @property
+    def unfitted(self) -> dict[tuple[str, str], float]:
+        """Those of `training_errors` that are too large to judge the claim."""
+        return unfitted(self.training_errors)
 
 
-def judge(study: Study) -> list[Judgement]:
-    """Judge each of `CLAIMS`. Runs that did not train count with the error that they have."""
-    asked = [(claim, _contrasts(study, claim)) for claim in CLAIMS]
-    complete = [(claim, *one) for claim, wanted in asked if not _missing(study, wanted) for one in wanted.items()]
-    differences = [_contrast(study, coefficients, family=len(complete)) for _, _, coefficients in complete]
-    adjusted = holm([difference.p_value for difference in differences])
-    judged: dict[str, list[JudgedComponent]] = {claim.key: [] for claim in CLAIMS}
-    for (claim, label, coefficients), difference, p_adjusted in zip(complete, differences, adjusted, strict=True):
-        by_interval = claim.expects != "fall" and difference.runs > 1
-        narrow = _contrast(study, coefficients, confidence=ONE_SIDED) if by_interval else None
-        judged[claim.key].append(JudgedComponent(label, difference, p_adjusted, narrow))
-    return [_judgement(study, claim, wanted, judged[claim.key]) for claim, wanted in asked]
+def judge(study: Study, errors: Measured | None = None) -> list[Judgement]:
+    """Judge each of `CLAIMS`. Runs that did not train count with the error that they have.
+
+    Args:
+        study: has the nets with their training errors.
+        errors: what contrasts are computed from, for example errors without one run; `study.errors` unless given.
+    """
+    measured = errors or study.errors
+    asked = [_asked(study, claim) for claim in CLAIMS]
+    tested = [(one.claim.key, label) for one in asked if one.judged for label in one.contrasts]
+    family = max(len(tested), 1)
+    differences = {
+        (one.claim.key, label): _contrast(measured, coefficients, family=family)
+        for one in asked
+        for label, coefficients in one.contrasts.items()
+    }
+    adjusted = dict(zip(tested, holm([differences[name].p_value for name in tested]), strict=True))
+    return [_judgement(measured, one, differences, adjusted) for one in asked]
 
 
-def _judgement(study: Study, claim: Claim, wanted: Contrasts, components: list[JudgedComponent]) -> Judgement:
+def _asked(study: Study, claim: Claim) -> Judgement:
+    """Return the judgement of a claim before any test error is seen; `undecided` if it can be judged."""
+    wanted = _contrasts(study, claim)
     if missing := _missing(study, wanted):
         return Judgement(claim, "not asked", missing=missing, settings=_settings(study, missing))
     names = dict.fromkeys((net, scale) for name, scale, _ in _sources(wanted) for net in name.split("+"))
     nets = [found for net, scale in names if (found := study.net(net, scale))]
     judgement = Judgement(
         claim,
-        _verdict(claim.expects, components),
-        components,
-        [net for net in nets if net.did_not_train],
+        "undecided",
+        wanted,
+        nets=nets,
         relative_excess=_relative_excess(study, _sources(wanted)) if claim.key == "small_filters" else None,
         trainings=[_training(scale, nets) for scale in SCALES] if claim.key == "jitter" else [],
     )
-    return replace(judgement, verdict="undecided") if judgement.never_trained else judgement
+    return replace(judgement, verdict="not trained far enough") if judgement.unfitted else judgement
+
+
+def _judgement(
+    measured: Measured,
+    asked: Judgement,
+    differences: Mapping[tuple[str, str], Difference],
+    adjusted: Mapping[tuple[str, str], float],
+) -> Judgement:
+    """Add the components, and the verdict if the claim can be judged."""
+    components = []
+    for label, coefficients in asked.contrasts.items():
+        difference = differences[asked.claim.key, label]
+        by_interval = asked.judged and asked.claim.expects != "fall" and difference.runs > 1
+        narrow = _contrast(measured, coefficients, confidence=ONE_SIDED) if by_interval else None
+        detectable = _detectable(asked.claim.expects, difference, narrow) if asked.judged else None
+        p_adjusted = adjusted.get((asked.claim.key, label))
+        components.append(JudgedComponent(label, difference, p_adjusted, narrow, detectable))
+    verdict = _verdict(asked.claim.expects, components) if asked.judged else asked.verdict
+    return replace(asked, verdict=verdict, components=components)
+
+
+def _detectable(expects: Expectation, difference: Difference, narrow: Difference | None) -> float | None:
+    """Return `JudgedComponent.detectable`: where `narrow` is needed, both of a rule's conditions must be met."""
+    if narrow is None or narrow.detectable is None:
+        return difference.detectable
+    beyond = MARGIN + narrow.detectable
+    return beyond if expects == "no change" else max(beyond, difference.detectable or beyond)
 
 
 def _verdict(expects: Expectation, found: Sequence[JudgedComponent]) -> Verdict:
@@ -159,9 +230,9 @@ def _contrasts(study: Study, claim: Claim) -> Contrasts:
 
 
 def _contrast(
-    study: Study, coefficients: dict[Source, float], confidence: float = CONFIDENCE, family: int = 1
+    measured: Measured, coefficients: dict[Source, float], confidence: float = CONFIDENCE, family: int = 1
 ) -> Difference:
-    errors = ((coefficient, study.errors(*source)) for source, coefficient in coefficients.items())
+    errors = ((coefficient, measured(*source)) for source, coefficient in coefficients.items())
     return contrast([(coefficient, one) for coefficient, one in errors if one is not None], confidence, family=family)
 
 

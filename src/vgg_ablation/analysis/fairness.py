@@ -1,4 +1,4 @@
-"""Fairness of the comparison: budgets, failures, generalisation gaps, and test images that the nets have seen."""
+"""Fairness of the comparison: budgets, failures, and test images that the nets have seen."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -55,17 +55,6 @@ def unequal(given: pd.DataFrame) -> list[tuple[str, str, dict[str, int]]]:
         for name, scale, table in compared
         if table[name].nunique() > 1
     ]
-
-
-def gaps(study: Study) -> list[tuple[str, str, float, float | None, float | None]]:
-    """Return net, scale, training error, test error on centre crops and their difference, percent, means over runs."""
-    found = []
-    for net in study.nets:
-        tested = "centre" in study.protocols(net.scale)
-        test_error = fmean(net.top1_errors("centre").values()) if tested else None
-        gap = None if test_error is None else test_error - net.training_error
-        found.append((net.arch, net.scale, net.training_error, test_error, gap))
-    return found
 
 
 def untrained_runs(nets: Sequence[Net]) -> list[tuple[str, str, int, str]]:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from vgg_ablation.analysis.agreement import FEWEST, Agreement, agreement
 from vgg_ablation.analysis.claims import Judgement, judge
 from vgg_ablation.analysis.comparisons import Comparison, compare_all
+from vgg_ablation.analysis.fit import unfitted
+from vgg_ablation.analysis.power import detectable_difference
 from vgg_ablation.analysis.rows import Published, Row, ablation, published_beside
+from vgg_ablation.analysis.sensitivity import Sensitivity, sensitivities
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.model.table1 import ABLATION
 from vgg_ablation.paper import TORCHVISION
@@ -24,6 +27,8 @@ class Findings:
     elsewhere: dict[tuple[str, str], list[Comparison]]
     """All pairs of nets at the other training scales and protocols."""
     judgements: list[Judgement]
+    sensitivities: dict[str, Sensitivity]
+    """Of the claims that were judged, by key."""
     agreements: list[tuple[Published | None, str, Agreement]]
     """Published order (None: torchvision's, on one centre crop), protocol of ours, and how far they agree."""
 
@@ -47,6 +52,16 @@ class Findings:
         """The pairs of Table 1's nets among `comparisons`."""
         return [one for one in self.comparisons if {one.first, one.second} <= set(ABLATION)]
 
+    @property
+    def detectable(self) -> float | None:
+        """The difference between two nets, points, that `comparisons` find with 80 % power."""
+        return detectable_difference(self.comparisons)
+
+    @property
+    def unfitted(self) -> dict[str, float]:
+        """Training errors, percent, of the nets among `lead_rows` that did not fit, the largest first."""
+        return unfitted({row.arch: row.training_error for row in self.lead_rows if row.training_error is not None})
+
     def judgement(self, key: str) -> Judgement:
         """Return the judgement of a claim by its key."""
         return next(one for one in self.judgements if one.claim.key == key)
@@ -56,7 +71,16 @@ def find(study: Study) -> Findings:
     """Compute what the report says of a study."""
     tests = [(scale, protocol) for scale in study.scales for protocol in study.protocols(scale)]
     compared = {test: compare_all(study, *test) for test in tests}
-    return Findings(study, ablation(study), compared.pop(study.lead), compared, judge(study), _agreements(study))
+    judgements = judge(study)
+    return Findings(
+        study,
+        ablation(study),
+        compared.pop(study.lead),
+        compared,
+        judgements,
+        sensitivities(study, judgements),
+        _agreements(study),
+    )
 
 
 def _agreements(study: Study) -> list[tuple[Published | None, str, Agreement]]:

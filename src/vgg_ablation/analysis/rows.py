@@ -45,7 +45,7 @@ class Row:
     ece: float
     """Expected calibration error, percent."""
     training_error: float | None
-    """Top-1 error of the training images, centre crops."""
+    """See `fit.FITTED`."""
     learning_rate: float | None
     weight_decay: float | None
     did_not_train: int | None
@@ -134,11 +134,11 @@ def frame(rows: Sequence[Row]) -> pd.DataFrame:
 def headline(rows: Sequence[Row]) -> dict[str, dict[str, float] | float | str]:
     """Return `metrics.json`, which `dvc metrics diff` prints, of one training scale's and protocol's nets.
 
-    Errors and recall in percent with two decimals by net; of a single net training error and calibration too.
+    Errors and recall in percent with two decimals by net; of a single net calibration too.
     """
-    measures = ["top1_error", "top5_error", "mean_class_recall"]
+    measures = ["top1_error", "training_error", "top5_error", "mean_class_recall"]
     if len(rows) == 1:
-        measures += ["training_error", "ece", "nll"]
+        measures += ["ece", "nll"]
     nets: dict[str, dict[str, float] | float | str] = {
         row.arch: {name: round(value, 2) for name in measures if (value := getattr(row, name)) is not None}
         for row in rows

@@ -90,7 +90,9 @@ class Difference:
     family: int
     """The number of tests that are corrected together; Holm compares the smallest p-value with `LEVEL` / family."""
     detectable: float | None
-    """The smallest true difference found with `POWER` by a test at level `LEVEL` / family; None with one run.
+    """The smallest true difference found with `POWER` by a two-sided test at level (1 - confidence) / family.
+
+    None with one run.
 
     Holm's method has at least this power: its first step is at that level, later ones at higher levels.
     """
@@ -137,8 +139,8 @@ class _Crossed:
         """Return the smallest true mean that a test at a level finds with `POWER`; None with one run."""
         if len(self.runs) == 1:
             return None
-        over_both = _noncentrality(self.degrees, level) * standard_error
-        return max(over_both, _noncentrality(len(self.runs) - 1, level) * math.sqrt(self.run_variance))
+        over_both = noncentrality(self.degrees, level) * standard_error
+        return max(over_both, noncentrality(len(self.runs) - 1, level) * math.sqrt(self.run_variance))
 
 
 def expected_error(errors: Errors, confidence: float = CONFIDENCE) -> Estimate:
@@ -194,7 +196,7 @@ def contrast(terms: Sequence[tuple[float, Errors]], confidence: float = CONFIDEN
         _hedges(crossed.run_means),
         *_superiority(crossed, confidence),
         family,
-        crossed.detectable(standard_error, LEVEL / family),
+        crossed.detectable(standard_error, (1 - confidence) / family),
     )
 
 
@@ -268,7 +270,7 @@ def _wilson(share: float, trials: float, confidence: float) -> tuple[float, floa
     return float(np.asarray(low)), float(np.asarray(high))
 
 
-def _noncentrality(degrees: float, level: float) -> float:
+def noncentrality(degrees: float, level: float) -> float:
     """Return how many standard errors from zero a true mean is found with `POWER` at a level.
 
     The other tail has less than 1e-5 of the power. statsmodels' `TTestPower` does not converge for some fractional

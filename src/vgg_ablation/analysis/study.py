@@ -110,6 +110,14 @@ class Study:
         return [run.run for run in self.nets[0].runs]
 
     @property
+    def labels(self) -> np.ndarray:
+        """(N,) class of each image by its number; -1 of an image that no run tests."""
+        labels = np.full(int(self.splits.index.max()) + 1, -1)
+        for run in self.runs:
+            labels[self.arrays[f"split/{run}/images"]] = self.arrays[f"split/{run}/labels"]
+        return labels
+
+    @property
     def lead(self) -> tuple[str, str]:
         """The training scale and protocol of the main comparison: those of Table 3, where they are there."""
         scale = self.scales[0]

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from vgg_ablation import paper
-from vgg_ablation.analysis import agreement, claims, classes, fairness, search, statistics
+from vgg_ablation.analysis import agreement, claims, classes, fairness, fit, search, statistics
 from vgg_ablation.analysis.findings import Findings
 from vgg_ablation.analysis.rows import published_beside
 from vgg_ablation.analysis.study import Net, Study
@@ -22,10 +22,12 @@ from vgg_ablation.report.tables import in_common, published
 from vgg_ablation.runtime.settings import SCALES
 
 SECTIONS = (
-    "result", "claims", "rules", "table-1", "table-3", "table-5", "pairs", "agreement", "fairness", "search", "curves",
+    "result", "claims", "table-1", "table-3", "table-5", "pairs", "agreement", "fairness", "search", "curves",
     "classes", "calibration", "data", "provenance",
 )  # fmt: skip
 """Names of the templates of ablation.md, in order."""
+
+_DETAIL = "\n\n### "
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,23 @@ class Section:
         """The heading without markup."""
         return self.markdown.partition("\n")[0].lstrip("# ")
 
+    @property
+    def opening(self) -> str:
+        """The Markdown up to the first heading of the third level."""
+        return self.markdown.partition(_DETAIL)[0]
+
+    @property
+    def details(self) -> list[tuple[str, str]]:
+        """Heading and Markdown of each part under a heading of the third level: the page shows them on demand."""
+        parts = self.markdown.split(_DETAIL)[1:]
+        return [(title, text) for title, _, text in (part.partition("\n") for part in parts)]
+
 
 def sections(findings: Findings, tables: dict[str, Table]) -> list[Section]:
     """Render the sections of ablation.md."""
     study = findings.study
     beside = published_beside(*study.lead)
-    modules = (agreement, claims, classes, fairness, paper, search, statistics)
+    modules = (agreement, claims, classes, fairness, fit, paper, search, statistics)
     environment = _markdown_environment(tables)
     environment.globals |= {module.__name__.rpartition(".")[2]: module for module in modules}
     environment.globals |= {
@@ -141,6 +154,7 @@ def page(title: str, parts: Sequence[Section], figures: Iterable[Figure]) -> str
     markdown.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
     environment = _environment(lambda value: value)
     environment.filters["markdown"] = lambda text: Markup(markdown.render(text))  # noqa: S704 (HTML is disabled)
+    environment.filters["inline"] = lambda text: Markup(markdown.renderInline(text))  # noqa: S704
     environment.filters["data"] = data_address
     of_sections = {part.key: [figure for figure in figures if figure.section == part.key] for part in parts}
     template = environment.get_template("page.html.jinja")

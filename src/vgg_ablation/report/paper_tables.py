@@ -85,15 +85,18 @@ def _table_2(study: Study) -> Table:
 
 
 def _by_scale(name: str, caption: str, rows: Sequence[Row], protocol: str) -> Table:
-    """One row for each net and training scale that we or the paper have."""
+    """One row for each net and training scale that we or the paper have; with one test scale the training error too."""
     ours = {(row.arch, row.scale): row for row in rows if row.protocol == protocol}
     body = []
     for arch in dict.fromkeys([*ABLATION, *(row.arch for row in rows)]):
         for scale in SCALES:
             row, theirs = ours.get((arch, scale)), published_errors(scale, protocol).get(arch)
             if row or theirs:
-                body.append((arch, *_our_cells(row), *_their_cells(theirs, scale, protocol)))
-    return Table(name, caption, ("net", *_OURS, *_THEIRS), body)
+                s, q, top1, top5 = _our_cells(row)
+                training = [decimal(row.training_error if row else None)] if protocol == "dense" else []
+                body.append((arch, s, q, top1, *training, top5, *_their_cells(theirs, scale, protocol)))
+    training = ["training error, %"] if protocol == "dense" else []
+    return Table(name, caption, ("net", *_OURS[:3], *training, *_OURS[3:], *_THEIRS), body)
 
 
 def _our_cells(row: Row | None) -> tuple[str, ...]:

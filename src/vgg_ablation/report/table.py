@@ -96,9 +96,9 @@ def whole(value: int | None) -> Number:
     return Number(NONE if value is None else f"{value:,}", value)
 
 
-def probability(p_value: float) -> Number:
-    """Return a p-value with three decimals."""
-    return Number("< 0.001" if p_value < 0.001 else f"{p_value:.3f}", p_value)
+def probability(p_value: float | None) -> Number:
+    """Return a p-value with three decimals, a dash for None."""
+    return Number("< 0.001", p_value) if p_value is not None and p_value < 0.001 else decimal(p_value, 3)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

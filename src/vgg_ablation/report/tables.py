@@ -10,7 +10,7 @@ from vgg_ablation.analysis.statistics import Difference
 from vgg_ablation.analysis.study import Net, Study
 from vgg_ablation.paper import TRAINING_SCALES
 from vgg_ablation.report import paper_tables, words
-from vgg_ablation.report.table import NONE, Number, Table, decimal, grouped, interval, probability, whole
+from vgg_ablation.report.table import Number, Table, decimal, grouped, interval, probability, whole
 
 DETECTABLE = "detectable, points"
 
@@ -48,18 +48,18 @@ def _result(findings: Findings) -> Table:
             whole(row.weight_layers),
             Number(f"{row.params / 1e6:.2f} M", row.params) if row.params else whole(None),
             _error(row),
+            decimal(row.training_error),
             ", ".join(f"{error:.1f}" for error in row.each_run),
             decimal(row.top5_error),
             decimal(row.mean_class_recall),
-            decimal(row.training_error),
             Number(f"{row.runs}" + (f" ({row.did_not_train} did not train)" if row.did_not_train else ""), row.runs),
             decimal(published[row.arch].top1 if row.arch in published else None),
             decimal(published[row.arch].top5 if row.arch in published else None),
         )
         for row in rows
     ]
-    header = ("net", "layers", "parameters", "top-1 error, %", "each run, %", "top-5 error, %", "class recall, %")
-    header = (*header, "training error, %", "runs", "paper top-1, %", "paper top-5, %")
+    header = ("net", "layers", "parameters", "top-1 error, %", "training error, %", "each run, %", "top-5 error, %")
+    header = (*header, "class recall, %", "runs", "paper top-1, %", "paper top-5, %")
     return Table("result", "Error by net", header, body)
 
 
@@ -72,21 +72,21 @@ def _difference(difference: Difference) -> Number:
 
 
 def _claims(findings: Findings) -> Table:
-    """One row for each difference that a claim is judged by."""
+    """One row for each claim, with the larger of its differences."""
     body = []
     for one in findings.judgements:
-        said = (words.CLAIMS[one.claim.key], one.claim.section, one.verdict)
-        body += [
+        part = one.weakest
+        body.append(
             (
-                *said,
-                component.label,
-                _difference(component.difference),
-                probability(component.p_adjusted),
-                decimal(component.difference.detectable if one.claim.expects == "fall" else None),
+                words.CLAIMS[one.claim.key],
+                one.claim.section,
+                words.mark(one, findings.sensitivities.get(one.claim.key)),
+                _difference(part.difference) if part else decimal(None),
+                probability(part.p_adjusted if part else None),
+                decimal(part.detectable if part else None),
             )
-            for component in one.components
-        ] or [(*said, NONE, *[decimal(None)] * 3)]
-    header = ("claim", "section", "verdict", "compared", "difference, points", "p (Holm)", DETECTABLE)
+        )
+    header = ("claim", "section", "verdict", "difference, points", "p (Holm)", DETECTABLE)
     return Table("claims", "The paper's claims", header, body)
 
 
@@ -165,15 +165,6 @@ def _fairness(study: Study) -> Iterable[Table]:
         "Runs that did not train",
         ("net", "training scale", "run", "reason"),
         [(arch, scale, whole(run), reason) for arch, scale, run, reason in fairness.untrained_runs(study.nets)],
-    )
-    yield Table(
-        "gaps",
-        "Top-1 error of training and test images, centre crops",
-        ("net", "training scale", "training error, %", "test error, %", "gap, points"),
-        [
-            (arch, scale, decimal(training), decimal(test), decimal(gap, sign="+"))
-            for arch, scale, training, test, gap in fairness.gaps(study)
-        ],
     )
     leaks = fairness.leaks(study)
     yield Table(

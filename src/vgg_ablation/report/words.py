@@ -1,5 +1,7 @@
 """Names that tables, figures and templates give to nets' data, settings and tests."""
 
+from vgg_ablation.analysis.claims import Judgement
+from vgg_ablation.analysis.sensitivity import Sensitivity
 from vgg_ablation.analysis.study import Data
 from vgg_ablation.report.table import count
 
@@ -47,6 +49,26 @@ def describe(data: Data) -> str:
         share = f"{data.objects} of its {_CALTECH_256}" if data.objects < _CALTECH_256 else f"{data.objects}"
         return f"Caltech-256 ({share} categories{' and clutter' if data.objects < number else ''})"
     return f"{count(number, 'category', 'categories')} of {data.origin}"
+
+
+def mark(judgement: Judgement, sensitivity: Sensitivity | None) -> str:
+    """Return the verdict on a claim: `reproduced`, or `reproduced, fragile`."""
+    return judgement.verdict + (", fragile" if sensitivity and sensitivity.fragile else "")
+
+
+def fragility(sensitivity: Sensitivity | None) -> list[str]:
+    """Return why a verdict is fragile; nothing if it is not, or if the claim was not judged."""
+    if sensitivity is None:
+        return []
+    reasons = [f"without run {run}: {verdict}" for run, verdict in sensitivity.changed.items()]
+    if sensitivity.by_class != sensitivity.verdict:
+        reasons.append(f"by mean class recall: {sensitivity.by_class}")
+    if (common := sensitivity.common) and common.opposed:
+        reasons.append(
+            f"with learning rate {common.learning_rate:g} and weight decay {common.weight_decay:g} for all nets: "
+            f"{common.difference:+.1f} points on the validation images (standard error {common.standard_error:.1f})"
+        )
+    return reasons
 
 
 def excluded(data: Data) -> str:

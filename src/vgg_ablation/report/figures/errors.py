@@ -143,7 +143,7 @@ def claims(findings: Findings) -> Iterator[Figure]:
         "claims",
         "claims",
         "Differences behind the claims",
-        f"Each difference with its {INTERVAL} and the verdict on its claim; an open mark is undecided.",
+        f"Each difference with its {INTERVAL} and the verdict on its claim; an open mark is no decision.",
         f"Differences in top-1 error in points: {words}.",
         wide=True,
     )

@@ -1,0 +1,19 @@
+"""Whether nets fit their training images: the errors of a net that does not say nothing about its depth."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+FITTED = 2.0
+"""Percent: a net fits if its training error is at most this. Written down before the data were seen.
+
+Training error: top-1 error of a run's own training images, centre crops, without augmentation or dropout; of a net the
+mean over its runs, those that did not train included.
+"""
+
+Name = TypeVar("Name")
+
+
+def unfitted(training_errors: Mapping[Name, float]) -> dict[Name, float]:
+    """Return the nets whose training error, percent, is above `FITTED`, the largest first."""
+    above = {name: error for name, error in training_errors.items() if error > FITTED}
+    return dict(sorted(above.items(), key=lambda one: -one[1]))

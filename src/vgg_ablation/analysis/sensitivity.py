@@ -1,0 +1,167 @@
+"""Whether a verdict depends on one run, on how errors are weighted, or on each net's own settings.
+
+Each claim that was judged is judged again, with the same family of tests:
+
+* without each run in which one of its nets or fusions has its largest error, for all nets alike: nets are compared run
+  by run;
+* by mean class recall: each image weighs 1 / (classes * images of its class in the run);
+* at one learning rate and weight decay: those that the searches of all its nets have in common, the paper's and the
+  random ones, with the best mean validation accuracy. The standard error is that of independent binomial errors.
+
+A verdict that changes, or that the common settings oppose, is fragile. Two runs of three decide almost nothing: with
+three runs hardly any decided verdict is not fragile.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import special
+
+from vgg_ablation.analysis.claims import MARGIN, Judgement, Verdict, judge
+from vgg_ablation.analysis.search import complete
+from vgg_ablation.analysis.statistics import LEVEL, Errors, expected_error
+from vgg_ablation.analysis.study import Study
+
+
+@dataclass(frozen=True)
+class CommonSettings:
+    """A claim's contrast of validation errors where all nets have the same learning rate and weight decay."""
+
+    learning_rate: float
+    weight_decay: float
+    difference: float
+    """Points; below zero: the validation error falls."""
+    standard_error: float
+    opposed: bool
+    """Whether it is significantly on the other side of zero, or beyond `MARGIN` where no difference is reproduced."""
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The verdict on one claim, and the verdicts of other analyses of the same results."""
+
+    verdict: Verdict
+    without_run: dict[int, Verdict]
+    """By run left out; empty with one run."""
+    by_class: Verdict
+    """By mean class recall."""
+    common: CommonSettings | None
+    """None if the claim does not compare nets at one training scale, or if their searches have no complete trial at the
+    same settings."""
+
+    @property
+    def changed(self) -> dict[int, Verdict]:
+        """The runs without which the verdict is another."""
+        return {run: verdict for run, verdict in self.without_run.items() if verdict != self.verdict}
+
+    @property
+    def opposed(self) -> bool:
+        """Whether the common settings oppose the verdict."""
+        return self.common is not None and self.common.opposed
+
+    @property
+    def fragile(self) -> bool:
+        """Whether any of the other analyses disagrees."""
+        return bool(self.changed) or self.by_class != self.verdict or self.opposed
+
+
+def sensitivities(study: Study, judgements: Sequence[Judgement]) -> dict[str, Sensitivity]:
+    """Return the sensitivity of each judgement that applied the rules, by the claim's key."""
+    judged = [one for one in judgements if one.judged]
+    if not judged:
+        return {}
+    worst = {one.claim.key: worst_runs(study, one) for one in judged}
+    without = {
+        run: _verdicts(study, lambda errors, run=run: _without(errors, run))
+        for run in sorted(set().union(*worst.values()))
+    }
+    by_class = _verdicts(study, lambda errors: weighted_by_class(errors, study.labels))
+    return {
+        key: Sensitivity(
+            one.verdict,
+            {run: without[run][key] for run in worst[key]},
+            by_class[key],
+            common_settings(study, one),
+        )
+        for one in judged
+        for key in [one.claim.key]
+    }
+
+
+def worst_runs(study: Study, judgement: Judgement) -> list[int]:
+    """Return the runs in which a net or fusion of a claim has its largest error, ascending; none with one run."""
+    worst: set[int] = set()
+    for source in {source for coefficients in judgement.contrasts.values() for source in coefficients}:
+        errors = study.errors(*source)
+        by_run = expected_error(errors).by_run if errors else {}
+        if len(by_run) > 1:
+            worst.add(max(by_run, key=lambda run: by_run[run]))
+    return sorted(worst)
+
+
+def weighted_by_class(errors: Errors, labels: np.ndarray) -> Errors:
+    """Return errors whose mean in a run is one less mean class recall.
+
+    Args:
+        errors: of a net or fusion.
+        labels: class of each image by its number.
+    """
+    _, columns = np.unique(errors.runs, return_inverse=True)
+    classes = labels[errors.images]
+    images = np.zeros((columns.max() + 1, labels.max() + 1))
+    np.add.at(images, (columns, classes), 1)
+    average = images.sum(axis=1) / np.count_nonzero(images, axis=1)
+    return replace(errors, wrong=errors.wrong * average[columns] / images[columns, classes])
+
+
+def common_settings(study: Study, judgement: Judgement) -> CommonSettings | None:
+    """Return a claim's contrast of validation errors at the best settings that the searches of its nets share."""
+    if len(judgement.contrasts) != 1:
+        return None
+    ((coefficients, component),) = zip(judgement.contrasts.values(), judgement.components, strict=True)
+    of_net = {name: coefficient for (name, _, _), coefficient in coefficients.items()}
+    if len({(scale, protocol) for _, scale, protocol in coefficients}) > 1 or any("+" in name for name in of_net):
+        return None
+    trials = complete(study.trials)
+    shared = (
+        trials.pivot_table(index=["learning_rate", "weight_decay"], columns="arch", values="validation_accuracy")
+        .reindex(columns=list(of_net))
+        .dropna()
+    )
+    if shared.empty:
+        return None
+    best = int(np.argmax(shared.mean(axis=1)))
+    learning_rate, weight_decay = shared.index[best]
+    errors, weights = 100 - shared.iloc[best].to_numpy(), np.array(list(of_net.values()))
+    variance = weights**2 @ (errors * (100 - errors)) / study.data.validation
+    difference, standard_error = float(weights @ errors), math.sqrt(variance)
+    opposed = _opposes(judgement, component.difference.mean, difference, standard_error)
+    return CommonSettings(float(learning_rate), float(weight_decay), difference, standard_error, opposed)
+
+
+def _opposes(judgement: Judgement, estimate: float, difference: float, standard_error: float) -> bool:
+    """Return whether a difference of validation errors is significant, one-sided, against a decided verdict."""
+    margin = float(special.ndtri(1 - LEVEL)) * standard_error
+    if judgement.verdict == "undecided":
+        return False
+    if judgement.verdict == "reproduced" and judgement.claim.expects != "fall":
+        rises = judgement.claim.expects == "no change" and difference - margin > MARGIN
+        return difference + margin < -MARGIN or rises
+    return abs(difference) > margin and difference * estimate < 0
+
+
+def _verdicts(study: Study, changed: Callable[[Errors], Errors]) -> dict[str, Verdict]:
+    """Return the verdicts from changed errors, by the claim's key."""
+
+    def measured(name: str, scale: str, protocol: str) -> Errors | None:
+        errors = study.errors(name, scale, protocol)
+        return None if errors is None else changed(errors)
+
+    return {one.claim.key: one.verdict for one in judge(study, measured)}
+
+
+def _without(errors: Errors, run: int) -> Errors:
+    others = errors.runs != run
+    return Errors(errors.runs[others], errors.images[others], errors.wrong[others])

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from judged_study import Source, of_runs, simulate, study_of
+from vgg_ablation.analysis.claims import Judgement, judge
+from vgg_ablation.analysis.fit import unfitted
+from vgg_ablation.analysis.statistics import Errors
+from vgg_ablation.analysis.study import Study
+
+OFFICE10 = Path(__file__).parents[2] / "docs/studies/office10/ablation.csv"
+PLAIN = ("A", "A_LRN", "B", "C", "D", "E")
+
+
+def judged(study: Study) -> dict[str, Judgement]:
+    return {one.claim.key: one for one in judge(study)}
+
+
+def test_two_percent_of_the_training_images_may_be_wrong():
+    assert unfitted({"A": 2.0, "C": 2.01, "E": 9.0}) == {"E": 9.0, "C": 2.01}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_claim_about_a_net_that_did_not_fit_is_never_decided(seed: int):
+    """Depth makes every study worse by 40 points, so without the guard each claim would be decided."""
+    rng = np.random.default_rng(seed)
+    for _ in range(30):
+        drawn = simulate(rng, [30, 30, 38, 46, 54, 70], runs=4)
+        errors = {(net, "fixed", "dense"): one for net, one in zip(PLAIN, drawn, strict=True)}
+        training: dict[str, float] = dict(zip(PLAIN, rng.choice([0.5, 2.0, 2.1, 40.0], len(PLAIN)), strict=True))
+        for key, one in judged(study_of(errors, training_errors=training)).items():
+            nets = {net for net, _ in one.training_errors}
+            if any(training[net] > 2 for net in nets):
+                assert one.verdict == "not trained far enough", key
+                assert one.unfitted == {(net, "fixed"): training[net] for net in nets if training[net] > 2}
+            else:
+                assert one.verdict != "not trained far enough", key
+
+
+def test_a_missing_net_comes_before_one_that_did_not_fit():
+    found = judged(study_of({("D", "fixed", "dense"): of_runs([30.0, 31.0])}, training_errors={"D": 40.0}))
+    assert found["context"].verdict == "not asked"
+
+
+def test_the_members_of_a_fusion_must_fit():
+    errors: dict[Source, Errors] = {(name, "fixed", "dense"): of_runs([30.0, 31.0]) for name in ("D", "E", "D+E")}
+    found = judged(study_of(errors, training_errors={"E": 40.0}))["fusion"]
+    assert (found.verdict, found.unfitted) == ("not trained far enough", {("E", "fixed"): 40.0})
+
+
+def test_p_values_are_corrected_for_the_claims_that_are_judged_alone():
+    drawn = simulate(np.random.default_rng(0), [30, 30, 38, 46, 54, 70])
+    errors = {(net, "fixed", "dense"): one for net, one in zip(PLAIN, drawn, strict=True)}
+    found = judged(study_of(errors, training_errors={"E": 40.0}))
+    tested = [part for one in found.values() if one.judged for part in one.components]
+    assert {part.difference.family for part in tested} == {len(tested)} == {3}  # lrn, non_linearity, context
+    (depth,) = found["depth"].components
+    assert (depth.p_adjusted, depth.narrow, depth.detectable) == (None, None, None)
+    assert depth.difference.mean > 0
+
+
+def office10(fitted: bool) -> Judgement:
+    """The judgement on depth from the errors of the old study `office10`, with its training errors or without."""
+    table = pd.read_csv(OFFICE10)
+    table = table[(table["scale"] == "fixed") & (table["protocol"] == "dense") & table["params"].notna()]
+    errors = {
+        (arch, "fixed", "dense"): of_runs([float(error) for error in runs.split(";")], 522)
+        for arch, runs in zip(table["arch"], table["top1_error_runs"], strict=True)
+    }
+    training = {} if fitted else dict(zip(table["arch"], table["training_error"], strict=True))
+    return judged(study_of(errors, training_errors=training))["depth"]
+
+
+def test_the_deep_nets_of_the_old_office10_do_not_contradict_depth():
+    assert office10(fitted=True).verdict == "contradicted"
+    found = office10(fitted=False)
+    assert found.verdict == "not trained far enough"
+    assert [net for net, _ in found.unfitted] == ["E", "C", "D", "B", "A"]
