@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from made_up_study import Files
+from vgg_ablation.analysis.findings import Findings
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.report import outputs
 from vgg_ablation.report.figures.style import Figure
@@ -44,7 +45,7 @@ def table(rendered: dict[str, bytes], name: str) -> list[dict[str, str]]:
 
 def test_a_report_has_its_files(rendered: dict[str, bytes]):
     top = {name for name in rendered if "/" not in name}
-    assert top == {"ablation.md", "ablation.csv", "metrics.json", "index.html", "cost.md"}
+    assert top == {"ablation.md", "ablation.csv", "metrics.json", "claims.json", "index.html", "cost.md"}
     assert {"tables/tables.tex", "tables/cost.csv", "tables/error-by-depth.csv"} < rendered.keys()
     for number in range(1, 7):
         assert len(table(rendered, f"tables/table-{number}.csv")) > 0
@@ -124,6 +125,29 @@ def test_the_metrics_are_those_of_ablation_csv_with_two_decimals(rendered: dict[
     for arch in ("A", "B"):
         for name, value in metrics[arch].items():
             assert value == pytest.approx(float(dense[arch][name]), abs=0.0051)
+
+
+def test_claims_json_has_each_judgement_with_six_digits(six_found: Findings, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(outputs, "find", lambda _: six_found)
+    monkeypatch.setattr(outputs, "draw", lambda _: [])
+    found = json.loads(render(six_found.study)["claims.json"])
+    assert (found["level"], found["margin"], found["largest_training_error"]) == (0.05, 1.0, 2.0)
+    assert found["detectable_between_two_nets"] == pytest.approx(six_found.detectable, rel=1e-5)
+    for shown, one in zip(found["claims"], six_found.judgements, strict=True):
+        assert (shown["key"], shown["section"], shown["verdict"]) == (one.claim.key, one.claim.section, one.verdict)
+        sensitivity = six_found.sensitivities.get(one.claim.key)
+        assert shown["fragile"] == (sensitivity.fragile if sensitivity else None)
+        assert bool(shown["fragile_because"]) == bool(shown["fragile"])
+        errors = {
+            (net, scale): error for scale, nets in shown["training_errors"].items() for net, error in nets.items()
+        }
+        assert errors == pytest.approx(one.training_errors, rel=1e-5)
+        assert [part["label"] for part in shown["components"]] == [part.label for part in one.components]
+        for component, part in zip(shown["components"], one.components, strict=True):
+            values = [component[name] for name in ("estimate", "low", "high", "p_adjusted", "detectable")]
+            difference = part.difference
+            expected = [difference.mean, difference.low, difference.high, part.p_adjusted, part.detectable]
+            assert values == [value and pytest.approx(value, rel=1e-5) for value in expected]
 
 
 def test_costs_and_errors_by_depth_are_tables_for_machines(rendered: dict[str, bytes], study: Study):

@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from vgg_ablation.analysis import rows
-from vgg_ablation.analysis.findings import find
+from vgg_ablation.analysis.claims import MARGIN
+from vgg_ablation.analysis.findings import Findings, find
+from vgg_ablation.analysis.fit import FITTED
+from vgg_ablation.analysis.statistics import CONFIDENCE, LEVEL, POWER
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.files import write_bytes
-from vgg_ablation.report import document, latex
+from vgg_ablation.report import document, latex, words
 from vgg_ablation.report.cost import cost_tables
 from vgg_ablation.report.figures.draw import draw
 from vgg_ablation.report.tables import all_tables
@@ -29,6 +33,7 @@ def render(study: Study) -> dict[str, bytes]:
         "ablation.md": document.joined(sections),
         "ablation.csv": _csv(rows.frame(findings.rows)),
         "metrics.json": json.dumps(rows.headline(findings.lead_rows), indent=2, allow_nan=False) + "\n",
+        "claims.json": json.dumps(_significant(_claims(findings)), indent=2, allow_nan=False) + "\n",
         "index.html": page,
         "cost.md": document.joined([cost]).removeprefix("#"),
         "tables/cost.csv": study.costs.to_csv(index=False, lineterminator="\n"),
@@ -38,6 +43,59 @@ def render(study: Study) -> dict[str, bytes]:
     }
     images = {f"figures/{figure.file_name}": figure.data for figure in figures}
     return {name: text.encode() for name, text in texts.items()} | images
+
+
+def _claims(findings: Findings) -> dict[str, object]:
+    """Return `claims.json`: errors in percent, differences in points, null where a claim was not judged."""
+    judged = []
+    for one in findings.judgements:
+        sensitivity = findings.sensitivities.get(one.claim.key)
+        training_errors: dict[str, dict[str, float]] = {}
+        for (arch, scale), error in one.training_errors.items():
+            training_errors.setdefault(scale, {})[arch] = error
+        components = [
+            {
+                "label": part.label,
+                "runs": part.difference.runs,
+                "estimate": part.difference.mean,
+                "low": part.difference.low,
+                "high": part.difference.high,
+                "p_adjusted": part.p_adjusted,
+                "detectable": part.detectable,
+            }
+            for part in one.components
+        ]
+        judged.append(
+            {
+                "key": one.claim.key,
+                "section": one.claim.section,
+                "text": words.CLAIMS[one.claim.key],
+                "expects": one.claim.expects,
+                "verdict": one.verdict,
+                "fragile": sensitivity and sensitivity.fragile,
+                "fragile_because": words.fragility(sensitivity),
+                "training_errors": training_errors,
+                "components": components,
+            }
+        )
+    return {
+        "level": LEVEL,
+        "confidence": CONFIDENCE,
+        "margin": MARGIN,
+        "largest_training_error": FITTED,
+        "power": POWER,
+        "detectable_between_two_nets": findings.detectable,
+        "claims": judged,
+    }
+
+
+def _significant(value: Any) -> Any:
+    """Return a value for JSON with six significant digits, as in the CSV files."""
+    if isinstance(value, dict):
+        return {name: _significant(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_significant(one) for one in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _csv(frame: pd.DataFrame) -> str:
