@@ -27,9 +27,10 @@ lint: $(SET_UP)
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
-# The generated parts of the documents: excerpts of reports, the reference of settings.
+# The generated parts of the documents: excerpts of reports, planning, the reference of settings.
 docs: $(SET_UP)
 	$(BIN)/python -m vgg_ablation.report.readme
+	$(BIN)/python -m vgg_ablation.report.planning
 	$(BIN)/python -m vgg_ablation.runtime.settings_reference
 
 estimate: $(SET_UP)

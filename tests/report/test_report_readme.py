@@ -31,7 +31,7 @@ def test_an_excerpt_is_the_title_the_headline_and_the_first_table():
 
 def test_training_errors_are_those_of_the_nets_at_the_fixed_scale():
     text = updated(README, FILES.__getitem__)
-    assert "make docs -->\nErrors on the training images: A 6.7 %, D 32.8 %.\n<!-- end of excerpt -->\n" in text
+    assert "make docs -->\nTraining errors: A 6.7 %, D 32.8 %.\n<!-- end of excerpt -->\n" in text
 
 
 def test_everything_else_stays_and_a_second_update_changes_nothing():

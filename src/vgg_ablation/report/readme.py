@@ -33,7 +33,7 @@ def training_errors(table: str) -> str:
     rows = csv.DictReader(io.StringIO(table))
     rows = [row for row in rows if (row["scale"], row["protocol"]) == ("fixed", "dense") and row["training_error"]]
     errors = ", ".join(f"{row['arch']} {float(row['training_error']):.1f} %" for row in rows)
-    return f"Errors on the training images: {errors}.\n"
+    return f"Training errors: {errors}.\n"
 
 
 def updated(text: str, read: Callable[[str], str]) -> str:
