@@ -8,8 +8,8 @@ Each claim that was judged is judged again, with the same family of tests:
 * at one learning rate and weight decay: those that the searches of all its nets have in common, the paper's and the
   random ones, with the best mean validation accuracy. The standard error is that of independent binomial errors.
 
-A verdict that changes, or that the common settings oppose, is fragile. Two runs of three decide almost nothing: with
-three runs hardly any decided verdict is not fragile.
+A verdict that changes, or that the common settings oppose, is fragile. Two runs decide almost nothing, so with three
+runs most decided verdicts are fragile.
 """
 
 import math
@@ -77,7 +77,8 @@ def sensitivities(study: Study, judgements: Sequence[Judgement]) -> dict[str, Se
         run: _verdicts(study, lambda errors, run=run: _without(errors, run))
         for run in sorted(set().union(*worst.values()))
     }
-    by_class = _verdicts(study, lambda errors: weighted_by_class(errors, study.labels))
+    labels = study.labels
+    by_class = _verdicts(study, lambda errors: weighted_by_class(errors, labels))
     return {
         key: Sensitivity(
             one.verdict,
