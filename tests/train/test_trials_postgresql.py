@@ -81,10 +81,10 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def folder(server: Server, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(server: Server, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Name the server as the database; return a state folder whose name is that of the test."""
     monkeypatch.setenv("OPTUNA_STORAGE", server.address())
-    return Path("tune", request.node.name)
+    return tmp_path / "tune" / request.node.name
 
 
 def made_up(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
@@ -122,7 +122,7 @@ def run(folder: Path, objective: Objective = made_up, say: Callable[[str], None]
 
 def assert_each_trial_is_stored_once(server: Server, folder: Path) -> None:
     storage = optuna.storages.RDBStorage(server.address(), engine_kwargs={"poolclass": NullPool})
-    stored = optuna.load_study(study_name=folder.as_posix(), storage=storage).trials
+    stored = optuna.load_study(study_name=f"tune/{folder.name}", storage=storage).trials
     assert [trial.user_attrs["number"] for trial in stored] == list(range(SETTINGS.trials))
 
 
