@@ -1,4 +1,4 @@
-"""Search one net's learning rate and weight decay: `python stages/tune.py C`."""
+"""Search one net's learning rate, weight decay and batch size: `python stages/tune.py C`."""
 
 import sys
 

@@ -24,7 +24,7 @@ from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.settings import StudySettings
 from vgg_ablation.train.epoch import Divergence, Epoch
 from vgg_ablation.train.experiment import Experiment
-from vgg_ablation.train.run import Recipe
+from vgg_ablation.train.run import Point, Recipe
 from vgg_ablation.train.search import Trial as SearchTrial
 from vgg_ablation.train.search import run_trial
 
@@ -45,7 +45,7 @@ class Plan:
     """All that determines the trials."""
 
     study: StudySettings
-    """Settings of the study. `tune.trials` is the budget of one search; `tune.seed` is not used."""
+    """Settings of the study, one batch size. `tune.trials` is the budget of one search; `tune.seed` is not used."""
     grid: tuple[int, int]
     """Learning rates, weight decays."""
     seeds: int
@@ -57,7 +57,8 @@ class Plan:
         images = TRAIN_PER_CLASS + VALIDATION_PER_CLASS
         share = {"train_per_class": images, "validation_fraction": VALIDATION_PER_CLASS / images, "splits": 1}
         data = study.data.model_copy(update=share)
-        tune = study.tune.model_copy(update={"trials": BUDGET})
+        # The grid has no axis of batch sizes: all trials have the largest.
+        tune = study.tune.model_copy(update={"trials": BUDGET, "batch_size": study.tune.batch_size[-1:]})
         return cls(study.model_copy(update={"data": data, "tune": tune}), GRID_SHAPE, SEEDS)
 
 
@@ -78,10 +79,11 @@ class Trainer:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._study = plan.study
         self._points = grid_points(plan.study.tune, plan.grid)
+        (self._batch_size,) = plan.study.tune.batch_size
         compute = choose_compute(threads=1)
         images = RunImages.open(folder, 0, plan.study.model.input_side, compute.device)
         self._experiment = Experiment(ARCH, 0, images, plan.study.model, compute, print, Meter())
-        training_images, _ = self._experiment.epoch_work(plan.study.train.batch_size)
+        training_images, _ = self._experiment.epoch_work(self._batch_size)
         self.facts = Facts(training_images, len(images.validation), **compute.names)
 
     def grid_trial(self, number: int) -> Trial:
@@ -98,9 +100,9 @@ class Trainer:
             return
         curve: list[Epoch] = []
 
-        def objective(learning_rate: float, weight_decay: float, _: int) -> Iterator[Epoch]:
+        def objective(point: Point) -> Iterator[Epoch]:
             curve.clear()
-            for epoch in self._epochs(learning_rate, weight_decay):
+            for epoch in self._epochs(point):
                 curve.append(epoch)
                 yield epoch
 
@@ -126,14 +128,14 @@ class Trainer:
     def _to_the_end(self, method: str, seed: int, number: int, point: tuple[float, float]) -> Trial:
         curve: list[Epoch] = []
         try:
-            curve.extend(self._epochs(*point))
+            curve.extend(self._epochs(Point(*point, self._batch_size)))
         except Divergence as error:
             return self._trial(method, seed, number, "diverged", point, error.epoch, curve)
         return self._trial(method, seed, number, "complete", point, len(curve), curve)
 
-    def _epochs(self, learning_rate: float, weight_decay: float) -> Iterator[Epoch]:
+    def _epochs(self, point: Point) -> Iterator[Epoch]:
         with TemporaryDirectory() as checkpoints:
-            recipe = Recipe.of(self._study.train, learning_rate, weight_decay, self._study.tune.epochs)
+            recipe = Recipe.of(self._study.train, point, self._study.tune.epochs)
             yield from self._experiment.train(recipe, Path(checkpoints) / "checkpoint")[1]
 
     def _trial(
@@ -141,8 +143,8 @@ class Trainer:
     ) -> Trial:
         return Trial(
             method, seed, number, state, *point, images=run * self.facts.training_images,
-            accuracies=tuple(round(epoch.validation_accuracy, 2) for epoch in curve),
-            losses=tuple(round(epoch.validation_loss, 4) for epoch in curve),
+            accuracies=tuple(round(each, 2) for epoch in curve if (each := epoch.validation_accuracy) is not None),
+            losses=tuple(round(each, 4) for epoch in curve if (each := epoch.validation_loss) is not None),
             seconds=sum(epoch.seconds for epoch in curve),
         )  # fmt: skip
 

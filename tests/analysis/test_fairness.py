@@ -48,12 +48,14 @@ def test_a_test_image_leaks_if_it_resembles_a_training_image_of_its_run(many_pai
         assert leak.share == pytest.approx(100 * len(leak.images) / TEST)
 
 
-def test_validation_images_do_not_leak(make: Make):
+@pytest.mark.parametrize("refit", [False, True])
+def test_validation_images_leak_into_runs_that_train_on_them_alone(make: Make, refit: bool):
     files = make("A", runs=1)
+    files.metrics["nets"][0]["training"]["refit"] = refit
     part = files.splits["split_0"]
     test, validation = (int(part.index[part == name][0]) for name in ("test", "validation"))
     files.pairs = files.pairs.iloc[:1].assign(image=min(test, validation), other=max(test, validation))
-    assert [len(leak.images) for leak in leaks(files.read())] == [0]
+    assert [len(leak.images) for leak in leaks(files.read())] == [refit]
 
 
 def test_the_error_without_leaks_is_that_of_the_other_images(many_pairs: Study):

@@ -26,13 +26,14 @@ TINY = {
     "compute": {"threads": 1},
     "model": {"input_side": 32, "width": 0.0625, "batch_norm": False, "dropout": 0.5, "init": "kaiming"},
     "train": {
-        "epochs": 2, "batch_size": 8, "momentum": 0.9, "schedule": "cosine", "patience": 3, "colour_shift": 0.1,
+        "epochs": 2, "momentum": 0.9, "schedule": "cosine", "warm_up": 0.25, "patience": 3, "colour_shift": 0.1,
+        "refit": True,
     },
     "fine_tune": {"epochs": 1},
     "tune": {
         "trials": 2, "epochs": 1, "learning_rate": {"low": 1e-4, "high": 1e-1},
-        "weight_decay": {"low": 1e-5, "high": 1e-2}, "random_trials": 1, "round_size": 2, "prune_after": 1, "seed": 0,
-        "sampler": "gp", "pruner": "none",
+        "weight_decay": {"low": 1e-5, "high": 1e-2}, "batch_size": [4, 8], "random_trials": 1, "round_size": 2,
+        "prune_after": 1, "seed": 0, "sampler": "gp", "pruner": "none",
     },
     "evaluate": {
         "protocols": {

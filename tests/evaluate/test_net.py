@@ -43,7 +43,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Ca
         path = TRAINING / "weights" / f"run-{run}.safetensors"
         write_weights(path, VGG("C", 2, **MODEL.model_dump()))
         runs.append({"run": run, "did_not_train": False, "weights_sha256": file_digest(path)})
-    (TRAINING / "training.json").write_text(json.dumps({"training": {"epochs": 3}, "runs": runs}))
+    (TRAINING / "training.json").write_text(json.dumps({"training": {"epochs": 3, "refit": False}, "runs": runs}))
     Path("results/C/search").mkdir()
     Path("results/C/search/best.json").write_text(json.dumps({"learning_rate": 0.1}))
 
@@ -104,10 +104,24 @@ def test_metrics_describe_net_training_and_runs(evaluate: Callable) -> None:
         "arch": "C", "scale": "large", "weight_layers": 16, "train_scale": 48, "test_scales": [36, 40, 57],
     }  # fmt: skip
     assert net["params"] == sum(weights.numel() for weights in VGG("C", 2, **MODEL.model_dump()).parameters())
-    assert (net["tuned"], net["training"]) == ({"learning_rate": 0.1}, {"epochs": 3})
+    assert (net["tuned"], net["training"]) == ({"learning_rate": 0.1}, {"epochs": 3, "refit": False})
     assert [(run["run"], run["did_not_train"], list(run["protocols"])) for run in net["runs"]] == [
         (run, False, ["centre"]) for run in range(2)
     ]
+
+
+def test_after_refit_the_training_error_is_of_the_validation_images_too(evaluate: Callable) -> None:
+    path = TRAINING / "training.json"
+    path.write_text(path.read_text().replace('"refit": false', '"refit": true'))
+    net = evaluate(("centre",))
+    network = VGG("C", 2, **MODEL.model_dump())
+    read_weights(TRAINING / "weights/run-0.safetensors", network)
+    images = RunImages.open(Path("data/processed"), 0, 32, COMPUTE.device, refit=True)
+    assert len(images.training) == 8 + 2
+    packed = PackedImages(images.batches, images.rescaled(Path("data/processed"), None, 40).batches)
+    found = posteriors(network, packed, images.training, View("centre", 40), COMPUTE).argmax(1)
+    wrong = (found != images.batches.pixels.labels[images.training]).double().mean().item()
+    assert net["runs"][0]["training_error"] == pytest.approx(100 * wrong, abs=1e-4)
 
 
 def test_an_interrupted_evaluation_computes_the_rest_and_writes_the_same_bytes(

@@ -33,9 +33,9 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Calla
         "jitter": {"train": [36, 64], "test": [36, 50, 64]},
     }
     block["model"] |= {"input_side": 32, "width": 1 / 16}
-    block["train"] |= {"epochs": 2, "batch_size": 4}
+    block["train"]["epochs"] = 2
     block["fine_tune"]["epochs"] = 1
-    block["tune"] |= {"trials": 2, "round_size": 1, "epochs": 1, "random_trials": 1}
+    block["tune"] |= {"trials": 2, "round_size": 1, "epochs": 1, "random_trials": 1, "batch_size": [2, 4]}
     block["evaluate"]["protocols"] = {"fixed": ["dense"], "large": ["centre"], "jitter": ["centre"]}
     return Work(StudySettings.model_validate(block), "large")
 

@@ -57,8 +57,15 @@ def work() -> Work:
     block["scales"]["large"] = {"train": 48, "test": [40, 48, 56]}
     block["scales"]["jitter"] = {"train": [36, 64], "test": [36, 50, 64]}
     block["model"] |= {"input_side": 32, "width": 1 / 16, "batch_norm": False, "init": "paper"}
-    block["train"] |= {"epochs": EPOCHS, "batch_size": 4}
-    block["tune"] |= {"trials": 3, "round_size": 2, "epochs": 3, "random_trials": 1, "pruner": "none"}
+    block["train"]["epochs"] = EPOCHS
+    block["tune"] |= {
+        "trials": 3,
+        "round_size": 2,
+        "epochs": 3,
+        "random_trials": 1,
+        "pruner": "none",
+        "batch_size": [4],
+    }
     block["evaluate"]["protocols"]["fixed"] = ["centre"]
     return Work(StudySettings.model_validate(block), "fixed")
 

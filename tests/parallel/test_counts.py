@@ -6,7 +6,7 @@ import yaml
 from dvc.repo import Repo
 
 from vgg_ablation.model.table1 import ABLATION, count_gmacs
-from vgg_ablation.parallel.counts import count_images, count_shared_stages, count_steps, count_trial_epochs, unit_work
+from vgg_ablation.parallel.counts import count_images, count_shared_stages, count_trial_epochs, typical_batch, unit_work
 from vgg_ablation.parallel.units import Work
 from vgg_ablation.runtime.settings import SCALES, StudySettings
 
@@ -33,9 +33,11 @@ def test_all_of_caltech256_has_60_images_a_category_to_train_on(clutter: bool) -
         assert images.training + images.validation + images.test == 29_780
 
 
-@pytest.mark.parametrize(("images", "batch", "steps"), [(481, 32, 15), (20, 32, 1)])
-def test_an_epoch_is_whole_batches(images: int, batch: int, steps: int) -> None:
-    assert count_steps(study(train={"batch_size": batch}).train, images) == steps
+@pytest.mark.parametrize(
+    ("sizes", "images", "typical"), [([16, 32, 64], 480, 32), ([64], 480, 64), ([16, 32], 480, 32), ([64], 20, 20)]
+)
+def test_estimates_assume_the_middle_batch_size(sizes: list[int], images: int, typical: int) -> None:
+    assert typical_batch(study(tune={"batch_size": sizes}).tune, images) == typical
 
 
 @pytest.mark.parametrize(
@@ -52,14 +54,14 @@ def test_half_of_the_trials_that_may_be_pruned_are(
 
 
 def test_the_work_of_a_unit_is_its_multiply_accumulates() -> None:
-    """20 epochs of 480 images forward and backward and 120 forward, the training images again, and 400 test images."""
+    """Forward and backward: three times forward. The runs train on the 120 validation images too."""
     crop = count_gmacs("A", 10, 64, 0.125)
     centre, crops = (
         Work(study(evaluate={"protocols": {scale: [name] for scale in SCALES}}), "fixed")
         for name in ("centre", "multi_crop")
     )
     *_, run = centre.units(["A"])
-    assert unit_work(run, centre) == pytest.approx(crop * (20 * (3 * 480 + 120) + 480 + 400))
+    assert unit_work(run, centre) == pytest.approx(crop * (20 * 3 * 600 + 600 + 400))
     trial, *_ = centre.units(["A"])
     assert unit_work(trial, centre) == pytest.approx(crop * 10 * (3 * 480 + 120))
     assert unit_work(run, crops) - unit_work(run, centre) == pytest.approx(crop * 400 * (3 * 50 - 1))

@@ -8,11 +8,12 @@ import pytest
 import torch
 import yaml
 
+from vgg_ablation.device import Compute
 from vgg_ablation.model.table1 import ABLATION
 from vgg_ablation.parallel import __main__ as command
 from vgg_ablation.parallel import estimate as module
 from vgg_ablation.parallel.counts import Images
-from vgg_ablation.parallel.estimate import unit_seconds
+from vgg_ablation.parallel.estimate import starting_net_seconds, unit_seconds
 from vgg_ablation.parallel.machine import Machine
 from vgg_ablation.parallel.pace import Pace
 from vgg_ablation.parallel.units import Work
@@ -20,7 +21,15 @@ from vgg_ablation.runtime.settings import StudySettings
 
 PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
 BLOCK = PARAMS["studies"]["sample"]
-STUDY = StudySettings.model_validate({**BLOCK, "fine_tune": {"epochs": 4}})  # 3 runs of 20 epochs; 8 trials of 10
+STUDY = StudySettings.model_validate(
+    {
+        **BLOCK,
+        "train": {**BLOCK["train"], "refit": False},
+        "tune": {**BLOCK["tune"], "batch_size": [16, 32, 64]},
+        "fine_tune": {"epochs": 4},
+    }
+)
+"""3 runs of 20 epochs; 8 trials of 10."""
 IMAGES = Images(classes=10, training=480, validation=100, test=50)
 
 
@@ -31,6 +40,26 @@ def test_the_time_of_a_unit_is_its_steps_and_images_times_the_pace() -> None:
     trial, *_, run = work.units(["C"])
     assert unit_seconds(trial, work, IMAGES, pace) == pytest.approx(10 * epoch)
     assert unit_seconds(run, work, IMAGES, pace) == pytest.approx(20 * epoch + 50 * 0.5 + 480 * 0.125)
+
+
+def test_a_run_with_refit_trains_on_the_validation_images_too() -> None:
+    study = STUDY.model_copy(update={"train": STUDY.train.model_copy(update={"refit": True})})
+    work, pace = Work(study, "fixed"), {"fixed": Pace(step=1.0, validation=0.01, evaluation=0.5, fitting=0.125)}
+    trial, *_, run = work.units(["C"])
+    assert unit_seconds(trial, work, IMAGES, pace) == pytest.approx(10 * (480 // 32 + 100 * 0.01))
+    assert unit_seconds(run, work, IMAGES, pace) == pytest.approx(20 * (580 // 32) + 50 * 0.5 + 580 * 0.125)
+
+
+def test_the_a_that_deep_nets_start_from_is_trained_for_each_batch_size_and_each_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "measure_pace", lambda *_: Pace(step=1.0, validation=0.01, evaluation=0, fitting=0))
+    model = STUDY.model.model_copy(update={"init": "paper"})
+    work = Work(STUDY.model_copy(update={"model": model}), "fixed")
+    compute = Compute(torch.device("cpu"), torch.float32)
+    expected = (3 * 10 + 3 * 20) * (480 // 32 + 100 * 0.01)
+    assert starting_net_seconds(work, IMAGES, ["C"], compute) == pytest.approx(expected)
+    assert starting_net_seconds(work, IMAGES, ["A", "B_5x5"], compute) == 0
 
 
 @pytest.mark.parametrize(

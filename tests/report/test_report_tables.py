@@ -103,6 +103,17 @@ def test_the_weights_of_every_run_are_listed(of_six: dict[str, Table], six: Stud
     assert shown == [(net.arch, net.scale, str(run.run), run.weights_sha256) for net in six.nets for run in net.runs]
 
 
+def test_the_batch_size_is_among_the_tuned_settings_where_the_search_chose_it(of_six: dict[str, Table], make: Make):
+    assert "batch size" not in of_six["search"].header
+    files = make("A B", runs=1)
+    for net, size in zip(files.metrics["nets"], (16, 64), strict=True):
+        net["tuned"] |= {"batch_size": size, "batch_sizes": [16, 32, 64]}
+        net["training"]["batch_size"] = size
+    tables = all_tables(find(files.read()))
+    assert [row["batch size"] for row in records(tables["search"])] == ["16", "64"]
+    assert ("batch size", "16 (A); 64 (B)") in tables["training"].rows
+
+
 def test_settings_that_nets_share_are_said_once(whole: Study, make: Make):
     assert in_common(whole.nets, ["64"] * len(whole.nets)) == "64"
     values = ["100" if net.scale == "fixed" else "40" for net in whole.nets]

@@ -169,7 +169,7 @@ WRONG = [None, "", "5", "true", [], [1], [["x", "y"]], {}, {"x": 1}, datetime.da
 @pytest.mark.parametrize("value", WRONG, ids=lambda value: repr(value)[:20])
 def test_a_value_of_a_wrong_type_is_refused_by_each_key(value: object) -> None:
     for place in FIELDS:
-        if place == ("data", "source") and value in ("5", "true"):  # could be the name of a file
+        if (place[-1], value) in [("source", "5"), ("source", "true"), ("batch_size", [1])]:  # could be meant
             continue
         lines = refused(with_value(place, value))
         assert lines
@@ -221,6 +221,10 @@ def test_a_missing_setting_is_refused_by_its_key(place: Place) -> None:
         ("model", None, "model = None; allowed: a mapping with input_side, width, batch_norm, dropout, init"),
         ("data.categories", ["mug"], "data.categories = ['mug']; allowed: all, or a list of two names or more"),
         ("data.categories", ["a", "b", "a"], "data.categories = ['a', 'b', 'a']; allowed: each name once (a"),
+        ("train.schedule", "plateau", "train; allowed: refit only with schedule cosine, as plateau needs"),
+        ("tune.batch_size", 64, "tune.batch_size = 64; allowed: a list of whole numbers"),
+        ("tune.batch_size", [], "tune.batch_size = []; allowed: a list of whole numbers"),
+        ("tune.batch_size", [0, 16], "tune.batch_size.0 = 0; allowed: greater than or equal to 1"),
         ("tune.weight_decay", {"low": 1e-2, "high": 1e-5}, "tune.weight_decay; allowed: low must be smaller than high"),
         ("scales.fixed.test", [288, 256, 320], "scales.fixed.test = [288, 256, 320]; allowed: an ascending list"),
         ("scales.fixed.test", [256, 288], "scales.fixed.test.2 is missing"),

@@ -19,7 +19,7 @@ from vgg_ablation.images.pixels import Pixels
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.settings import StudySettings
 from vgg_ablation.train import net, tune
-from vgg_ablation.train.run import Recipe
+from vgg_ablation.train.run import Point, Recipe
 
 COUNT = 32
 SAMPLE = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["studies"]["sample"]
@@ -68,8 +68,8 @@ def images(packed: Callable[..., Pixels]) -> RunImages:
 def recipe() -> Recipe:
     """Three epochs of two steps."""
     return Recipe(
-        learning_rate=1e-2, weight_decay=5e-4, momentum=0.9, batch_size=8, epochs=3, schedule="cosine", patience=0,
-        colour_shift=0.1,
+        Point(learning_rate=1e-2, weight_decay=5e-4, batch_size=8), momentum=0.9, epochs=3, schedule="cosine",
+        warm_up=0.0, patience=0, colour_shift=0.1,
     )  # fmt: skip
 
 
@@ -85,18 +85,20 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Call
     block["data"]["splits"] = 1
     block["scales"] = copy.deepcopy(SCALES)
     block["model"] |= {"input_side": 32, "width": 1 / 16, "batch_norm": False, "dropout": 0.5}
-    block["train"] |= {"epochs": 2, "batch_size": 4}
+    block["train"] |= {"epochs": 2, "warm_up": 0.0, "refit": False}
+    block["tune"] |= {"batch_size": [4]}
     block["fine_tune"]["epochs"] = 3
     return block
 
 
 @pytest.fixture
 def train_c(study: dict[str, Any], compute: Compute, console: Console) -> Callable[..., dict[str, Any]]:
-    """Train C at a scale with a tuned learning rate, and return training.json."""
+    """Train C at a scale with a tuned learning rate and batches of four, and return training.json."""
 
     def run(scale: str = "fixed", *, learning_rate: float = 0.01) -> dict[str, Any]:
         settings = StudySettings.model_validate(study)
-        write_json(Path("results/C/search/best.json"), {"learning_rate": learning_rate, "weight_decay": 5e-4})
+        tuned = {"learning_rate": learning_rate, "weight_decay": 5e-4, "batch_size": 4}
+        write_json(Path("results/C/search/best.json"), tuned)
         net.train_net(
             "C", scale, runs=settings.data.splits, scales=settings.scales, model=settings.model, shared=settings.train,
             fine_tune=settings.fine_tune, compute=compute, console=console,

@@ -44,6 +44,10 @@ def short(recipe: Recipe) -> Recipe:
 Make = Callable[..., Experiment]
 
 
+def at(recipe: Recipe, **point: float) -> Recipe:
+    return replace(recipe, point=replace(recipe.point, **point))  # pyright: ignore[reportArgumentType]
+
+
 def equal(one: VGG, other: VGG, layer: str) -> bool:
     pair = one.named_layers()[layer].state_dict(), other.named_layers()[layer].state_dict()
     return all(torch.equal(pair[0][name], pair[1][name]) for name in pair[0])
@@ -90,7 +94,7 @@ def test_a_run_that_differs_in_anything_has_another_state_folder(
         "start": {"start": Start(Path("weights"), "of other weights")},
         "precision": {"compute": replace(compute, precision=torch.bfloat16)},
     }.get(what, {})
-    recipe = asdict(replace(short, learning_rate=0.02) if what == "recipe" else short)
+    recipe = asdict(at(short, learning_rate=0.02) if what == "recipe" else short)
     other = experiment(**changes).folder("tune" if what == "kind" else "train", 8, recipe=recipe)
     assert other != before
 
@@ -140,7 +144,7 @@ def test_a_batch_that_does_not_fit_goes_in_parts(
 
 def test_batch_normalisation_refuses_parts(experiment: Make, small_memory: int) -> None:
     model = MODEL.model_copy(update={"batch_norm": True})
-    with pytest.raises(StageError, match=r"train\.batch_size = 8: the memory holds \d images of net C at once"):
+    with pytest.raises(StageError, match=r"tune\.batch_size = 8: the memory holds \d images of net C at once"):
         experiment(model=model).folder("train", 8)
 
 
@@ -166,14 +170,14 @@ def test_a_run_starts_from_the_same_weights_each_time(experiment: Make, short: R
 @pytest.fixture
 def shallow(experiment: Make, short: Recipe, tmp_path: Path) -> VGG:
     """Train A at the paper's point."""
-    point = replace(short, learning_rate=1e-2, weight_decay=5e-4)
+    point = at(short, learning_rate=1e-2, weight_decay=5e-4)
     return trained(experiment(arch="A", model=PAPER), point, tmp_path / "shallow")
 
 
 @pytest.fixture
 def deep(experiment: Make, short: Recipe, tmp_path: Path) -> VGG:
     """Make C as it starts, by a training that leaves the weights where they are."""
-    recipe = replace(short, learning_rate=1e-30, weight_decay=0.0)
+    recipe = at(short, learning_rate=1e-30, weight_decay=0.0)
     return trained(experiment(model=PAPER), recipe, tmp_path / "deep")
 
 
@@ -203,7 +207,7 @@ def test_a_net_with_weights_to_start_from_starts_from_those_and_needs_no_a(
     start = VGG("C", 2, **PAPER.model_dump())
     write_weights(tmp_path / "start", start)
     going_on = experiment(model=PAPER, start=Start(tmp_path / "start", file_digest(tmp_path / "start")))
-    network = trained(going_on, replace(short, learning_rate=1e-30, weight_decay=0.0), tmp_path / "file")
+    network = trained(going_on, at(short, learning_rate=1e-30, weight_decay=0.0), tmp_path / "file")
     torch.testing.assert_close(network.state_dict(), start.state_dict(), rtol=0, atol=1e-25)
     assert not (tmp_path / ".state").exists()
 
@@ -215,7 +219,7 @@ def test_a_is_trained_once_for_all_nets_at_the_papers_point_counted_and_reported
     written, lines, meters = [], [], (Meter(), Meter())
     for arch, rate, meter in zip(("C", "D"), (0.02, 0.05), meters, strict=True):
         plan = experiment(arch=arch, model=PAPER, meter=meter, say=lines.append)
-        trained(plan, replace(short, learning_rate=rate), tmp_path / arch)
+        trained(plan, at(short, learning_rate=rate), tmp_path / arch)
         written.append([(path, path.stat().st_mtime_ns) for path in tmp_path.glob(f".state/shallow/*/{CHECKPOINT}.*")])
     assert written[0] == written[1]
     assert len(written[0]) == 2, "the two latest states of one run"

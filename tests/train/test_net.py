@@ -15,6 +15,7 @@ from vgg_ablation import paper
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import file_digest
 from vgg_ablation.images.batches import Batches
+from vgg_ablation.images.index import SPLITS_FILE, write_checksums
 from vgg_ablation.train import run as run_module
 
 Train = Callable[..., dict[str, Any]]
@@ -225,3 +226,28 @@ def test_a_run_from_other_weights_has_other_checkpoints(train_c: Train, monkeypa
     monkeypatch.setenv("DVC_ROOT", "elsewhere")  # without checkpoints
     train_c("large")
     assert outputs("large") == second != first
+
+
+# Training on the validation images too.
+
+
+def test_a_run_with_refit_is_that_of_a_split_whose_validation_images_are_training_images(
+    study: dict[str, Any], train_c: Train
+) -> None:
+    """To the byte, so in the same order and with the same colour statistics."""
+    study["train"]["refit"] = True
+    record = train_c()["training"]
+    assert (record["refit"], record["train_images"]) == (True, 8 + 2)
+    refitted = weights("fixed").read_bytes()
+    curves = pd.read_csv(folder("fixed") / "curves.csv")
+    assert curves[["validation_loss", "validation_accuracy"]].isna().all(axis=None)
+
+    study["train"]["refit"] = False
+    splits = Path("data/processed") / SPLITS_FILE
+    table = pd.read_csv(splits).replace("validation", "train")
+    table.loc[table["split_0"].eq("test").idxmax(), ["split_0", "split_1"]] = "validation"  # a split needs one
+    table.to_csv(splits, index=False)
+    write_checksums(splits.parent)
+    train_c()
+    assert weights("fixed").read_bytes() == refitted
+    assert pd.read_csv(folder("fixed") / "curves.csv")["train_loss"].equals(curves["train_loss"])

@@ -1,7 +1,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, ReduceLROnPlateau, SequentialLR
 
 from vgg_ablation.device import Compute
 from vgg_ablation.images.batches import Batches, RunImages
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.runtime.checkpoints import Checkpoints
+from vgg_ablation.train import run as run_module
 from vgg_ablation.train.epoch import Divergence, Epoch
-from vgg_ablation.train.run import Recipe, at_chance, derive_seed, train, validate
+from vgg_ablation.train.run import Point, Recipe, at_chance, derive_seed, train, validate
+from vgg_ablation.train.step import TrainingStep
 
 
 def narrow(arch: str = "A", *, seed: int = 0, batch_norm: bool = False) -> VGG:
@@ -37,7 +39,7 @@ def weights(network: nn.Module) -> bytes:
 
 
 class Trainer:
-    """Training on the same images, device and checkpoints; the recipe may change."""
+    """Training on the same images, device and checkpoints; the recipe and its point may change."""
 
     def __init__(self, images: RunImages, compute: Compute, recipe: Recipe, folder: Path) -> None:
         self.images, self.compute, self.recipe, self.file = images, compute, recipe, folder / "checkpoint"
@@ -46,7 +48,9 @@ class Trainer:
     def epochs(
         self, network: nn.Module, *, seed: int = 0, file: Path | None = None, **changes: object
     ) -> Iterator[Epoch]:
-        recipe = replace(self.recipe, **changes)  # pyright: ignore[reportArgumentType]
+        names = {each.name for each in fields(Point)} & changes.keys()
+        point = replace(self.recipe.point, **{name: changes.pop(name) for name in names})  # pyright: ignore
+        recipe = replace(self.recipe, point=point, **changes)  # pyright: ignore[reportArgumentType]
         return train(
             network, self.images.batches, self.images.training, self.images.validation, recipe, self.compute,
             seed=seed, largest=256, checkpoints=Checkpoints(file or self.file, self.lines.append),
@@ -86,22 +90,39 @@ def test_a_step_is_the_closed_form_of_sgd_with_momentum_and_weight_decay(trainer
     np.testing.assert_allclose(layer.bias.detach(), b, atol=1e-5)
 
 
-def test_the_cosine_schedule_moves_the_weights_as_torchs_does(trainer: Trainer) -> None:
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")  # SequentialLR itself uses it
+@pytest.mark.parametrize("warming", [0, 1, 3])
+def test_the_learning_rates_and_weights_of_all_steps_are_those_of_torchs_warm_up_and_cosine(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch, warming: int
+) -> None:
     reference = linear()
     optimiser = torch.optim.SGD(reference.parameters(), 0.01, 0.9, weight_decay=5e-4, foreach=False)
-    schedule = CosineAnnealingLR(optimiser, T_max=3 * 4)
-    rates: list[float | Tensor] = []
+    cosine = CosineAnnealingLR(optimiser, T_max=12 - warming)
+    schedule = cosine
+    if warming:
+        rise = LinearLR(optimiser, start_factor=1 / warming, total_iters=max(1, warming - 1))
+        schedule = SequentialLR(optimiser, [rise, cosine], milestones=[warming])
+    rates: list[float] = []
     for number in (1, 2, 3):
-        rates += schedule.get_last_lr()  # of the epoch's first step
         crops = torch.Generator().manual_seed(derive_seed(0, number, "crops"))
         for images, labels in trainer.images.batches.training(trainer.images.training, 4, 0.1, crops):
+            rates.append(optimiser.param_groups[0]["lr"])
             optimiser.zero_grad()
             cross_entropy(reference(images), labels).backward()
             optimiser.step()
             schedule.step()
+    taken: list[float] = []
+
+    class Recorded(TrainingStep):
+        def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+            taken.append(self.learning_rate)
+            return super().__call__(images, labels)
+
+    monkeypatch.setattr(run_module, "TrainingStep", Recorded)
     network = linear()
-    history = list(trainer.epochs(network, batch_size=4, epochs=3))
-    assert [epoch.learning_rate for epoch in history] == pytest.approx(rates)
+    history = list(trainer.epochs(network, batch_size=4, warm_up=warming / 12))
+    assert taken == pytest.approx(rates, rel=1e-12)
+    assert [epoch.learning_rate for epoch in history] == taken[::4]
     for one, other in zip(network.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
@@ -112,6 +133,7 @@ def test_the_plateau_schedule_follows_the_validation_accuracy_as_torchs_does(tra
     reference = ReduceLROnPlateau(optimiser, mode="max", factor=0.1, patience=1, threshold=0, min_lr=1e-5, eps=0)
     for epoch in history:
         assert epoch.learning_rate == pytest.approx(optimiser.param_groups[0]["lr"])
+        assert epoch.validation_accuracy is not None
         reference.step(epoch.validation_accuracy)
     assert history[-1].learning_rate < 0.01
 
@@ -301,6 +323,11 @@ def test_a_run_is_at_chance_if_both_losses_are_about_ln_k(training: float, valid
     """A net that overfits has a low training loss; one that begins to learn under dropout a low validation loss."""
     last = Epoch(1, 0.01, training * math.log(256), validation * math.log(256), 1.0, 1.0)
     assert at_chance(last, 256) == guesses
+
+
+@pytest.mark.parametrize(("training", "guesses"), [(1.0, True), (0.9, False)])
+def test_without_validation_images_the_training_loss_alone_counts(training: float, guesses: bool) -> None:
+    assert at_chance(Epoch(1, 0.01, training * math.log(256), None, None, 1.0), 256) == guesses
 
 
 @pytest.fixture

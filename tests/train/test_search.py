@@ -1,44 +1,54 @@
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Any
 
+import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.pruners import SuccessiveHalvingPruner
 from optuna.trial import FrozenTrial
 
 from vgg_ablation.errors import StageError
 from vgg_ablation.runtime.settings import SearchRange, TuneSettings
+from vgg_ablation.train import search
 from vgg_ablation.train.epoch import Divergence, Epoch
-from vgg_ablation.train.search import Objective, Trial, at_edge, best, finish
+from vgg_ablation.train.run import Point
+from vgg_ablation.train.search import Trial, at_edge, best, finish
 
 EPOCHS = 5
 CLASSES = 10
+SIZES = (16, 32, 64)
 SETTINGS = TuneSettings(
     trials=9, epochs=EPOCHS, learning_rate=SearchRange(low=1e-4, high=1e-1),
-    weight_decay=SearchRange(low=1e-5, high=1e-2), sampler="tpe", random_trials=3, round_size=1,
+    weight_decay=SearchRange(low=1e-5, high=1e-2), batch_size=(32,), sampler="tpe", random_trials=3, round_size=1,
     pruner="median", prune_after=2, seed=0,
 )  # fmt: skip
 
 
-def accuracy(learning_rate: float, weight_decay: float, epoch: int) -> float:
+Numbered = Callable[[Point, int], Iterator[Epoch]]
+"""An objective that knows the number of its trial."""
+
+
+def accuracy(point: Point, epoch: int) -> float:
     """Return what a made-up net reaches: best at a rate of 0.02, where it learns within a few epochs."""
-    height = 80 * math.exp(-(math.log10(learning_rate / 0.02) ** 2)) - abs(math.log10(weight_decay / 1e-3))
-    return max(0.0, height * (1 - math.exp(-epoch * learning_rate / 0.02)))
+    height = 80 * math.exp(-(math.log10(point.learning_rate / 0.02) ** 2)) - abs(math.log10(point.weight_decay / 1e-3))
+    return max(0.0, height * (1 - math.exp(-epoch * point.learning_rate / 0.02)) - point.batch_size / 16)
 
 
-def made_up(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
+def made_up(point: Point, trial: int) -> Iterator[Epoch]:
     """Train a made-up net, which diverges at high rates and does not learn at low ones."""
+    rate = point.learning_rate
     for epoch in range(1, EPOCHS + 1):
-        if learning_rate > 0.05 and epoch == 3:
+        if rate > 0.05 and epoch == 3:
             raise Divergence(epoch, 0.5)
-        loss = math.log(CLASSES) * (1 if learning_rate < 3e-4 else 0.5)
-        yield Epoch(epoch, learning_rate, loss, loss, accuracy(learning_rate, weight_decay, epoch), 0.5)
+        loss = math.log(CLASSES) * (1 if rate < 3e-4 else 0.5)
+        yield Epoch(epoch, rate, loss, loss, accuracy(point, epoch), 0.5)
 
 
-def diverging(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
+def diverging(point: Point, trial: int) -> Iterator[Epoch]:
     raise Divergence(1, 0.5, "exploded")
     yield
 
@@ -47,11 +57,11 @@ class Interrupted(Exception):  # noqa: N818 - not an error
     """The process was killed here."""
 
 
-def interrupted_in(trial: int, epoch: int) -> Objective:
+def interrupted_in(trial: int, epoch: int) -> Numbered:
     """Return `made_up`, interrupted before an epoch of a trial."""
 
-    def run(learning_rate: float, weight_decay: float, number: int) -> Iterator[Epoch]:
-        for found in made_up(learning_rate, weight_decay, number):
+    def run(point: Point, number: int) -> Iterator[Epoch]:
+        for found in made_up(point, number):
             if (number, found.epoch) == (trial, epoch):
                 raise Interrupted
             yield found
@@ -59,22 +69,22 @@ def interrupted_in(trial: int, epoch: int) -> Objective:
     return run
 
 
-def flat(value: float, loss: float = 0.1, epochs: int = EPOCHS) -> Objective:
+def flat(value: float, loss: float = 0.1, epochs: int = EPOCHS) -> Numbered:
     """Return an objective with the same accuracy and loss in every epoch."""
 
-    def run(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
+    def run(point: Point, trial: int) -> Iterator[Epoch]:
         for epoch in range(1, epochs + 1):
-            yield Epoch(epoch, learning_rate, loss, loss, value, 0.5)
+            yield Epoch(epoch, point.learning_rate, loss, loss, value, 0.5)
 
     return run
 
 
-def worse_from(trial: int, loss: float = 0.1) -> Objective:
+def worse_from(trial: int, loss: float = 0.1) -> Numbered:
     """Return an objective that is worse from a trial on."""
-    return lambda rate, decay, number: (flat(50.0) if number < trial else flat(20.0, loss))(rate, decay, number)
+    return lambda point, number: (flat(50.0) if number < trial else flat(20.0, loss))(point, number)
 
 
-def run(objective: Objective = made_up, **changes: object) -> list[Trial]:
+def run(objective: Numbered = made_up, **changes: object) -> list[Trial]:
     return list(Stored(**changes).search(objective))
 
 
@@ -91,9 +101,12 @@ class Stored:
     def add(self, trial: FrozenTrial) -> None:
         self.trials[trial.number] = trial
 
-    def search(self, objective: Objective = made_up, **options: Any) -> Iterator[Trial]:
+    def finish(self, number: int, objective: Numbered = made_up, **options: Any) -> Trial:
+        return finish(lambda point: objective(point, number), CLASSES, self.settings, self, number, **options)
+
+    def search(self, objective: Numbered = made_up, **options: Any) -> Iterator[Trial]:
         for number in range(self.settings.trials):
-            yield finish(objective, CLASSES, self.settings, self, number, **options)
+            yield self.finish(number, objective, **options)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +119,31 @@ def uninterrupted() -> list[Trial]:
 
 def test_the_papers_point_is_tried_first(uninterrupted: list[Trial]) -> None:
     assert (uninterrupted[0].learning_rate, uninterrupted[0].weight_decay) == (1e-2, 5e-4)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_search_over_batch_sizes_starts_with_the_largest_and_chooses_the_listed_ones(sampler: str) -> None:
+    trials = run(sampler=sampler, pruner="none", batch_size=SIZES)
+    assert trials[0].point == Point(1e-2, 5e-4, 64)
+    assert {trial.batch_size for trial in trials} == set(SIZES)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # of the multivariate sampler
+def test_one_batch_size_changes_no_suggestion(sampler: str) -> None:
+    """The points are those that Optuna suggests in a space without batch sizes."""
+    found = Stored(sampler=sampler, pruner="none")
+    study = optuna.create_study(direction="maximize")
+    study.enqueue_trial({"learning_rate": 1e-2, "weight_decay": 5e-4})
+    space: dict[str, BaseDistribution] = {
+        "learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
+        "weight_decay": FloatDistribution(1e-5, 1e-2, log=True),
+    }
+    for trial in found.search():
+        study.sampler = search._sampler(found.settings, trial.trial)
+        asked = study.ask(space)
+        assert asked.params == {"learning_rate": trial.learning_rate, "weight_decay": trial.weight_decay}
+        study.tell(asked, trial.validation_accuracy)
 
 
 def test_all_points_are_in_the_space_and_none_is_tried_twice() -> None:
@@ -131,7 +169,7 @@ def test_a_complete_trial_has_the_accuracy_of_its_last_epoch(uninterrupted: list
     complete = [trial for trial in uninterrupted if trial.state == "complete" and not trial.outcome]
     assert complete
     for trial in complete:
-        assert trial.validation_accuracy == accuracy(trial.learning_rate, trial.weight_decay, EPOCHS)
+        assert trial.validation_accuracy == accuracy(trial.point, EPOCHS)
         assert trial.epochs == EPOCHS
 
 
@@ -155,9 +193,9 @@ def test_a_trial_at_ln_k_ends_after_two_thirds_of_its_epochs(epochs: int, ended_
 
 
 def test_a_trial_that_left_ln_k_in_time_runs_to_its_end() -> None:
-    def late(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
+    def late(point: Point, trial: int) -> Iterator[Epoch]:
         for epoch in range(1, EPOCHS + 1):
-            yield Epoch(epoch, learning_rate, math.log(CLASSES) * (1 if epoch < 4 else 0.9), 2.3, 12.0, 0.5)
+            yield Epoch(epoch, point.learning_rate, math.log(CLASSES) * (1 if epoch < 4 else 0.9), 2.3, 12.0, 0.5)
 
     (trial,) = run(late, trials=1)
     assert (trial.epochs, trial.outcome) == (EPOCHS, "")
@@ -187,7 +225,7 @@ def test_an_interrupted_search_makes_the_suggestions_of_an_uninterrupted_one(
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_a_long_search_interrupted_often_makes_the_same_suggestions(sampler: str) -> None:
-    settings = {"sampler": sampler, "pruner": "none", "trials": 12 if sampler == "tpe" else 7}
+    settings = {"sampler": sampler, "pruner": "none", "trials": 12 if sampler == "tpe" else 7, "batch_size": SIZES}
     stored = Stored(**settings)
     for trial in (0, 4, 6):
         with pytest.raises(Interrupted):
@@ -209,9 +247,9 @@ def test_a_pruner_that_stores_attributes_in_trials_resumes() -> None:
 def test_a_trial_that_cannot_be_stored_runs_again_under_its_number() -> None:
     numbers: list[int] = []
 
-    def numbered(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
+    def numbered(point: Point, trial: int) -> Iterator[Epoch]:
         numbers.append(trial)
-        return made_up(learning_rate, weight_decay, trial)
+        return made_up(point, trial)
 
     class Full(Stored):
         def add(self, trial: FrozenTrial) -> None:
@@ -229,15 +267,21 @@ def test_a_trial_that_cannot_be_stored_runs_again_under_its_number() -> None:
 # Rounds.
 
 
-@given(data=st.data(), sampler=st.sampled_from(["tpe", "gp"]), round_size=st.integers(1, 4))
+@given(
+    data=st.data(),
+    sampler=st.sampled_from(["tpe", "gp"]),
+    round_size=st.integers(1, 4),
+    sizes=st.sampled_from([(32,), (16, 32, 64)]),
+)
 @settings(max_examples=10)
-def test_the_order_within_a_round_changes_no_trial(data: st.DataObject, sampler: str, round_size: int) -> None:
-    expected = Stored(sampler=sampler, round_size=round_size, trials=6)
-    in_order = list(expected.search())
-    stored = Stored(sampler=sampler, round_size=round_size, trials=6)
+def test_the_order_within_a_round_changes_no_trial(
+    data: st.DataObject, sampler: str, round_size: int, sizes: tuple[int, ...]
+) -> None:
+    how: dict[str, Any] = {"sampler": sampler, "round_size": round_size, "batch_size": sizes, "trials": 6}
+    in_order, stored = list(Stored(**how).search()), Stored(**how)
     for first in range(0, 6, round_size):
         for number in data.draw(st.permutations(range(first, min(6, first + round_size)))):
-            assert finish(made_up, CLASSES, stored.settings, stored, number) == in_order[number]
+            assert stored.finish(number) == in_order[number]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
@@ -270,7 +314,7 @@ def test_the_best_trial_is_the_first_complete_one_of_highest_accuracy(
 ) -> None:
     names = {"c": "complete", "p": "pruned"}
     trials = [
-        Trial(number, names[state], "", 1e-2, 5e-4, value, EPOCHS, 0.5)
+        Trial(number, names[state], "", 1e-2, 5e-4, 32, value, EPOCHS, 0.5)
         for number, (value, state) in enumerate(zip(values, states, strict=True))
     ]
     assert best(trials).trial == winner

@@ -202,7 +202,7 @@ def test_a_batch_that_batch_normalisation_needs_whole_is_not_split(compute: Comp
         step_for(network, compute)(IMAGES, LABELS)
     assert str(error.value) == (
         "net A: the memory of cpu does not hold 7 images of side 32, and batch normalisation needs the whole batch; "
-        "lower train.batch_size, model.width or model.input_side, or run it with more memory"
+        "lower tune.batch_size, model.width or model.input_side, or run it with more memory"
     )
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Timer
@@ -20,6 +21,7 @@ from vgg_ablation.errors import StageError
 from vgg_ablation.runtime.settings import SearchRange, TuneSettings
 from vgg_ablation.train import trials as trials_module
 from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.run import Point
 from vgg_ablation.train.search import Objective, Trial, finish, run_trial
 from vgg_ablation.train.trials import Trials
 
@@ -34,7 +36,7 @@ PASSWORD = "open-sesame"  # noqa: S105 - of a server that exists during these te
 EPOCHS, CLASSES = 3, 10
 SETTINGS = TuneSettings(
     trials=3, epochs=EPOCHS, learning_rate=SearchRange(low=1e-4, high=1e-1),
-    weight_decay=SearchRange(low=1e-5, high=1e-2), sampler="tpe", random_trials=2, round_size=1,
+    weight_decay=SearchRange(low=1e-5, high=1e-2), batch_size=(16, 32), sampler="tpe", random_trials=2, round_size=1,
     pruner="median", prune_after=1, seed=0,
 )  # fmt: skip
 
@@ -81,24 +83,26 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def folder(server: Server, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(server: Server, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Name the server as the database; return a state folder whose name is that of the test."""
     monkeypatch.setenv("OPTUNA_STORAGE", server.address())
-    return Path("tune", request.node.name)
+    return tmp_path / "tune" / request.node.name
 
 
-def made_up(learning_rate: float, weight_decay: float, trial: int) -> Iterator[Epoch]:
+def made_up(point: Point) -> Iterator[Epoch]:
     """Train a made-up net, best at a rate of 0.02."""
     for epoch in range(1, EPOCHS + 1):
-        accuracy = epoch * 80 / EPOCHS * math.exp(-(math.log10(learning_rate / 0.02) ** 2)) - weight_decay
-        yield Epoch(epoch, learning_rate, 0.1, 0.1, max(0.0, accuracy), 0.1 * epoch)
+        accuracy = epoch * 80 / EPOCHS * math.exp(-(math.log10(point.learning_rate / 0.02) ** 2)) - point.weight_decay
+        yield Epoch(epoch, point.learning_rate, 0.1, 0.1, max(0.0, accuracy), 0.1 * epoch)
 
 
 def with_event_in(trial: int, event: Callable[[], object]) -> Objective:
-    """Return `made_up`, with an event before the last epoch of a trial."""
+    """Return `made_up`, with an event before the last epoch of a trial of a search that starts at trial 0."""
+    numbers = count()
 
-    def run(learning_rate: float, weight_decay: float, number: int) -> Iterator[Epoch]:
-        for epoch in made_up(learning_rate, weight_decay, number):
+    def run(point: Point) -> Iterator[Epoch]:
+        number = next(numbers)
+        for epoch in made_up(point):
             if (number, epoch.epoch) == (trial, EPOCHS):
                 event()
             yield epoch
@@ -122,7 +126,7 @@ def run(folder: Path, objective: Objective = made_up, say: Callable[[str], None]
 
 def assert_each_trial_is_stored_once(server: Server, folder: Path) -> None:
     storage = optuna.storages.RDBStorage(server.address(), engine_kwargs={"poolclass": NullPool})
-    stored = optuna.load_study(study_name=folder.as_posix(), storage=storage).trials
+    stored = optuna.load_study(study_name=f"tune/{folder.name}", storage=storage).trials
     assert [trial.user_attrs["number"] for trial in stored] == list(range(SETTINGS.trials))
 
 

@@ -1,4 +1,4 @@
-"""The search for a net's learning rate and weight decay on twelve images."""
+"""The search for a net's hyper-parameters on twelve images."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from vgg_ablation.errors import StageError
 from vgg_ablation.runtime.settings import TuneSettings
 from vgg_ablation.train import run as run_module
 from vgg_ablation.train.search import Trial
-from vgg_ablation.train.tune import summarise
+from vgg_ablation.train.tune import describe_trial, summarise
 
 TRIALS, EPOCHS = 2, 2
 Event = Callable[[], None]
@@ -125,16 +125,22 @@ def test_damaged_images_are_refused_before_any_trial(tune_a: Callable[[], str], 
 
 
 def test_exploded_trials_count_as_diverged(study: dict[str, Any]) -> None:
-    plain = Trial(0, "complete", "", 1e-2, 5e-4, 0.0, 1, 0.5)
+    plain = Trial(0, "complete", "", 1e-2, 5e-4, 4, 0.0, 1, 0.5)
     outcomes = ["diverged", "exploded", "at chance", "exploded", ""]
     trials = [replace(plain, trial=number, outcome=outcome) for number, outcome in enumerate(outcomes)]
-    best = summarise(trials, TuneSettings.model_validate(study["tune"]), images_per_epoch=8)
-    assert (best["diverged"], best["at_chance"], best["complete"], best["images"]) == (3, 1, 5, 40)
+    best = summarise(trials, TuneSettings.model_validate(study["tune"]), images=40)
+    assert (best["diverged"], best["at_chance"], best["complete"]) == (3, 1, 5)
 
 
 @pytest.mark.parametrize(("rate", "edges"), [(1e-2, []), (1.1e-4, ["learning_rate"]), (9e-2, ["learning_rate"])])
 def test_a_best_point_at_the_edge_of_the_space_is_reported(
     study: dict[str, Any], rate: float, edges: list[str]
 ) -> None:
-    trial = Trial(0, "complete", "", rate, 5e-4, 50.0, 1, 0.5)
+    trial = Trial(0, "complete", "", rate, 5e-4, 4, 50.0, 1, 0.5)
     assert summarise([trial], TuneSettings.model_validate(study["tune"]), 8)["at_edge"] == edges
+
+
+def test_a_line_about_a_trial_has_its_batch_size_in_full() -> None:
+    trial = Trial(0, "pruned", "at chance", 1e-2, 5e-4, 1024, 12.34, 9, 0.5)
+    point = "learning rate 0.01, weight decay 0.0005, batch size 1024"
+    assert describe_trial(trial) == f"{point}: validation accuracy 12.3 % in 9 epochs, pruned, at chance"

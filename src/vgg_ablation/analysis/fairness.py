@@ -78,11 +78,12 @@ def leaks(study: Study) -> list[Leak]:
     if study.near_duplicates is None:
         return []
     pairs = study.near_duplicates[["image", "other"]].to_numpy()
+    trained_on = ("train", "validation") if any(net.training.refit for net in study.nets) else ("train",)
     both_ways = np.concatenate([pairs, pairs[:, ::-1]])
     found = []
     for run in study.runs:
         part = study.splits[f"split_{run}"]
-        training, test = (part.index[part == name].to_numpy() for name in ("train", "test"))
+        training, test = (part.index[part.isin(names)].to_numpy() for names in (trained_on, ("test",)))
         resembling = both_ways[np.isin(both_ways[:, 1], training), 0]
         found.append(Leak(run, np.intersect1d(test, resembling), len(test)))
     return found

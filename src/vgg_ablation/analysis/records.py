@@ -77,6 +77,7 @@ class Tuned(Record):
 
     learning_rate: float
     weight_decay: float
+    batch_size: int
     validation_accuracy: float | None
     """Percent; None where no trial has one."""
     trials: int
@@ -92,6 +93,8 @@ class Tuned(Record):
     images: int
     """Training images of all trials."""
     space: dict[Setting, tuple[float, float]]
+    batch_sizes: tuple[int, ...]
+    """Batch sizes that the search chose from."""
 
 
 class Training(Record):
@@ -99,12 +102,15 @@ class Training(Record):
 
     epochs: int
     learning_rate: float
-    """At the start."""
+    """Before the schedule lowers it."""
     batch_size: int
     momentum: float
     schedule: str
+    warm_up: float
     patience: int
     colour_shift: float
+    refit: bool
+    """Whether the runs trained on the validation images too."""
     init: str
     batch_norm: bool
     dropout: float

@@ -232,6 +232,7 @@ def _is_of(net: Net, settings: StudySettings) -> bool:
         "runs": settings.data.splits,
         "trials": (tune.trials, tune.epochs),
         "space": {name: (getattr(tune, name).low, getattr(tune, name).high) for name in net.tuned.space},
+        "batch_sizes": tune.batch_size,
     }
     actual = {
         **net.training.model_dump(),
@@ -240,6 +241,7 @@ def _is_of(net: Net, settings: StudySettings) -> bool:
         "runs": len(net.runs),
         "trials": (net.tuned.trials, net.tuned.epochs),
         "space": net.tuned.space,
+        "batch_sizes": net.tuned.batch_sizes,
     }
     return all(actual[name] == value for name, value in expected.items())
 

@@ -62,7 +62,7 @@ def evaluate_net(
     test_images = sum(len(images_in(splits, run["run"], TEST)) for run in trained["runs"])
     require_space(folder, test_images * classes * 4 * len(protocols))
     console.say(messages.computing_on(compute))
-    meter = Meter()
+    meter, refit = Meter(), trained["training"]["refit"]
     runs: list[dict[str, Any]] = []
     with (
         writing(folder / "predictions.npz") as predict,
@@ -75,7 +75,7 @@ def evaluate_net(
             verify_weights(weights, digest)
             read_weights(weights, network)
             network.to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-            images = RunImages.open(PROCESSED, run["run"], model.input_side, compute.device)
+            images = RunImages.open(PROCESSED, run["run"], model.input_side, compute.device, refit=refit)
             net = cached_net(network, digest, images, sides, model, compute, console.say, meter)
             posteriors, fitted = classify_run(net, protocols, sides)
             _write_run(predict, decide, f"{arch}/{scale}", run["run"], net, posteriors)

@@ -170,14 +170,17 @@ class RunImages:
     """For the evaluation alone."""
 
     @classmethod
-    def open(cls, folder: Path, split: int, side: int, device: torch.device) -> "RunImages":
+    def open(cls, folder: Path, split: int, side: int, device: torch.device, *, refit: bool = False) -> "RunImages":
         """Open split number `split` of what `preprocess` wrote to `folder`, for network inputs of `side` pixels.
 
-        The images have the fixed scale. The colour statistics are those of the split's training images.
+        The images have the fixed scale. With `refit`, the validation images are training images too, and none are left
+        to validate on. The colour statistics are those of the training images.
         """
         pixels = Pixels.open(folder)
         table = read_splits(folder, images=len(pixels.labels))
         training, validation, test = (torch.tensor(images_in(table, split, part)) for part in (TRAIN, VALIDATION, TEST))
+        if refit:
+            training, validation = torch.cat([training, validation]).sort().values, validation[:0]
         batches = Batches(pixels.resident(device), Colour.measure(pixels, training), side, device)
         return cls(batches, training, validation, test)
 

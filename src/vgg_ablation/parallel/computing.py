@@ -18,9 +18,9 @@ from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.experiment import Experiment, Start
 from vgg_ablation.train.net import describe_epoch, images_of_run, recipe_at, run_folder, train_run
-from vgg_ablation.train.run import Recipe
+from vgg_ablation.train.run import Point, Recipe
 from vgg_ablation.train.search import Trial, best
-from vgg_ablation.train.tune import Search
+from vgg_ablation.train.tune import Search, describe_trial
 
 WEIGHTS = "weights.safetensors"
 """Name of the weights of a finished run in its state folder."""
@@ -69,7 +69,8 @@ def compute_unit(
         raise StageError(f"{search.folder} lacks trials that this needs: were they computed on another kind of device?")
     if unit.kind == "trial":
         use(search.trial_folder(unit.number))
-        _use_shallow(search.plan, search.recipe(0.0, 0.0), use)  # of all trials, whatever their points
+        for size in work.study.tune.batch_size:  # whatever the rest of the trial's point
+            _use_shallow(search.plan, search.recipe(Point(0.0, 0.0, size)), use)
         images = len(search.plan.images.training)
         trial = search.finish(unit.number, lambda epoch: step(describe_epoch(epoch, images)))
         return describe_trial(trial)
@@ -82,13 +83,6 @@ def open_search(arch: str, work: Work, compute: Compute, say: Callable[[str], No
     images = RunImages.open(paths.PROCESSED, 0, study.model.input_side, compute.device)
     plan = Experiment(arch, 0, images, study.model, compute, say, Meter())
     return Search(plan, study.train, study.tune)
-
-
-def describe_trial(trial: Trial) -> str:
-    """Return a line about a finished trial."""
-    return messages.trial_finished(
-        trial.learning_rate, trial.weight_decay, trial.validation_accuracy, trial.epochs, trial.state, trial.outcome
-    )
 
 
 def _use_shallow(plan: Experiment, recipe: Recipe, use: Callable[[Path], None]) -> None:
@@ -108,10 +102,9 @@ def _compute_run(
     study, start = work.study, None
     result = ""
     for scale in work.trained_scales:
-        images = images_of_run(unit.number, scale, study.scales, study.model, compute)
+        images = images_of_run(unit.number, scale, study.scales, study.model, compute, refit=study.train.refit)
         plan = Experiment(unit.arch, unit.number, images, study.model, compute, say, Meter(), scale=scale, start=start)
-        point = {"learning_rate": tuned.learning_rate, "weight_decay": tuned.weight_decay}
-        recipe = recipe_at(scale, point, study.train, study.fine_tune)
+        recipe = recipe_at(scale, tuned.point, study.train, study.fine_tune)
 
         def watch(epoch: Epoch, scale: str = scale, count: int = len(images.training)) -> None:
             step(f"{scale}, epoch {epoch.epoch}: {describe_epoch(epoch, count)}")
@@ -124,7 +117,8 @@ def _compute_run(
         start = Start(weights, file_digest(weights))
         if scale in work.evaluated_scales:
             sides, protocols = study.scales.of(scale), study.evaluate.protocols.of(scale)
-            stored = RunImages.open(paths.PROCESSED, unit.number, study.model.input_side, compute.device)
+            side, refit = study.model.input_side, study.train.refit
+            stored = RunImages.open(paths.PROCESSED, unit.number, side, compute.device, refit=refit)
             net = cached_net(network, start.sha256, stored, sides, study.model, compute, say, Meter())
             use(net.folder)
             posteriors, _ = classify_run(net, protocols, sides, lambda scale=scale: step(f"{scale}, testing"))

@@ -1,6 +1,6 @@
 """Amount of work of a study: stages, images, steps and epochs, counted from its settings alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vgg_ablation.dataset.sample import CATEGORIES, SAMPLE_PER_CATEGORY
 from vgg_ablation.dataset.splits import validation_per_class
@@ -52,9 +52,14 @@ def count_images(data: DataSettings) -> Images:
     )
 
 
-def count_steps(train: TrainSettings, training: int) -> int:
-    """Return the steps of an epoch: whole batches, at least one."""
-    return training // min(train.batch_size, training)
+def typical_batch(tune: TuneSettings, training: int) -> int:
+    """Return the batch size that estimates assume: the middle one of those to choose from."""
+    return min(tune.batch_size[len(tune.batch_size) // 2], training)
+
+
+def of_run(images: Images, train: TrainSettings) -> Images:
+    """Return the images of a run, given those of a trial: with `refit`, it trains on the validation images too."""
+    return replace(images, training=images.training + images.validation, validation=0) if train.refit else images
 
 
 def count_trial_epochs(tune: TuneSettings, number: int) -> float:
@@ -73,6 +78,8 @@ def unit_work(unit: Unit, work: Work) -> float:
     study, images = work.study, count_images(work.study.data)
     side, width = study.model.input_side, study.model.width
     crop = count_gmacs(unit.arch, images.classes, side, width)
+    if unit.kind == "run":
+        images = of_run(images, study.train)
     epoch = crop * (3 * images.training + images.validation)
     if unit.kind == "trial":
         return epoch * count_trial_epochs(study.tune, unit.number)

@@ -6,7 +6,14 @@ from rich.table import Table
 
 from vgg_ablation.device import Compute
 from vgg_ablation.model.table1 import NETS
-from vgg_ablation.parallel.counts import Images, count_images, count_shared_stages, count_steps, count_trial_epochs
+from vgg_ablation.parallel.counts import (
+    Images,
+    count_images,
+    count_shared_stages,
+    count_trial_epochs,
+    of_run,
+    typical_batch,
+)
 from vgg_ablation.parallel.pace import Pace, measure_pace, measure_rendering, measure_start
 from vgg_ablation.parallel.schedule import longest_chains, makespan
 from vgg_ablation.parallel.units import Unit, Work
@@ -15,7 +22,8 @@ from vgg_ablation.runtime.console import duration
 
 def epoch_seconds(work: Work, images: Images, pace: Pace) -> float:
     """Return the seconds of an epoch, its validation included."""
-    return count_steps(work.study.train, images.training) * pace.step + images.validation * pace.validation
+    steps = images.training // typical_batch(work.study.tune, images.training)
+    return steps * pace.step + images.validation * pace.validation
 
 
 def unit_seconds(unit: Unit, work: Work, images: Images, paces: Mapping[str, Pace]) -> float:
@@ -29,6 +37,7 @@ def unit_seconds(unit: Unit, work: Work, images: Images, paces: Mapping[str, Pac
     """
     if unit.kind == "trial":
         return count_trial_epochs(work.study.tune, unit.number) * epoch_seconds(work, images, paces["fixed"])
+    images = of_run(images, work.study.train)
     trained = sum(work.epochs(scale) * epoch_seconds(work, images, paces[scale]) for scale in work.trained_scales)
     return trained + sum(
         images.test * paces[scale].evaluation + images.training * paces[scale].fitting
@@ -37,12 +46,14 @@ def unit_seconds(unit: Unit, work: Work, images: Images, paces: Mapping[str, Pac
 
 
 def starting_net_seconds(work: Work, images: Images, archs: Sequence[str], compute: Compute) -> float:
-    """Return the seconds of training the A that deeper nets start from: once for the search and once a run."""
+    """Return the seconds of training the A that deeper nets start from: once a batch size in the search, once a run."""
     study = work.study
     if study.model.init != "paper" or not any(NETS[arch].starts_from_A for arch in archs):
         return 0.0
-    epochs = study.tune.epochs + study.data.splits * study.train.epochs
-    return epochs * epoch_seconds(work, images, measure_pace("A", "fixed", study, images, compute))
+    pace = measure_pace("A", "fixed", study, images, compute)
+    searched = len(study.tune.batch_size) * study.tune.epochs * epoch_seconds(work, images, pace)
+    run = study.train.epochs * epoch_seconds(work, of_run(images, study.train), pace)
+    return searched + study.data.splits * run
 
 
 def estimate(

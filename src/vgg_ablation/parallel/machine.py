@@ -117,7 +117,7 @@ def _probe(work: Work, archs: tuple[str, ...]) -> Machine:
         return Machine(str(compute), gpus, memory=0, step=0)
     model, classes = study.model, count_images(study.data).classes
     steps = [
-        step_memory(VGG(arch, classes, **model.model_dump()), model.input_side, study.train.batch_size, compute)
+        step_memory(VGG(arch, classes, **model.model_dump()), model.input_side, max(study.tune.batch_size), compute)
         for arch in archs
     ]
     return Machine(str(compute), (), total_memory(compute.device), max(steps))

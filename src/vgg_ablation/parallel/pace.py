@@ -17,7 +17,7 @@ from vgg_ablation.images.batches import Batches, Colour
 from vgg_ablation.images.pixels import Pixels
 from vgg_ablation.model.table1 import count_gmacs
 from vgg_ablation.model.vgg import VGG
-from vgg_ablation.parallel.counts import ASPECT, Images
+from vgg_ablation.parallel.counts import ASPECT, Images, typical_batch
 from vgg_ablation.runtime.settings import StudySettings
 from vgg_ablation.train.memory import images_at_once
 from vgg_ablation.train.run import validate
@@ -54,7 +54,7 @@ def measure_pace(arch: str, scale: str, study: StudySettings, images: Images, co
         """Return how many of `count` images to take, of which each takes `gmacs` 1e9 multiply-accumulates."""
         return count if on_gpu else max(1, min(count, int(_MOST_OPERATIONS / (2e9 * gmacs))))
 
-    whole = min(study.train.batch_size, images.training)
+    whole = typical_batch(study.tune, images.training)
     batch = affordable(whole, 3 * count_gmacs(arch, images.classes, study.model.input_side, study.model.width))
     shown = min(_MOST_IMAGES, images.validation)
     stored = PackedImages(

@@ -185,7 +185,9 @@ def _fairness(study: Study) -> Iterable[Table]:
 
 
 def _search(study: Study) -> Table:
+    """One row for each net; with a batch size only where the search chose from several."""
     body = []
+    sizes_differ = any(len(net.tuned.batch_sizes) > 1 for net in study.searched)
     for net in study.searched:
         tuned = net.tuned
         chosen = [
@@ -193,8 +195,17 @@ def _search(study: Study) -> Table:
             for name in words.SETTINGS
         ]
         numbers = map(whole, (tuned.trials, tuned.complete, tuned.pruned, tuned.diverged, tuned.at_chance))
+        chosen += [whole(tuned.batch_size)] * sizes_differ
         body.append((net.arch, *chosen, decimal(tuned.validation_accuracy), *numbers))
-    header = ("net", *words.SETTINGS.values(), "validation accuracy, %", "trials", "complete", "pruned")
+    header = (
+        "net",
+        *words.SETTINGS.values(),
+        *["batch size"] * sizes_differ,
+        "validation accuracy, %",
+        "trials",
+        "complete",
+        "pruned",
+    )
     return Table("search", "Tuned settings", (*header, "diverged", "at chance"), body)
 
 
@@ -202,9 +213,11 @@ def _training(nets: Sequence[Net]) -> Table:
     """One row for each setting: one value if the nets share it, else one for each net."""
     labels = {
         "schedule": "learning rate schedule",
+        "warm_up": "warm-up, share of the steps",
         "epochs": "epochs at this scale",
         "batch_size": "batch size",
         "train_images": "training images a run",
+        "refit": "validation images among them",
         "init": "initialisation",
         "batch_norm": "batch normalisation",
         "dropout": "dropout",

@@ -18,11 +18,10 @@ def resuming(epoch: int, epochs: int) -> str:
     return f"resuming after epoch {epoch}/{epochs}"
 
 
-def epoch_trained(train_loss: float, accuracy: float, learning_rate: float, images_per_second: float) -> str:
-    """Loss in nats, validation accuracy in percent."""
-    return (
-        f"loss {train_loss:.3f}, validation {accuracy:.1f} %, lr {learning_rate:.1e}, {images_per_second:,.0f} images/s"
-    )
+def epoch_trained(train_loss: float, accuracy: float | None, learning_rate: float, images_per_second: float) -> str:
+    """Loss in nats, validation accuracy in percent, None without validation images."""
+    validation = "" if accuracy is None else f", validation accuracy {accuracy:.1f} %"
+    return f"loss {train_loss:.3f}{validation}, lr {learning_rate:.1e}, {images_per_second:,.0f} images/s"
 
 
 def starting_net_trained(epoch: int, epochs: int, train_loss: float) -> str:
@@ -45,20 +44,17 @@ def runs_trained(folder: object, runs: int, epochs: int) -> str:
     return f"{folder}: {runs} runs of {epochs} epochs"
 
 
-def trial_finished(
-    learning_rate: float, weight_decay: float, accuracy: float, epochs: int, state: str, outcome: str
-) -> str:
-    """`state`: complete or pruned; `outcome`: diverged, exploded, at chance or nothing."""
-    return f"lr {learning_rate:.2e}, weight decay {weight_decay:.2e}: {accuracy:.1f} % in {epochs} epochs, {state}" + (
-        f", {outcome}" if outcome else ""
-    )
+def trial_finished(point: Mapping[str, float], accuracy: float, epochs: int, state: str, outcome: str) -> str:
+    """`point`: values by name; `state`: complete or pruned; `outcome`: diverged, exploded, at chance or nothing."""
+    numbers = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in point.items()}
+    values = ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in numbers.items())
+    ended = f"{state}, {outcome}" if outcome else state
+    return f"{values}: validation accuracy {accuracy:.1f} % in {epochs} epochs, {ended}"
 
 
-def search_finished(path: object, learning_rate: float, weight_decay: float, accuracy: float) -> str:
-    """Closing line of `tune`."""
-    return (
-        f"{path}: lr {learning_rate:.2e}, weight decay {weight_decay:.2e} ({accuracy:.1f} % of the validation images)"
-    )
+def search_finished(path: object, best: str) -> str:
+    """Closing line of `tune`; `best`: line about the best trial."""
+    return f"{path}: {best}"
 
 
 def retrying(storage: str, reason: str, wait: float) -> str:

@@ -69,7 +69,7 @@ def _readable_source(source: str) -> str:
 
 
 def _ascending(value: object) -> object:
-    if not isinstance(value, list | tuple) or not all(type(side) is int for side in value):
+    if not isinstance(value, list | tuple) or not value or not all(type(each) is int for each in value):
         raise ValueError("a list of whole numbers")
     if list(value) != sorted(set(value)):
         raise ValueError("an ascending list")
@@ -188,21 +188,29 @@ class ModelSettings(Section):
 
 
 class TrainSettings(Section):
-    """Training at the fixed scale, the same for every net; learning rate and weight decay are searched per net."""
+    """Training, the same for every net; section `tune` searches learning rate, weight decay and batch size per net."""
 
     epochs: Annotated[int, Field(ge=1, le=_MANY), Reference("epochs", 74, "3.1")]
     """Passes over the training images."""
-    batch_size: Annotated[int, Field(ge=1, le=_MANY), Reference("images", 256, "3.1")]
-    """Images of a step."""
     momentum: Annotated[float, Field(ge=0, lt=1), Reference(paper=0.9, section="3.1")]
     """SGD momentum."""
     schedule: Annotated[Literal["plateau", "cosine"], Reference(paper="plateau", section="3.1")]
     """`plateau`: a tenth of the learning rate when validation accuracy stalls, at most three times; `cosine`: half a
     wave from the full rate to zero."""
+    warm_up: Annotated[float, Field(ge=0, lt=1), Reference("share", 0.0)]
+    """Share of all steps in which the learning rate rises linearly to its full value, before the schedule."""
     patience: Annotated[int, Field(ge=0, le=_MANY), Reference("epochs")]
     """Epochs without a better validation accuracy that count as stalled; only `plateau` reads it."""
     colour_shift: Annotated[float, Field(ge=0), Reference(paper=0.1, section="3.1")]
     """Standard deviation of the strengths of the RGB colour shift (Krizhevsky et al., section 4.1)."""
+    refit: Annotated[bool, Reference(paper=False)]
+    """Whether the runs, after the search, train on the validation images too. Not with `plateau`, which needs them."""
+
+    @model_validator(mode="after")
+    def _plateau_is_validated(self) -> "TrainSettings":
+        if self.refit and self.schedule == "plateau":
+            raise ValueError("refit only with schedule cosine, as plateau needs the validation images")
+        return self
 
 
 class FineTuneSettings(Section):
@@ -228,9 +236,9 @@ class SearchRange(Section):
 
 
 class TuneSettings(Section):
-    """Search for learning rate and weight decay: the same budget and ranges for every net.
+    """Search for learning rate, weight decay and batch size: the same budget and space for every net.
 
-    The first trial has the paper's values: 1e-2 and 5e-4 (section 3.1).
+    The first trial has the paper's rate and decay, 1e-2 and 5e-4 (section 3.1), and the largest batch.
     """
 
     trials: Annotated[int, Field(ge=1, le=_MOST_TRIALS), Reference("trials")]
@@ -239,6 +247,12 @@ class TuneSettings(Section):
     """Epochs of a trial that is not pruned."""
     learning_rate: SearchRange
     weight_decay: SearchRange
+    batch_size: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=_MANY)], ...],
+        BeforeValidator(_ascending),
+        Reference("images", [256], "3.1", "an ascending list of whole numbers"),
+    ]
+    """Images of a step: sizes to choose from. One alone is not searched."""
     sampler: Literal["gp", "tpe"]
     """`gp`: a Gaussian process, which learns from complete trials only; `tpe`: tree-structured Parzen estimators."""
     random_trials: Annotated[int, Field(ge=1, le=_MANY), Reference("trials")]

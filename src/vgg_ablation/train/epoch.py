@@ -13,15 +13,15 @@ class Epoch:
     """At the first step of the epoch."""
     train_loss: float
     """Mean cross-entropy of the training crops in nats, in training mode, while the weights change."""
-    validation_loss: float
-    """Mean cross-entropy of the centre crops of the validation images, in nats."""
-    validation_accuracy: float
+    validation_loss: float | None
+    """Mean cross-entropy of the centre crops of the validation images, in nats; None if the net is trained on them."""
+    validation_accuracy: float | None
     """Their top-1 accuracy in percent."""
     seconds: float = field(compare=False)
     """Duration of steps and validation, in whichever process they ran."""
 
     @property
-    def curve(self) -> dict[str, int | float]:
+    def curve(self) -> dict[str, int | float | None]:
         """The row of the learning curves: all but the duration, and so the same in every repetition."""
         return {name: getattr(self, name) for name in CURVE_COLUMNS}
 

@@ -80,17 +80,17 @@ class Experiment:
         parts = math.ceil(batch_size / self.images_at_once)
         if parts > 1 and self.model.batch_norm:
             raise StageError(
-                f"train.batch_size = {batch_size}: the memory holds {self.images_at_once} images of net {self.arch} at "
+                f"tune.batch_size = {batch_size}: the memory holds {self.images_at_once} images of net {self.arch} at "
                 "once, and batch normalisation needs the whole batch"
             )
         return parts
 
-    def folder(self, kind: str, batch_size: int, *, sources: tuple[str, ...] = SOURCES, **determinants: object) -> Path:
+    def folder(self, kind: str, *batch_sizes: int, sources: tuple[str, ...] = SOURCES, **determinants: object) -> Path:
         """Return the state folder of work on this net and split.
 
         Args:
             kind: such as `train` or `tune`.
-            batch_size: images per step.
+            batch_sizes: images of a step; of a search, all sizes to choose from.
             sources: files of the package that decide the result.
             determinants: what else decides it, as JSON values.
 
@@ -115,7 +115,7 @@ class Experiment:
                 **self.compute.names,
                 # These two decide how sums are grouped, and so the last digits.
                 "threads": torch.get_num_threads(),
-                "parts": self.parts(batch_size),
+                "parts": [self.parts(size) for size in batch_sizes],
                 **determinants,
             },
         )
@@ -136,7 +136,7 @@ class Experiment:
         if self.start or not self._starts_from_a:
             return None
         shallow, recipe = self._shallow(recipe)
-        return shallow.folder("shallow", recipe.batch_size, recipe=asdict(recipe))
+        return shallow.folder("shallow", recipe.point.batch_size, recipe=asdict(recipe))
 
     def train(self, recipe: Recipe, checkpoint: Path) -> tuple[VGG, Iterator[Epoch]]:
         """Return the untrained net, and an iterator that trains it epoch by epoch; see `train.run.train`.
@@ -180,20 +180,20 @@ class Experiment:
 
     def _shallow(self, recipe: Recipe) -> "tuple[Experiment, Recipe]":
         """Return net A in place of this net, and how it is trained."""
-        point = {"learning_rate": paper.LEARNING_RATE, "weight_decay": paper.WEIGHT_DECAY}
-        return replace(self, arch="A"), replace(recipe, **point)
+        point = replace(recipe.point, learning_rate=paper.LEARNING_RATE, weight_decay=paper.WEIGHT_DECAY)
+        return replace(self, arch="A"), replace(recipe, point=point)
 
     def _trained_shallow(self, recipe: Recipe, folder: Path) -> VGG:
         """Return net A trained on the same images with the same seed, at the paper's learning rate and weight decay.
 
-        It is trained once per split and number of epochs, by the net that needs it first.
+        It is trained once per split, batch size and number of epochs, by the net that needs it first.
 
         Raises:
             Divergence: training of A diverged.
         """
         shallow, recipe = self._shallow(recipe)
         network = shallow._random_network()  # noqa: SLF001 - the same class
-        work = shallow.epoch_work(recipe.batch_size)
+        work = shallow.epoch_work(recipe.point.batch_size)
         with locked(folder, self.say):
             try:
                 for epoch in shallow._epochs(network, recipe, folder / CHECKPOINT):  # noqa: SLF001

@@ -1,13 +1,12 @@
-"""Training of one net at one scale, one run per split, from its tuned learning rate and weight decay."""
+"""Training of one net at one scale, one run per split, with its tuned hyper-parameters."""
 
 import math
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -27,7 +26,7 @@ from vgg_ablation.runtime.settings import SCALES, FineTuneSettings, ModelSetting
 from vgg_ablation.train import experiment
 from vgg_ablation.train.epoch import CURVE_COLUMNS, Divergence, Epoch
 from vgg_ablation.train.experiment import CHECKPOINT, Experiment, Start
-from vgg_ablation.train.run import Recipe, at_chance
+from vgg_ablation.train.run import Point, Recipe, at_chance
 
 SOURCES = (*experiment.SOURCES, "train/net.py")
 """Files of the package that decide trained weights."""
@@ -68,7 +67,9 @@ def train_net(
     verify(paths.PROCESSED)
     if scale != "fixed":
         verify(paths.PROCESSED / LARGE_FOLDER, PACKED)
-    recipe = recipe_at(scale, read_json(paths.search(arch) / "best.json"), shared, fine_tune)
+    tuned = read_json(paths.search(arch) / "best.json")
+    point = Point(tuned["learning_rate"], tuned["weight_decay"], tuned["batch_size"])
+    recipe = recipe_at(scale, point, shared, fine_tune)
     starts = starting_weights(arch, scale, runs)
     images_in(read_splits(paths.PROCESSED), runs - 1, TRAIN)  # raises before the training if a split is missing
     console.say(messages.computing_on(compute))
@@ -80,7 +81,7 @@ def train_net(
     records: list[dict[str, object]] = []
     train_images = 0
     for run in range(runs):
-        images = images_of_run(run, scale, scales, model, compute)
+        images = images_of_run(run, scale, scales, model, compute, refit=shared.refit)
         train_images = len(images.training)
         plan = Experiment(arch, run, images, model, compute, console.say, meter, scale=scale, start=starts.get(run))
         with console.task(f"run {run + 1}/{runs}, epoch", recipe.epochs) as task:
@@ -110,7 +111,8 @@ def train_net(
         "epochs": recipe.epochs,
         "torch": version("torch"),
         "scale": scale,
-        "learning_rate": recipe.learning_rate,
+        "learning_rate": recipe.point.learning_rate,
+        "batch_size": recipe.point.batch_size,
         "train_images": train_images,
     }
     write_json(folder / "training.json", {"training": training, "runs": records})
@@ -119,11 +121,12 @@ def train_net(
     console.made(messages.runs_trained(folder / "weights", runs, recipe.epochs))
 
 
-def recipe_at(scale: str, tuned: Mapping[str, Any], shared: TrainSettings, fine_tune: FineTuneSettings) -> Recipe:
+def recipe_at(scale: str, point: Point, shared: TrainSettings, fine_tune: FineTuneSettings) -> Recipe:
     """Return a scale's hyper-parameters: beyond the fixed scale, a tenth of the tuned learning rate (section 3.1)."""
     if scale == "fixed":
-        return Recipe.of(shared, tuned["learning_rate"], tuned["weight_decay"])
-    return Recipe.of(shared, paper.FINE_TUNING * tuned["learning_rate"], tuned["weight_decay"], fine_tune.epochs)
+        return Recipe.of(shared, point)
+    slower = replace(point, learning_rate=paper.FINE_TUNING * point.learning_rate)
+    return Recipe.of(shared, slower, fine_tune.epochs)
 
 
 def starting_weights(arch: str, scale: str, runs: int) -> dict[int, Start]:
@@ -155,7 +158,7 @@ def train_run(plan: Experiment, recipe: Recipe, watch: Callable[[Epoch], None]) 
         The trained net, its epochs, and why it did not train, or nothing if it did.
     """
     folder = run_folder(plan, recipe)
-    work = plan.epoch_work(recipe.batch_size)
+    work = plan.epoch_work(recipe.point.batch_size)
     classes = len(plan.images.batches.pixels.categories)
     epochs: list[Epoch] = []
     with locked(folder, plan.say):
@@ -186,12 +189,14 @@ def describe_epoch(epoch: Epoch, images: int) -> str:
 
 def run_folder(plan: Experiment, recipe: Recipe) -> Path:
     """Return the state folder of a run."""
-    return plan.folder("train", recipe.batch_size, sources=SOURCES, recipe=asdict(recipe))
+    return plan.folder("train", recipe.point.batch_size, sources=SOURCES, recipe=asdict(recipe))
 
 
-def images_of_run(run: int, scale: str, scales: ScalesSettings, model: ModelSettings, compute: Compute) -> RunImages:
-    """Return the packed images of a run at a training scale."""
-    images = RunImages.open(paths.PROCESSED, run, model.input_side, compute.device)
+def images_of_run(
+    run: int, scale: str, scales: ScalesSettings, model: ModelSettings, compute: Compute, *, refit: bool
+) -> RunImages:
+    """Return the packed images of a run at a training scale; `refit`: see `RunImages.open`."""
+    images = RunImages.open(paths.PROCESSED, run, model.input_side, compute.device, refit=refit)
     if scale == "fixed":
         return images
     return images.rescaled(paths.PROCESSED, scales.of(scale).train, scales.of(scale).single)

@@ -18,7 +18,7 @@ from vgg_ablation.runtime.checkpoints import Checkpoints
 from vgg_ablation.runtime.settings import TrainSettings
 from vgg_ablation.train import checkpoint
 from vgg_ablation.train.epoch import Divergence, Epoch
-from vgg_ablation.train.schedule import cosine, plateau
+from vgg_ablation.train.schedule import cosine, plateau, warm_up
 from vgg_ablation.train.step import TrainingStep
 
 AT_CHANCE = 0.98
@@ -33,24 +33,30 @@ _VALIDATION_BATCH = 256
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Hyper-parameters of one training run; section `train` of the settings explains them."""
+class Point:
+    """Hyper-parameters that are searched for each net."""
 
     learning_rate: float
     weight_decay: float
-    momentum: float
     batch_size: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyper-parameters of one training run; sections `train` and `tune` of the settings explain them."""
+
+    point: Point
+    momentum: float
     epochs: int
     schedule: str
+    warm_up: float
     patience: int
     colour_shift: float
 
     @classmethod
-    def of(
-        cls, settings: TrainSettings, learning_rate: float, weight_decay: float, epochs: int | None = None
-    ) -> "Recipe":
-        """Combine the settings that all nets share with a learning rate, a weight decay and another run length."""
-        recipe = cls(learning_rate, weight_decay, **settings.model_dump())
+    def of(cls, settings: TrainSettings, point: Point, epochs: int | None = None) -> "Recipe":
+        """Combine the settings that all nets share with what is searched for each net, and another run length."""
+        recipe = cls(point, **settings.model_dump(exclude={"refit"}))
         return recipe if epochs is None else replace(recipe, epochs=epochs)
 
 
@@ -78,7 +84,7 @@ def train(
         network: on the compute device, channels-last, initialised.
         batches: of the run's images.
         training: (N,) numbers of the training images.
-        validation: (M,) numbers of the validation images.
+        validation: (M,) numbers of the validation images; none where the net is trained on them too.
         recipe: hyper-parameters.
         compute: device and precision.
         seed: of order, crops, flips, colours and dropout. The random numbers of an epoch derive from the seed and the
@@ -92,8 +98,8 @@ def train(
         StageError: as `TrainingStep`.
     """
     take_step = TrainingStep(
-        network, compute, learning_rate=recipe.learning_rate, momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay, largest=largest, say=say,
+        network, compute, learning_rate=recipe.point.learning_rate, momentum=recipe.momentum,
+        weight_decay=recipe.point.weight_decay, largest=largest, say=say,
     )  # fmt: skip
     history, divergence = checkpoint.load(checkpoints, network, take_step.optimiser, take_step.scaler)
     if history:
@@ -102,28 +108,35 @@ def train(
     if divergence:
         raise divergence
 
-    batch_size = min(recipe.batch_size, len(training))
+    batch_size = min(recipe.point.batch_size, len(training))
     steps = len(training) // batch_size
+    warming = round(recipe.warm_up * recipe.epochs * steps)
     for number in range(len(history) + 1, recipe.epochs + 1):
         crops = torch.Generator().manual_seed(derive_seed(seed, number, "crops"))
         torch.manual_seed(derive_seed(seed, number, "dropout"))
-        share = plateau([epoch.validation_accuracy for epoch in history], recipe.patience)
+        share = 1.0
+        if recipe.schedule == "plateau":
+            accuracies = [each for epoch in history if (each := epoch.validation_accuracy) is not None]
+            share = plateau(accuracies, recipe.patience)
         first_rate = 0.0
         began = time.perf_counter()
         total = torch.zeros((), device=compute.device)
         network.train()
-        for step, (images, labels) in enumerate(batches.training(training, batch_size, recipe.colour_shift, crops)):
-            if recipe.schedule == "cosine":
-                share = cosine((number - 1) * steps + step, recipe.epochs * steps)
-            take_step.learning_rate = recipe.learning_rate * share
+        drawn = batches.training(training, batch_size, recipe.colour_shift, crops)
+        for step, (images, labels) in enumerate(drawn, start=(number - 1) * steps):
+            if recipe.schedule == "cosine" and step >= warming:
+                share = cosine(step - warming, recipe.epochs * steps - warming)
+            take_step.learning_rate = recipe.point.learning_rate * share * warm_up(step, warming)
             first_rate = first_rate or take_step.learning_rate
             total += take_step(images, labels)  # on the device: the epoch waits for it once, at its end
         train_loss = total.item() / steps
         norm = get_total_norm(network.parameters()).item()
         problem = _problem(train_loss, norm, len(batches.pixels.categories))
-        validation_loss, accuracy = (0.0, 0.0) if problem else validate(network, batches, validation, compute)
-        if not math.isfinite(validation_loss):
-            problem = "exploded", f"the validation loss is {validation_loss}"
+        validation_loss, accuracy = None, None
+        if not problem and len(validation):
+            validation_loss, accuracy = validate(network, batches, validation, compute)
+            if not math.isfinite(validation_loss):
+                problem = "exploded", f"the validation loss is {validation_loss}"
         seconds = time.perf_counter() - began
         if problem:
             divergence = Divergence(number, seconds, *problem)
@@ -163,6 +176,7 @@ def at_chance(last: Epoch, classes: int) -> bool:
     """Return whether the losses of a run's last epoch are those of guessing, ln K: the net has not learned.
 
     Both losses must be: dropout keeps the training loss high in a net that begins to learn, overfitting the validation
-    loss in one that has learned.
+    loss in one that has learned. A run without validation images is judged by its training loss alone.
     """
-    return min(last.train_loss, last.validation_loss) > AT_CHANCE * math.log(classes)
+    losses = [loss for loss in (last.train_loss, last.validation_loss) if loss is not None]
+    return min(losses) > AT_CHANCE * math.log(classes)

@@ -6,6 +6,11 @@ from collections.abc import Sequence
 DECREASES = 3  # section 3.1: "in total, the learning rate was decreased 3 times"
 
 
+def warm_up(step: int, steps: int) -> float:
+    """Return the learning rate at `step` over that after a warm-up of `steps` steps: it rises linearly to 1."""
+    return min(1.0, (step + 1) / steps) if steps else 1.0
+
+
 def cosine(step: int, steps: int) -> float:
     """Return the learning rate at `step` of `steps` over the initial one: a half cosine from 1 towards 0."""
     return (1 + math.cos(math.pi * step / steps)) / 2

@@ -1,4 +1,4 @@
-"""The search for a net's learning rate and weight decay: one seeded Optuna study per net."""
+"""The search for a net's learning rate, weight decay and batch size: one seeded Optuna study per net."""
 
 import math
 import warnings
@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Protocol
 
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from vgg_ablation import paper
 from vgg_ablation.runtime.settings import SearchRange, TuneSettings
 from vgg_ablation.train.epoch import Divergence, Epoch
-from vgg_ablation.train.run import at_chance
+from vgg_ablation.train.run import Point, at_chance
 
 EDGE = 0.05
 """An optimum within this share of the logarithmic range from one of its ends is at the edge."""
@@ -26,8 +26,8 @@ STUCK_AFTER = Fraction(2, 3)
 """Share of a trial's epochs after which it ends if its losses are still those of guessing, ln K: the cosine schedule
 has fallen to a quarter of the learning rate by then, and no net was observed to start learning later."""
 
-Objective = Callable[[float, float, int], Iterator[Epoch]]
-"""Learning rate, weight decay and number of a trial to the epochs of its run."""
+Objective = Callable[[Point], Iterator[Epoch]]
+"""From the point of a trial to the epochs of its run."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,18 @@ class Trial:
     """`diverged` or `exploded` (see `Divergence`), `at chance` (the losses are those of guessing), or nothing."""
     learning_rate: float
     weight_decay: float
+    batch_size: int
     validation_accuracy: float
     """Percent, of the last epoch; 0 if training diverged or exploded."""
     epochs: int
     """Number of epochs that were run."""
     seconds: float = field(compare=False)
     """Their duration."""
+
+    @property
+    def point(self) -> Point:
+        """Hyper-parameters of the trial."""
+        return Point(self.learning_rate, self.weight_decay, self.batch_size)
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Trial":
@@ -57,8 +63,7 @@ class Trial:
             trial=trial.number,
             state=trial.state.name.lower(),
             outcome=trial.user_attrs["outcome"],
-            learning_rate=trial.params["learning_rate"],
-            weight_decay=trial.params["weight_decay"],
+            **trial.params,
             validation_accuracy=trial.value,
             epochs=trial.user_attrs["epochs"],
             seconds=trial.user_attrs["seconds"],
@@ -109,10 +114,11 @@ def run_trial(
 ) -> FrozenTrial:
     """Suggest a point for trial `number`, run it, and return the finished trial.
 
-    The paper's point comes first if it is in the space; then the sampler suggests points. It is seeded for each trial
-    from the search's seed and the trial's number. It knows the results of the trials of earlier rounds, and the points
-    of the trials before this one in its round. So the trials of a round may run in any order or at the same time: the
-    search is the same. A trial that diverges counts as 0 %; one that stays at ln K ends early (`STUCK_AFTER`).
+    The paper's learning rate and weight decay, with the largest batch, come first if they are in the space; then the
+    sampler suggests points. It is seeded for each trial from the search's seed and the trial's number. It knows the
+    results of the trials of earlier rounds, and the points of the trials before this one in its round. So the trials of
+    a round may run in any order or at the same time: the search is the same. A trial that diverges counts as 0 %; one
+    that stays at ln K ends early (`STUCK_AFTER`).
 
     Args:
         objective: runs a trial.
@@ -130,13 +136,14 @@ def run_trial(
     space: dict[str, BaseDistribution] = {
         name: FloatDistribution(allowed.low, allowed.high, log=True) for name, allowed in ranges.items()
     }
+    space["batch_size"] = CategoricalDistribution(settings.batch_size)
     first = {"learning_rate": paper.LEARNING_RATE, "weight_decay": paper.WEIGHT_DECAY}
     if not before and all(ranges[name].low <= value <= ranges[name].high for name, value in first.items()):
-        study.enqueue_trial(first)
+        study.enqueue_trial(first | {"batch_size": settings.batch_size[-1]})
     for each in range(before, number):
         _suggest(study, space, settings, each)  # the trials before this one in its round: running, for the sampler
     trial = _suggest(study, space, settings, number)
-    epochs = objective(trial.params["learning_rate"], trial.params["weight_decay"], number)
+    epochs = objective(Point(**trial.params))
     _run(trial, epochs, classes, settings.epochs, study)
     return study.get_trials(deepcopy=False)[number]
 
@@ -183,6 +190,7 @@ def _run(trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, length: int
     try:
         for last in epochs:
             seconds += last.seconds
+            assert last.validation_accuracy is not None  # noqa: S101 - a search has validation images
             trial.report(last.validation_accuracy, last.epoch)
             if trial.should_prune():
                 state = TrialState.PRUNED

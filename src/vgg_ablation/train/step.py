@@ -110,7 +110,7 @@ class TrainingStep:
         too_much = f"{net}: the memory of {self._compute.names['device']} does not hold {images} of side {side}"
         if self._whole_batch:
             raise StageError(
-                f"{too_much}, and batch normalisation needs the whole batch; lower train.batch_size, model.width or "
+                f"{too_much}, and batch normalisation needs the whole batch; lower tune.batch_size, model.width or "
                 "model.input_side, or run it with more memory"
             )
         if at_once == 1:

@@ -1,4 +1,4 @@
-"""The search for one net's learning rate and weight decay, and what is recorded of it."""
+"""The search for one net's hyper-parameters, and what is recorded of it."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ from vgg_ablation.runtime.settings import ModelSettings, TrainSettings, TuneSett
 from vgg_ablation.train import experiment
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.experiment import CHECKPOINT, Experiment
-from vgg_ablation.train.run import Recipe
+from vgg_ablation.train.run import Point, Recipe
 from vgg_ablation.train.search import Trial, at_edge, best, finish
 from vgg_ablation.train.trials import Trials
 
@@ -38,7 +38,7 @@ def tune_net(
     compute: Compute,
     console: Console,
 ) -> None:
-    """Search the learning rate and weight decay of a net on split 0; write the best ones, all trials and the cost.
+    """Search the hyper-parameters of a net on split 0; write the best ones, all trials and the cost.
 
     Args:
         arch: name of the net.
@@ -55,34 +55,32 @@ def tune_net(
     console.say(messages.computing_on(compute))
     results = paths.search(arch)
     shutil.rmtree(results, ignore_errors=True)  # as DVC does: no results of an earlier search stay
-    images = RunImages.open(paths.PROCESSED, 0, model.input_side, compute.device)
     meter = Meter()
-    plan = Experiment(arch, 0, images, model, compute, console.say, meter)
+    opened = RunImages.open(paths.PROCESSED, 0, model.input_side, compute.device)
+    plan = Experiment(arch, 0, opened, model, compute, console.say, meter)
     search = Search(plan, shared, settings)
-    images_per_epoch, gmacs_per_epoch = plan.epoch_work(shared.batch_size)
     trials: list[Trial] = []
     with console.task("trial", settings.trials) as task:
         for number in range(settings.trials):
             trials.append(trial := search.finish(number))
-            meter.add(trial.seconds, trial.epochs * images_per_epoch, trial.epochs * gmacs_per_epoch)
-            task.advance(
-                messages.trial_finished(
-                    trial.learning_rate, trial.weight_decay, trial.validation_accuracy, trial.epochs, trial.state,
-                    trial.outcome,
-                )
-            )  # fmt: skip
+            of_epoch, gmacs = plan.epoch_work(trial.batch_size)
+            meter.add(trial.seconds, trial.epochs * of_epoch, trial.epochs * gmacs)
+            task.advance(describe_trial(trial))
 
     columns = ["arch", *(field.name for field in fields(Trial) if field.name != "seconds"), "images"]
-    rows = [{"arch": arch, **asdict(trial), "images": trial.epochs * images_per_epoch} for trial in trials]
+    images = [trial.epochs * plan.epoch_work(trial.batch_size)[0] for trial in trials]
+    rows = [{"arch": arch, **asdict(trial), "images": count} for trial, count in zip(trials, images, strict=True)]
     write_table(results / "trials.csv", columns, [{name: row[name] for name in columns} for row in rows])
-    write_json(results / "best.json", summarise(trials, settings, images_per_epoch))
+    write_json(results / "best.json", summarise(trials, settings, sum(images)))
     threads, rate = torch.get_num_threads(), matmul_rate(compute)
     meter.write(results, "tune", arch=arch, **compute.names, threads=threads, rate=rate)
-    chosen = best(trials)
-    console.made(
-        messages.search_finished(
-            results / "best.json", chosen.learning_rate, chosen.weight_decay, chosen.validation_accuracy
-        )
+    console.made(messages.search_finished(results / "best.json", describe_trial(best(trials))))
+
+
+def describe_trial(trial: Trial) -> str:
+    """Return a line about a finished trial."""
+    return messages.trial_finished(
+        asdict(trial.point), trial.validation_accuracy, trial.epochs, trial.state, trial.outcome
     )
 
 
@@ -100,10 +98,10 @@ class Search:
     @cached_property
     def folder(self) -> Path:
         """State folder of the search."""
-        # Without the number of trials, which decides none of them: a larger search continues a smaller one.
+        # Neither the number of trials nor `refit` decides a trial: a larger search continues a smaller one.
         how = self.settings.model_dump(exclude={"trials"})
-        shared = self.shared
-        return self.plan.folder("tune", shared.batch_size, sources=SOURCES, train=shared.model_dump(), tune=how)
+        train = self.shared.model_dump(exclude={"refit"})
+        return self.plan.folder("tune", *self.settings.batch_size, sources=SOURCES, train=train, tune=how)
 
     @cached_property
     def trials(self) -> Trials:
@@ -114,9 +112,9 @@ class Search:
         """Return the state folder of a trial that runs."""
         return self.folder / f"trial-{number}"
 
-    def recipe(self, learning_rate: float, weight_decay: float) -> Recipe:
+    def recipe(self, point: Point) -> Recipe:
         """Return the hyper-parameters of a trial at a point."""
-        return Recipe.of(self.shared, learning_rate, weight_decay, self.settings.epochs)
+        return Recipe.of(self.shared, point, self.settings.epochs)
 
     def finished(self) -> list[Trial]:
         """Return the finished trials in the order of their numbers. Raises StageError as `finish`."""
@@ -133,9 +131,8 @@ class Search:
         """
         checkpoint = self.trial_folder(number) / CHECKPOINT
 
-        def objective(learning_rate: float, weight_decay: float, _: int) -> Iterator[Epoch]:
-            recipe = self.recipe(learning_rate, weight_decay)
-            for epoch in self.plan.train(recipe, checkpoint)[1]:
+        def objective(point: Point) -> Iterator[Epoch]:
+            for epoch in self.plan.train(self.recipe(point), checkpoint)[1]:
                 watch(epoch)
                 yield epoch
 
@@ -146,21 +143,27 @@ class Search:
         return trial
 
 
-def summarise(trials: Sequence[Trial], settings: TuneSettings, images_per_epoch: int) -> dict[str, object]:
-    """Return the content of best.json: the chosen point, counts of trials by result, and the budget."""
+def summarise(trials: Sequence[Trial], settings: TuneSettings, images: int) -> dict[str, object]:
+    """Return the content of best.json: the chosen point, counts of trials by result, and the budget.
+
+    Args:
+        trials: all of the search.
+        settings: its budget and space.
+        images: training images of all trials.
+    """
     winner = best(trials)
     space = {"learning_rate": settings.learning_rate, "weight_decay": settings.weight_decay}
-    chosen = {"learning_rate": winner.learning_rate, "weight_decay": winner.weight_decay}
     return {
-        **chosen,
+        **asdict(winner.point),
         "validation_accuracy": winner.validation_accuracy,
         "trials": len(trials),
         "complete": sum(trial.state == "complete" for trial in trials),
         "pruned": sum(trial.state == "pruned" for trial in trials),
         "diverged": sum(trial.outcome in ("diverged", "exploded") for trial in trials),
         "at_chance": sum(trial.outcome == "at chance" for trial in trials),
-        "at_edge": [name for name, value in chosen.items() if at_edge(value, space[name])],
+        "at_edge": [name for name, allowed in space.items() if at_edge(getattr(winner, name), allowed)],
         "epochs": settings.epochs,
-        "images": sum(trial.epochs for trial in trials) * images_per_epoch,
+        "images": images,
         "space": {name: [allowed.low, allowed.high] for name, allowed in space.items()},
+        "batch_sizes": settings.batch_size,
     }

@@ -39,8 +39,7 @@ def plan() -> Plan:
             "jitter": {"train": [36, 40], "test": [36, 38, 40]},
         },
         "model": {"input_side": 32, "width": 0.0625},
-        "train": {"batch_size": 16},
-        "tune": {"trials": 3, "epochs": 1, "random_trials": 1},
+        "tune": {"trials": 3, "epochs": 1, "random_trials": 1, "batch_size": [16]},
     }
     study = {key: {**values, **changes.get(key, {})} for key, values in block.items()}
     return Plan(StudySettings.model_validate(study), grid=(2, 2), seeds=2)

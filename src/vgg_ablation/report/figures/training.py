@@ -25,6 +25,12 @@ PAPERS: Mark = {**_OPEN, "marker": "D", "markersize": 10, "color": INK}
 CHOSEN: Mark = {**_OPEN, "marker": "o", "markersize": 11, "color": VERMILLION, "markeredgewidth": 1.8}
 SPACE: Mark = {"linestyle": "--", "linewidth": 0.9, "color": MUTED}
 
+CURVES = {
+    "train_loss": ("training\nloss", "training loss in nats"),
+    "validation_accuracy": ("validation\naccuracy, %", "validation accuracy in percent"),
+}
+"""Columns of the learning curves: label of the axis, and name in a sentence."""
+
 LARGEST_LOSS = 1e6
 """Matplotlib cannot draw the largest losses of a diverging run; those above this one are left out."""
 
@@ -63,7 +69,7 @@ def searches(findings: Findings) -> Iterator[Figure]:
         "search",
         "Trials of the search",
         "One mark a trial, coloured by validation accuracy. Rate: share of the learning rate in what distinguishes a "
-        "net's better trials, the rest being that of weight decay (PED-ANOVA).",
+        "net's better trials, against that of weight decay (PED-ANOVA).",
         f"Chosen learning rate and weight decay by net: {chosen}.",
         wide=len(nets) > 2,
         png=True,
@@ -100,21 +106,24 @@ def _reach(spaces: Sequence[tuple[float, float]], published: float) -> tuple[flo
 
 
 def learning_curves(findings: Findings) -> Iterator[Figure]:
-    """Draw training loss and validation accuracy by epoch, a figure a training scale."""
+    """Draw training loss and, where there were validation images, validation accuracy by epoch; a figure a scale."""
     study = findings.study
     for scale in study.scales:
         nets, curves = study.at(scale), study.curves[study.curves["scale"] == scale]
-        y_labels = ["training\nloss", "validation\naccuracy, %"]
-        fig, grid = style.panels([net.arch for net in nets], "epoch", y_labels, height_ratios=[1, 1], height=2.2)
+        validated = curves["validation_accuracy"].notna().any()
+        columns = list(CURVES) if validated else ["train_loss"]
+        y_labels = [CURVES[column][0] for column in columns]
+        ratios, height = [1] * len(columns), 1.1 * len(columns)
+        fig, grid = style.panels([net.arch for net in nets], "epoch", y_labels, ratios, height)
         last = max(curves["epoch"].max(), 2) if len(curves) else 2
         words = []
         for multiple, net in zip(grid, nets, strict=True):
             own = curves[curves["arch"] == net.arch]
-            _draw_curves(multiple, net, own)
+            _draw_curves(multiple, columns, net, own)
             for axes in multiple:
                 axes.set_xlim(0, last)
-            ends = own[own["epoch"] == own["epoch"].max()]["validation_accuracy"].dropna()
-            words.append(f"{net.arch} {f'{ends.min():.1f} to {ends.max():.1f}' if len(ends) else 'none'}")
+            ends = own[own["epoch"] == own["epoch"].max()][columns[-1]].dropna()
+            words.append(f"{net.arch} {f'{ends.min():.3g} to {ends.max():.3g}' if len(ends) else 'none'}")
             words[-1] += f" ({net.did_not_train} of {len(net.runs)} runs did not train)" if net.did_not_train else ""
         yield style.figure(
             fig,
@@ -122,17 +131,17 @@ def learning_curves(findings: Findings) -> Iterator[Figure]:
             "curves",
             f"Learning curves, training scale {scale}",
             "Mean over the runs that trained, and their range; dashed black: a run that did not train; dotted: chance.",
-            f"Last validation accuracy in percent, lowest and highest run: {'; '.join(words)}.",
+            f"Last {CURVES[columns[-1]][1]}, lowest and highest run: {'; '.join(words)}.",
             wide=len(nets) > 2,
             png=True,
         )
 
 
-def _draw_curves(multiple: Sequence[Axes], net: Net, curves: pd.DataFrame) -> None:
+def _draw_curves(multiple: Sequence[Axes], columns: Sequence[str], net: Net, curves: pd.DataFrame) -> None:
     untrained = curves["run"].isin([run.run for run in net.runs if run.did_not_train])
-    columns, colours = ("train_loss", "validation_accuracy"), (BLUE, GREEN)
-    chance = (math.log(net.classes), 100 / net.classes)
-    for axes, column, colour, level in zip(multiple, columns, colours, chance, strict=True):
+    drawn = {"train_loss": (BLUE, math.log(net.classes)), "validation_accuracy": (GREEN, 100 / net.classes)}
+    for axes, column in zip(multiple, columns, strict=True):
+        colour, level = drawn[column]
         drawable = curves.assign(value=curves[column].where(curves[column].abs() < LARGEST_LOSS))
         for _, run in drawable[untrained].groupby("run"):
             axes.plot(run["epoch"], run["value"], color=INK, linestyle="--", linewidth=0.9)
