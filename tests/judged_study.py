@@ -9,6 +9,7 @@ from scipy import stats
 
 from vgg_ablation.analysis.statistics import Errors
 from vgg_ablation.analysis.study import Study
+from vgg_ablation.model.table1 import ABLATION
 
 Source = tuple[str, str, str]
 """A net or a fusion, a training scale and a protocol."""
@@ -86,12 +87,15 @@ def study_of(errors: Mapping[Source, Errors], untrained: Mapping[tuple[str, str]
     }
     study = SimpleNamespace(
         name="made-up",
+        norm="none",
+        ablation=list(ABLATION),
         scales=ordered,
         protocols=lambda scale: list(dict.fromkeys(protocol for _, at, protocol in errors if at == scale)),
         at=lambda scale: nets[scale],
         net=lambda arch, scale: next((net for net in nets.get(scale, []) if net.arch == arch), None),
         errors=lambda *source: errors.get(source),
     )
+    study.by_norm = [study]
     return cast(Study, study)
 
 

@@ -52,7 +52,7 @@ def test_the_title_names_the_data(six: Study, source: str, categories: int, expe
 def test_the_headline_is_three_lines_above_the_main_table(of_six: dict[str, str], six_found: Findings):
     _, headline, table, *_ = of_six["result"].split("\n\n")
     depth, nets, fit = headline.splitlines()
-    slope = six_found.judgement("depth").components[0].difference
+    slope = six_found.judgement("depth", "none").components[0].difference
     lead = [row for row in six_found.lead_rows if row.arch != "A_LRN"]
     fitted = np.polyfit([row.weight_layers or 0 for row in lead], [row.top1_error for row in lead], 1)[0]
     assert depth == (
@@ -140,7 +140,7 @@ def test_fine_tuning_names_its_learning_rate_and_the_command_that_makes_the_repo
     text = parts(find(make("C", runs=1, scales="fixed large").read()))
     assert "at 0.1 of the tuned learning rate" in text["curves"]
     alone = parts(find(make("C", runs=1, scales="large").read()))["provenance"]
-    assert "Made by `dvc exp run -S study=sample -S arch=C -S scale=large`. " in alone
+    assert "Made by `dvc exp run -S study=sample -S arch=C -S norm=none -S scale=large`. " in alone
 
 
 def test_a_study_in_which_nothing_trained_has_a_report(make: Make):

@@ -68,7 +68,7 @@ def prepared(folder: Path, files: Files) -> Path:
     """Return the folder, made one in which the stage runs on the data and results of a made-up study."""
     folder.mkdir()
     settings = json.loads(files.settings().model_dump_json())
-    params = {"arch": "all", "scale": "fixed", "study": "sample", "studies": {"sample": settings}}
+    params = {"arch": "all", "norm": "none", "scale": "fixed", "study": "sample", "studies": {"sample": settings}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for name in ("data", "results"):
         (folder / name).symlink_to(files.folder / name)

@@ -10,8 +10,8 @@ A claim has one or two components: contrasts of nets' expected errors. The rules
 `no change`: reproduced if the `ONE_SIDED` interval is within `MARGIN` of zero (two one-sided tests), contradicted if
     it is entirely beyond -`MARGIN` or +`MARGIN`; else undecided.
 
-p-values are Holm-corrected over all components of all claims that the study can judge. One run, or a net of which no
-run trained, decides nothing.
+Claims are judged for the nets of each normalisation by themselves. p-values are Holm-corrected over all components of
+all claims that the study can judge. One run, or a net of which no run trained, decides nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,8 @@ from typing import Literal
 from vgg_ablation.analysis.records import PROTOCOLS, Net
 from vgg_ablation.analysis.statistics import CONFIDENCE, LEVEL, Difference, contrast, expected_error, holm
 from vgg_ablation.analysis.study import Study
-from vgg_ablation.model.table1 import ABLATION, weight_layers
+from vgg_ablation.model.table1 import weight_layers
+from vgg_ablation.runtime.names import named, plain
 from vgg_ablation.runtime.settings import SCALES
 
 Verdict = Literal["reproduced", "contradicted", "undecided", "not asked"]
@@ -52,7 +53,8 @@ class Claim:
     section: str
     expects: Expectation
     contrasts: Callable[[Study, str, str], Contrasts]
-    """Components at a training scale and protocol, in the study or not; one unless a fall is expected."""
+    """Components at a training scale and protocol, in the study (of one normalisation) or not; one unless a fall is
+    expected."""
     scales: Sequence[str] = FIXED_FIRST
     protocols: Sequence[str] = ("dense",)
     """Tried in this order, each at all scales."""
@@ -80,6 +82,8 @@ class Judgement:
     """The verdict on one claim, with the numbers behind it."""
 
     claim: Claim
+    norm: str
+    """Normalisation of the nets that it is about."""
     verdict: Verdict
     components: list[JudgedComponent] = field(default_factory=list)
     untrained: list[Net] = field(default_factory=list)
@@ -105,26 +109,34 @@ class Judgement:
 
 
 def judge(study: Study) -> list[Judgement]:
-    """Judge each of `CLAIMS`. Runs that did not train count with the error that they have."""
-    asked = [(claim, _contrasts(study, claim)) for claim in CLAIMS]
-    complete = [(claim, *one) for claim, wanted in asked if not _missing(study, wanted) for one in wanted.items()]
-    differences = [_contrast(study, coefficients, family=len(complete)) for _, _, coefficients in complete]
+    """Judge each of `CLAIMS` for each normalisation. Runs that did not train count with the error that they have."""
+    asked = [(part, claim, _contrasts(part, claim)) for part in study.by_norm for claim in CLAIMS]
+    judged: list[list[JudgedComponent]] = [[] for _ in asked]
+    complete = [
+        (claim, found, *one)
+        for (part, claim, wanted), found in zip(asked, judged, strict=True)
+        if not _missing(part, wanted)
+        for one in wanted.items()
+    ]
+    differences = [_contrast(study, coefficients, family=len(complete)) for *_, coefficients in complete]
     adjusted = holm([difference.p_value for difference in differences])
-    judged: dict[str, list[JudgedComponent]] = {claim.key: [] for claim in CLAIMS}
-    for (claim, label, coefficients), difference, p_adjusted in zip(complete, differences, adjusted, strict=True):
+    for (claim, found, label, coefficients), difference, p_adjusted in zip(
+        complete, differences, adjusted, strict=True
+    ):
         by_interval = claim.expects != "fall" and difference.runs > 1
         narrow = _contrast(study, coefficients, confidence=ONE_SIDED) if by_interval else None
-        judged[claim.key].append(JudgedComponent(label, difference, p_adjusted, narrow))
-    return [_judgement(study, claim, wanted, judged[claim.key]) for claim, wanted in asked]
+        found.append(JudgedComponent(label, difference, p_adjusted, narrow))
+    return [_judgement(*one, found) for one, found in zip(asked, judged, strict=True)]
 
 
 def _judgement(study: Study, claim: Claim, wanted: Contrasts, components: list[JudgedComponent]) -> Judgement:
     if missing := _missing(study, wanted):
-        return Judgement(claim, "not asked", missing=missing, settings=_settings(study, missing))
+        return Judgement(claim, study.norm, "not asked", missing=missing, settings=_settings(study, missing))
     names = dict.fromkeys((net, scale) for name, scale, _ in _sources(wanted) for net in name.split("+"))
     nets = [found for net, scale in names if (found := study.net(net, scale))]
     judgement = Judgement(
         claim,
+        study.norm,
         _verdict(claim.expects, components),
         components,
         [net for net in nets if net.did_not_train],
@@ -177,7 +189,7 @@ def _settings(study: Study, missing: list[Source]) -> list[str]:
     absent = {(net, scale) for name, scale, _ in missing for net in name.split("+") if study.net(net, scale) is None}
     unknown = {net for net, _ in absent if not any(study.net(net, scale) for scale in study.scales)}
     settings: list[str] = []
-    if unknown - {SHALLOW} or (not absent and any("+" in name for name, _, _ in missing)):
+    if {plain(net) for net in unknown} - {SHALLOW} or (not absent and any("+" in name for name, _, _ in missing)):
         settings.append("arch=all")
     if any(scale != SCALES[0] or net not in unknown for net, scale in absent):
         settings.append("scale=all")
@@ -191,7 +203,7 @@ def _settings(study: Study, missing: list[Source]) -> list[str]:
 
 def _relative_excess(study: Study, sources: Sequence[Source]) -> float | None:
     """Return by how many percent the 5x5 net's error is above B's: the paper gives this number too."""
-    errors = {name: study.errors(name, *place) for name, *place in sources}
+    errors = {plain(name): study.errors(name, *place) for name, *place in sources}
     means = {name: expected_error(one).mean for name, one in errors.items() if one is not None}
     return 100 * (means[SHALLOW] / means["B"] - 1) if means["B"] else None
 
@@ -202,16 +214,29 @@ def _training(scale: str, nets: Sequence[Net]) -> tuple[str, list[int], list[int
 
 
 def _less(second: str, *firsts: str) -> Callable[[Study, str, str], Contrasts]:
-    """Return contrasts: one net's or fusion's error less that of each other."""
-    return lambda _, scale, protocol: {
-        f"{second} less {first} ({scale}, {protocol})": {(second, scale, protocol): 1.0, (first, scale, protocol): -1.0}
-        for first in firsts
-    }
+    """Return contrasts: one net's or fusion's error less that of each other, all by plain name."""
+
+    def contrasts(study: Study, scale: str, protocol: str) -> Contrasts:
+        minuend, *subtrahends = (_named(study, name) for name in (second, *firsts))
+        return {
+            f"{minuend} less {one} ({scale}, {protocol})": {
+                (minuend, scale, protocol): 1.0,
+                (one, scale, protocol): -1.0,
+            }
+            for one in subtrahends
+        }
+
+    return contrasts
 
 
-def _slope(_: Study, scale: str, protocol: str) -> Contrasts:
+def _named(study: Study, arch: str) -> str:
+    """Return the name of a net or fusion in a study of one normalisation."""
+    return named(arch, study.norm)
+
+
+def _slope(study: Study, scale: str, protocol: str) -> Contrasts:
     """Return the least-squares slope of the error over the number of weight layers."""
-    depths = {net: weight_layers(net) for net in DEEPENING}
+    depths = {_named(study, net): weight_layers(net) for net in DEEPENING}
     centre = fmean(depths.values())
     squares = sum((depth - centre) ** 2 for depth in depths.values())
     label = f"slope over {', '.join(depths)} per weight layer ({scale}, {protocol})"
@@ -219,7 +244,7 @@ def _slope(_: Study, scale: str, protocol: str) -> Contrasts:
 
 
 def _jitter_less_each(study: Study, jitter: str, protocol: str) -> Contrasts:
-    nets = _nets_at(study, [(scale, protocol) for scale in JITTER_FIRST]) or ["C", "D", "E"]  # those of the paper
+    nets = _nets_at(study, [(scale, protocol) for scale in JITTER_FIRST], ("C", "D", "E"))  # those of the paper
     return {
         f"{jitter} less {scale}, mean over {', '.join(nets)} ({protocol})": _mean_less(
             nets, (jitter, protocol), (scale, protocol)
@@ -230,7 +255,7 @@ def _jitter_less_each(study: Study, jitter: str, protocol: str) -> Contrasts:
 
 def _combined_less_each(study: Study, scale: str, combined: str) -> Contrasts:
     each = ("dense_scales", "multi_crop")
-    nets = _nets_at(study, [(scale, one) for one in (combined, *each)]) or ["D", "E"]  # those of Table 5
+    nets = _nets_at(study, [(scale, one) for one in (combined, *each)], ("D", "E"))  # those of Table 5
     return {
         f"{combined} less {one}, mean over {', '.join(nets)} ({scale})": _mean_less(
             nets, (scale, combined), (scale, one)
@@ -239,9 +264,10 @@ def _combined_less_each(study: Study, scale: str, combined: str) -> Contrasts:
     }
 
 
-def _nets_at(study: Study, places: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the nets of Table 1 that were evaluated at all of these training scales and protocols."""
-    return [net for net in ABLATION if all(study.errors(net, *place) is not None for place in places)]
+def _nets_at(study: Study, places: Sequence[tuple[str, str]], default: Sequence[str]) -> list[str]:
+    """Return the nets of Table 1 that were evaluated at all of these training scales and protocols, else `default`."""
+    found = [net for net in study.ablation if all(study.errors(net, *place) is not None for place in places)]
+    return found or [_named(study, net) for net in default]
 
 
 def _mean_less(nets: list[str], second: tuple[str, str], first: tuple[str, str]) -> dict[Source, float]:

@@ -7,8 +7,8 @@ from vgg_ablation.analysis.claims import Judgement, judge
 from vgg_ablation.analysis.comparisons import Comparison, compare_all
 from vgg_ablation.analysis.rows import Published, Row, ablation, published_beside
 from vgg_ablation.analysis.study import Study
-from vgg_ablation.model.table1 import ABLATION
 from vgg_ablation.paper import TORCHVISION
+from vgg_ablation.runtime.names import plain
 from vgg_ablation.runtime.settings import SCALES
 
 
@@ -45,11 +45,11 @@ class Findings:
     @property
     def table_1_comparisons(self) -> list[Comparison]:
         """The pairs of Table 1's nets among `comparisons`."""
-        return [one for one in self.comparisons if {one.first, one.second} <= set(ABLATION)]
+        return [one for one in self.comparisons if {one.first, one.second} <= set(self.study.ablation)]
 
-    def judgement(self, key: str) -> Judgement:
-        """Return the judgement of a claim by its key."""
-        return next(one for one in self.judgements if one.claim.key == key)
+    def judgement(self, key: str, norm: str) -> Judgement:
+        """Return the judgement of a claim by its key, on the nets of a normalisation."""
+        return next(one for one in self.judgements if (one.claim.key, one.norm) == (key, norm))
 
 
 def find(study: Study) -> Findings:
@@ -63,11 +63,12 @@ def _agreements(study: Study) -> list[tuple[Published | None, str, Agreement]]:
     """Compare the nets' order with the paper's at the same training scale and test, and torchvision's on one crop."""
     scale, protocol = study.lead
     paper = published_beside(scale, protocol)
-    if sum(net.arch in paper.errors for net in study.at(scale)) < FEWEST:
+    if sum(plain(net.arch) in paper.errors for net in study.by_norm[0].at(scale)) < FEWEST:
         paper = published_beside(SCALES[0], "dense")
     crop = "centre" if "centre" in study.protocols(scale) else protocol
     return [
         (source, ours, found)
+        for part in study.by_norm
         for source, ours, errors in ((paper, protocol, paper.errors), (None, crop, TORCHVISION))
-        if (found := agreement(study, scale, ours, {arch: error.top1 for arch, error in errors.items()}))
+        if (found := agreement(part, scale, ours, {arch: error.top1 for arch, error in errors.items()}))
     ]

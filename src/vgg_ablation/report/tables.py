@@ -11,6 +11,7 @@ from vgg_ablation.analysis.study import Net, Study
 from vgg_ablation.paper import TRAINING_SCALES
 from vgg_ablation.report import paper_tables, words
 from vgg_ablation.report.table import NONE, Number, Table, decimal, grouped, interval, probability, whole
+from vgg_ablation.runtime.names import norm_of, plain
 
 DETECTABLE = "detectable, points"
 
@@ -53,10 +54,11 @@ def _result(findings: Findings) -> Table:
             decimal(row.mean_class_recall),
             decimal(row.training_error),
             Number(f"{row.runs}" + (f" ({row.did_not_train} did not train)" if row.did_not_train else ""), row.runs),
-            decimal(published[row.arch].top1 if row.arch in published else None),
-            decimal(published[row.arch].top5 if row.arch in published else None),
+            decimal(theirs and theirs.top1),
+            decimal(theirs and theirs.top5),
         )
         for row in rows
+        for theirs in [published.get(plain(row.arch))]
     ]
     header = ("net", "layers", "parameters", "top-1 error, %", "each run, %", "top-5 error, %", "class recall, %")
     header = (*header, "training error, %", "runs", "paper top-1, %", "paper top-5, %")
@@ -75,7 +77,7 @@ def _claims(findings: Findings) -> Table:
     """One row for each difference that a claim is judged by."""
     body = []
     for one in findings.judgements:
-        said = (words.CLAIMS[one.claim.key], one.claim.section, one.verdict)
+        said = (words.claim(one, findings.study), one.claim.section, one.verdict)
         body += [
             (
                 *said,
@@ -215,7 +217,6 @@ def _training(nets: Sequence[Net]) -> Table:
         "batch_size": "batch size",
         "train_images": "training images a run",
         "init": "initialisation",
-        "batch_norm": "batch normalisation",
         "dropout": "dropout",
         "width": "width, share of Table 1's channels",
         "device": "device",
@@ -226,6 +227,7 @@ def _training(nets: Sequence[Net]) -> Table:
         "side of the crop that a net sees, pixels": [net.input_side for net in nets],
         "training scale S, smallest side, pixels": [side(net.train_scale) for net in nets],
         "test scales Q, smallest side, pixels": [net.test_scales for net in nets],
+        "batch normalisation": [norm_of(net.arch) == "batch" for net in nets],
         **{label: [getattr(net.training, field) for net in nets] for field, label in labels.items()},
     }
     body = [(label, in_common(nets, list(map(_setting, of_nets)))) for label, of_nets in values.items()]
@@ -256,15 +258,19 @@ def _setting(value: object) -> str:
 
 
 def _classes(study: Study) -> Table:
-    """One row for each category, the one whose error falls most with depth first."""
+    """One row for each category, the one first whose error falls most with depth: that of the first normalisation."""
     errors = classes.class_errors(study, *study.lead)
     header = ["category", *(f"{arch}, %" for arch in errors.columns)]
     signs = [""] * len(errors.columns)
-    if between := classes.ends(study, study.lead[0]):
-        shallow, deep = (net.arch for net in between)
-        errors = errors.assign(change=errors[deep] - errors[shallow]).sort_values("change", kind="stable")
-        header.append(f"{shallow} to {deep}, points")
-        signs.append("+")
+    changes = []
+    for part in study.by_norm:
+        if between := classes.ends(part, study.lead[0]):
+            shallow, deep = (net.arch for net in between)
+            changes.append(header_of := f"{shallow} to {deep}, points")
+            errors[header_of] = errors[deep] - errors[shallow]
+            signs.append("+")
+    header += changes
+    errors = errors.sort_values(changes, kind="stable") if changes else errors
     body = [
         (
             str(category),
@@ -279,14 +285,21 @@ def _classes(study: Study) -> Table:
 
 
 def _confusions(study: Study) -> Table:
-    between = classes.ends(study, study.lead[0])
-    first, last = (net.arch for net in between) if between else ("", "")
     body = [
-        (one.category, one.taken_for, decimal(one.before), decimal(one.after), decimal(one.change, sign="+"))
-        for one in classes.fallen_confusions(study, *study.lead)
+        (
+            " to ".join(net.arch for net in between),
+            one.category,
+            one.taken_for,
+            decimal(one.before),
+            decimal(one.after),
+            decimal(one.change, sign="+"),
+        )
+        for part in study.by_norm
+        if (between := classes.ends(part, study.lead[0]))
+        for one in classes.fallen_confusions(part, *study.lead)
     ]
-    caption = f"Confusions that become rarer from {first} to {last}, share of the category's test images"
-    header = ("category", "taken for", f"{first}, %", f"{last}, %", "change, points")
+    caption = "Confusions that become rarer from the shallowest to the deepest net, share of the category's test images"
+    header = ("nets", "category", "taken for", "shallowest, %", "deepest, %", "change, points")
     return Table("confusions", caption, header, body)
 
 

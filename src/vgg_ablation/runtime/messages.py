@@ -25,9 +25,9 @@ def epoch_trained(train_loss: float, accuracy: float, learning_rate: float, imag
     )
 
 
-def starting_net_trained(epoch: int, epochs: int, train_loss: float) -> str:
+def starting_net_trained(net: str, epoch: int, epochs: int, train_loss: float) -> str:
     """Progress: an epoch of the net A whose layers a deeper net starts from."""
-    return f"net A (initial weights): epoch {epoch}/{epochs}, loss {train_loss:.3f}"
+    return f"net {net} (initial weights): epoch {epoch}/{epochs}, loss {train_loss:.3f}"
 
 
 def split_batch(too_much: str, at_once: int) -> str:
