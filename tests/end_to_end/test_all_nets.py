@@ -186,7 +186,7 @@ def test_a_single_setting_reruns_what_depends_on_it_alone(committed):
     ("change", "line"),
     [
         ("arch=Z", f"check: params.yaml: arch = 'Z'; allowed: all, {', '.join(PLAIN)}"),
-        ("norm=both", "check: params.yaml: norm = 'both'; allowed: none, batch, all"),
+        ("norm=x", "check: params.yaml: norm = 'x'; allowed: none, batch, all"),
         (
             "studies.tiny.tune.learning_rate.low=-1",
             "check: params.yaml: studies.tiny.tune.learning_rate.low = -1; allowed: greater than 0",

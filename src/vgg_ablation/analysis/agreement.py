@@ -39,9 +39,9 @@ class Agreement:
 def agreement(study: Study, scale: str, protocol: str, published: Mapping[str, float]) -> Agreement | None:
     """Compare the mean errors of a normalisation's nets under a training scale and a protocol with published errors.
 
-    `published` has plain names.
-    The interval is a bootstrap over runs, the same ones for all nets, and over all images that were tested. None with
-    fewer than three nets in both, without a run or an image in common, or if all errors of one are equal.
+    These are by plain name. The interval is a bootstrap over runs, the same ones for all nets, and over all images that
+    were tested. None with fewer than three nets in both, without a run or an image in common, or if all errors of one
+    are equal.
     """
     nets = [net.arch for net in study.at(scale) if plain(net.arch) in published]
     ours = {net: errors for net in nets if (errors := study.errors(net, scale, protocol)) is not None}

@@ -40,7 +40,8 @@ def merge_nets(arch: str, scale: str) -> Path:
         OSError: a file cannot be read or written.
         StageError: `arch` is one net, a file is damaged, nets have different test images, or the disk is full.
     """
-    fused = () if norm_of(arch) == ALL else [named("+".join(nets), norm_of(arch)).split("+") for nets in FUSIONS]
+    norm = norm_of(arch)
+    fused = () if norm == ALL else [[named(net, norm) for net in nets] for nets in FUSIONS]
     return _merge([(part, scale) for part in _parts(arch)], (arch, scale), fused)
 
 

@@ -15,7 +15,7 @@ from vgg_ablation.model.table1 import (
 from vgg_ablation.paper import TRAINING_SCALES, published_errors
 from vgg_ablation.report import words
 from vgg_ablation.report.table import NONE, Number, Table, decimal, interval, whole
-from vgg_ablation.runtime.names import named, norm_of, plain
+from vgg_ablation.runtime.names import named, plain
 from vgg_ablation.runtime.settings import SCALES
 
 METHODS = ("dense_scales", "multi_crop", "combined")
@@ -48,17 +48,16 @@ def all_tables(study: Study, rows: Sequence[Row]) -> list[Table]:
 
 def _table_1(study: Study) -> Table:
     """Our nets with the study's widths; each of the paper's once, after the first of ours with its layers."""
-    body = []
+    body, published = [], dict(paper.TABLE_1)
     for net in study.searched:
         groups = convolution_groups(net.arch, net.input_side, net.training.width)
         final = fully_connected(net.classes, net.input_side, net.training.width)
         outputs = " ".join(str(layer.outputs) for layer in final)
         ours = (_group(net.arch, group) for group in groups)
         body.append((net.arch, "this study", whole(net.weight_layers), *ours, outputs))
-        name = plain(net.arch)
-        if norm_of(net.arch) == study.norms[0] and name in paper.TABLE_1:
+        if theirs := published.pop(name := plain(net.arch), None):
             outputs = " ".join(map(str, paper.FULLY_CONNECTED))
-            body.append((name, "paper", whole(net.weight_layers), *paper.TABLE_1[name], outputs))
+            body.append((name, "paper", whole(net.weight_layers), *theirs, outputs))
     header = ("net", "of", "layers", *(f"group {number}" for number in range(1, 6)), "fully connected")
     return Table("table-1", "Table 1: output channels of the layers with weights", header, body)
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from vgg_ablation.analysis import classes, fairness
 from vgg_ablation.analysis.findings import Findings
 from vgg_ablation.analysis.rows import Row, published_beside, side
@@ -260,28 +262,27 @@ def _setting(value: object) -> str:
 def _classes(study: Study) -> Table:
     """One row for each category, the one first whose error falls most with depth: that of the first normalisation."""
     errors = classes.class_errors(study, *study.lead)
-    header = ["category", *(f"{arch}, %" for arch in errors.columns)]
-    signs = [""] * len(errors.columns)
-    changes = []
+    signs = {f"{arch}, %": "" for arch in errors.columns}
+    changes = pd.DataFrame(index=errors.index)
     for part in study.by_norm:
         if between := classes.ends(part, study.lead[0]):
             shallow, deep = (net.arch for net in between)
-            changes.append(header_of := f"{shallow} to {deep}, points")
-            errors[header_of] = errors[deep] - errors[shallow]
-            signs.append("+")
-    header += changes
-    errors = errors.sort_values(changes, kind="stable") if changes else errors
+            changes[f"{shallow} to {deep}, points"] = errors[deep] - errors[shallow]
+    signs |= dict.fromkeys(changes.columns, "+")
+    table = pd.concat([errors, changes], axis=1)
+    if len(changes.columns):
+        table = table.sort_values(changes.columns[0], kind="stable")
     body = [
         (
             str(category),
             *(
                 decimal(None if value != value else float(value), sign=sign)
-                for value, sign in zip(row, signs, strict=True)
+                for value, sign in zip(row, signs.values(), strict=True)
             ),
         )
-        for category, row in zip(errors.index, errors.to_numpy(), strict=True)
+        for category, row in zip(table.index, table.to_numpy(), strict=True)
     ]
-    return Table("classes", "Top-1 error by class", header, body)
+    return Table("classes", "Top-1 error by class", ["category", *signs], body)
 
 
 def _confusions(study: Study) -> Table:
