@@ -41,11 +41,10 @@ def timed(console: Console) -> float:
     """Return the seconds that the study's units take without any earlier state."""
     params = read_params()
     work = Work(params.whole(StudySettings), params.scale)
-    archs = ABLATION if params.arch == "all" else (params.arch,)
     with TemporaryDirectory(prefix="vgg-busy-") as folder:
         os.environ["DVC_ROOT"] = folder  # where the resume state is
         start = time.perf_counter()
-        compute(work, archs, console)
+        compute(work, params.nets(ABLATION), console)
         return time.perf_counter() - start
 
 

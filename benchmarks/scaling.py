@@ -20,11 +20,13 @@ from vgg_ablation.parallel.pace import measure_pace
 from vgg_ablation.parallel.schedule import longest_chains, makespan
 from vgg_ablation.parallel.units import Work
 from vgg_ablation.runtime.console import Console, duration, stage
+from vgg_ablation.runtime.names import named
 from vgg_ablation.runtime.params import PARAMS_FILE
 from vgg_ablation.runtime.provenance import describe_machine
 from vgg_ablation.runtime.settings import StudySettings
 
-STUDIES = ("sample", "caltech256")
+STUDIES = {"sample": "batch", "caltech256": "none"}
+"""Normalisation of the nets by study."""
 SLOTS = (1, 2, 4, 8, 16, 64)
 DATA, PAGE = Path("docs/scaling.json"), Path("docs/clusters.md")
 _MARKED = re.compile(r"(<!-- scaling: make scaling -->\n).*?(<!-- end of scaling -->)", re.DOTALL)
@@ -36,13 +38,13 @@ def measure(console: Console) -> dict[str, Any]:
     seconds: dict[str, dict[str, float]] = {}
     device = ""
     with console.task("net", len(STUDIES) * len(ABLATION)) as task:
-        for name in STUDIES:
+        for name, norm in STUDIES.items():
             work = Work(StudySettings.model_validate(blocks[name]), "fixed")
             compute = choose_compute(work.study.compute.threads)
             device = f"{compute}, {work.study.compute.threads} thread, {describe_machine()}"
             images = count_images(work.study.data)
             seconds[name] = {}
-            for arch in ABLATION:
+            for arch in (named(each, norm) for each in ABLATION):
                 paces = {"fixed": measure_pace(arch, "fixed", work.study, images, compute)}
                 for unit in work.units([arch]):
                     seconds[name][unit.name] = round(unit_seconds(unit, work, images, paces), 1)
@@ -65,8 +67,11 @@ def table(data: dict[str, Any]) -> str:
         "|---:|" + "---:|---:|" * len(STUDIES),
     ]
     times = data["seconds"]
-    measured = [arch for arch in ABLATION if any(unit.startswith(f"{arch} ") for unit in times[STUDIES[0]])]
-    units = {name: Work(StudySettings.model_validate(blocks[name]), "fixed").units(measured) for name in STUDIES}
+    units = {}
+    for name, norm in STUDIES.items():
+        archs = (named(arch, norm) for arch in ABLATION)
+        measured = [arch for arch in archs if any(unit.startswith(f"{arch} ") for unit in times[name])]
+        units[name] = Work(StudySettings.model_validate(blocks[name]), "fixed").units(measured)
     for slots in SLOTS:
         took = {name: makespan(units[name], times[name], slots) for name in STUDIES}
         alone = {name: sum(times[name].values()) for name in STUDIES}

@@ -1,19 +1,20 @@
-"""Search one net's learning rate, weight decay and batch size: `python stages/tune.py C`."""
+"""Search one net's learning rate, weight decay and batch size: `python stages/tune.py C batch`."""
 
 import sys
 
 from vgg_ablation.device import choose_compute
-from vgg_ablation.model.table1 import ARCHITECTURES
+from vgg_ablation.model.table1 import PLAIN
 from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.names import NORMS, named
 from vgg_ablation.runtime.params import read_arguments, read_params
 from vgg_ablation.runtime.settings import StudySettings
 from vgg_ablation.train.tune import tune_net
 
 with stage(" ".join(["tune", *sys.argv[1:]])) as console:
-    (arch,) = read_arguments(arch=ARCHITECTURES)
+    arch, norm = read_arguments(arch=PLAIN, norm=NORMS)
     study = read_params().whole(StudySettings)
     console.alone()
     tune_net(
-        arch, model=study.model, shared=study.train, settings=study.tune,
+        named(arch, norm), model=study.model, shared=study.train, settings=study.tune,
         compute=choose_compute(study.compute.threads), console=console,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from scipy import stats
 
 from vgg_ablation.analysis.statistics import Errors
 from vgg_ablation.analysis.study import Study
+from vgg_ablation.model.table1 import ABLATION
 
 Source = tuple[str, str, str]
 """A net or a fusion, a training scale and a protocol."""
@@ -99,6 +100,8 @@ def study_of(
     }
     study = SimpleNamespace(
         name="made-up",
+        norm="none",
+        ablation=list(ABLATION),
         scales=ordered,
         protocols=lambda scale: list(dict.fromkeys(protocol for _, at, protocol in errors if at == scale)),
         at=lambda scale: nets[scale],
@@ -111,6 +114,7 @@ def study_of(
         ),
         data=SimpleNamespace(validation=100),
     )
+    study.by_norm = [study]
     return cast(Study, study)
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from vgg_ablation.analysis.study import Study, read_partial, read_study
 from vgg_ablation.model.table1 import weight_layers
+from vgg_ablation.runtime.names import named, norm_of, plain
 from vgg_ablation.runtime.settings import SCALES, StudySettings
 
 EXPECTED = {"A": 36.0, "A_LRN": 36.4, "B": 32.5, "C": 30.5, "D": 27.0, "E": 27.3, "B_5x5": 34.5}
@@ -65,9 +66,10 @@ class Files:
         self.metrics: dict[str, Any] = {"nets": nets, "fusions": []}
         for made in nets:
             made["runs"] = [self._run(made, run, (made["arch"], run) in untrained) for run in range(runs)]
-        for members in (["D", "E"], ["A", "A_LRN", "B", "C", "D", "E"]):
-            if set(members) <= set(archs):
-                self.metrics["fusions"] += [self._fusion(members, scale) for scale in scales]
+        for suffix in ("", "_BN"):
+            for fused in ("DE", ("A", "A_LRN", "B", "C", "D", "E")):
+                if set(members := [arch + suffix for arch in fused]) <= set(archs):
+                    self.metrics["fusions"] += [self._fusion(members, scale) for scale in scales]
         self.curves = pd.DataFrame(
             [
                 row
@@ -122,7 +124,7 @@ class Files:
         own = run % 3 + self.rng.normal(0, 1.2)
         protocols = {}
         for protocol in PROTOCOLS[scale]:
-            error = chance if failed else EXPECTED[arch] + own - BETTER[protocol] - BETTER_SCALE[scale]
+            error = chance if failed else EXPECTED[plain(arch)] + own - BETTER[protocol] - BETTER_SCALE[scale]
             protocols[protocol] = self._simulate(arch, scale, run, protocol, error, uniform=failed)
         reason = f"at chance: training loss {math.log(self.classes):.3f} against ln K = {math.log(self.classes):.3f}"
         return {
@@ -187,7 +189,16 @@ class Files:
 
     def again(self, study: str = "sample") -> Study:
         """Read the merged files on disk."""
-        return read_study("all", self.scale, study, self.settings(), self.folder)
+        return read_study(self.name, self.scale, study, self.settings(), self.folder)
+
+    @property
+    def norm(self) -> str:
+        norms = {norm_of(arch) for arch in self.archs}
+        return norms.pop() if len(norms) == 1 else "all"
+
+    @property
+    def name(self) -> str:
+        return named("all", self.norm)
 
     @property
     def scale(self) -> str:
@@ -195,8 +206,8 @@ class Files:
 
     def write(self) -> None:
         """Write the files as they are now, all merged."""
-        write_results(self.folder, "all", self.scale, self.metrics, self.arrays, self.curves, self.costs)
-        write_search(self.folder, "all", self.trials, self.costs)
+        write_results(self.folder, self.name, self.scale, self.metrics, self.arrays, self.curves, self.costs)
+        write_search(self.folder, self.name, self.trials, self.costs)
         self.write_data()
 
     def write_data(self) -> None:
@@ -212,7 +223,7 @@ class Files:
             of_stage.to_csv(self.folder / "data" / folder / "cost.csv", index=False)
 
     def write_apart(self) -> Path:
-        """Write the files as they are now, each net and scale in its own folders; return the folder of results."""
+        """Write the files as they are now, each net and scale in its own folders; return the folder of their norm."""
         for made in self.metrics["nets"]:
             arch, scale = made["arch"], made["scale"]
             own = {
@@ -221,20 +232,20 @@ class Files:
             curves, costs = of(self.curves, arch, scale), of(self.costs, arch, scale)
             write_results(self.folder, arch, scale, {"nets": [made]}, own, curves, costs)
             write_search(self.folder, arch, of(self.trials, arch), of(self.costs, arch))
-            results = self.folder / "results" / arch
+            results = folder_of(self.folder, arch)
             (results / scale / "training" / "training.json").write_text(json.dumps({"runs": made["runs"]}))
             (results / "search" / "best.json").write_text(json.dumps(made["tuned"]))
         self.write_data()
-        return self.folder / "results"
+        return self.folder / "results" / self.norm
 
-    def read_apart(self, scales: Collection[str] = ("fixed",)) -> Study:
+    def read_apart(self, norm: str = "none", scale: str = "fixed") -> Study:
         """Write the files as they are now, each net's in its own folders, and read what is there."""
         self.write_apart()
-        return self.partial(scales)
+        return self.partial(norm, scale)
 
-    def partial(self, scales: Collection[str] = ("fixed",)) -> Study:
+    def partial(self, norm: str = "none", scale: str = "fixed") -> Study:
         """Read the finished nets on disk."""
-        return read_partial(list(scales), "sample", self.settings(), self.folder)
+        return read_partial(norm, scale, "sample", self.settings(), self.folder)
 
     def settings(self) -> StudySettings:
         """Settings that make such a study."""
@@ -251,7 +262,7 @@ class Files:
                 },
                 "scales": {scale: {"train": TRAIN_SCALES[scale], "test": TEST_SCALES[scale]} for scale in PROTOCOLS},
                 "compute": {"threads": 1},
-                "model": {"input_side": 64, "width": 0.25, "batch_norm": False, "dropout": 0.5, "init": "kaiming"},
+                "model": {"input_side": 64, "width": 0.25, "dropout": 0.5, "init": "kaiming"},
                 "train": {
                     "epochs": 100,
                     "momentum": 0.9,
@@ -293,7 +304,7 @@ def write_results(
     curves: pd.DataFrame,
     costs: pd.DataFrame,
 ) -> None:
-    training, evaluation = (root / "results" / arch / scale / name for name in ("training", "evaluation"))
+    training, evaluation = (folder_of(root, arch) / scale / name for name in ("training", "evaluation"))
     for folder, stage in ((training, "train"), (evaluation, "evaluate")):
         folder.mkdir(parents=True, exist_ok=True)
         costs[costs["stage"] == stage].to_csv(folder / "cost.csv", index=False)
@@ -303,10 +314,15 @@ def write_results(
 
 
 def write_search(root: Path, arch: str, trials: pd.DataFrame, costs: pd.DataFrame) -> None:
-    folder = root / "results" / arch / "search"
+    folder = folder_of(root, arch) / "search"
     folder.mkdir(parents=True, exist_ok=True)
     trials.to_csv(folder / "trials.csv", index=False)
     costs[costs["stage"] == "tune"].to_csv(folder / "cost.csv", index=False)
+
+
+def folder_of(root: Path, arch: str) -> Path:
+    """The folder of a net's results, or of merged ones."""
+    return root / "results" / norm_of(arch) / plain(arch)
 
 
 def _digest(arch: str, scale: str, run: int) -> str:
@@ -388,7 +404,6 @@ def net(arch: str, scale: str, classes: int) -> dict[str, Any]:
             "colour_shift": 0.1,
             "refit": False,
             "init": "kaiming",
-            "batch_norm": False,
             "dropout": 0.5,
             "width": 0.25,
             "device": "cpu",

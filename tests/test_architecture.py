@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from vgg_ablation.evaluate import cache
-from vgg_ablation.model.table1 import ABLATION, ARCHITECTURES
+from vgg_ablation.model.table1 import ABLATION, PLAIN
+from vgg_ablation.runtime.names import NORMS
 from vgg_ablation.runtime.settings import SCALES
 from vgg_ablation.train import net, tune
 
@@ -181,11 +182,17 @@ def test_a_stage_of_the_work_has_one_output_folder(name: str) -> None:
 def test_the_matrix_names_every_net_and_scale() -> None:
     variables = yaml.safe_load((ROOT / "stages/dvc.yaml").read_text())["vars"]
     lists = {name: values for entry in variables if isinstance(entry, dict) for name, values in entry.items()}
-    assert tuple(lists["nets"]) == ARCHITECTURES
+    assert tuple(lists["nets"]) == PLAIN
+    assert lists["nets_or_all"] == [*PLAIN, "all"]
+    assert tuple(lists["norms"]) == NORMS
     assert tuple(lists["scales"]) == SCALES
-    assert STAGES["aggregate-scales"]["matrix"]["arch"] == [*ARCHITECTURES, "all"]
+    assert STAGES["aggregate-norms"]["matrix"]["scale"] == [*SCALES, "all"]
     for name in ("tune", "train", "train-large", "train-jitter", "evaluate"):
         assert STAGES[name]["matrix"]["arch"] == "${nets}"
+    for name in ("aggregate-scales", "aggregate-norms", "aggregate-norms-search"):
+        assert STAGES[name]["matrix"]["arch"] == "${nets_or_all}"
+    for name in ("tune", "train", "train-large", "train-jitter", "evaluate", "aggregate", "aggregate-search"):
+        assert STAGES[name]["matrix"]["norm"] == "${norms}"
     for name in ("evaluate", "aggregate"):
         assert STAGES[name]["matrix"]["scale"] == "${scales}"
 
@@ -193,21 +200,34 @@ def test_the_matrix_names_every_net_and_scale() -> None:
 @pytest.mark.parametrize("name", ["aggregate", "aggregate-search"])
 def test_the_nets_of_table_1_are_merged(name: str) -> None:
     deps = [Path(dep) for dep in STAGES[name]["deps"] if dep.startswith("results/")]
-    kinds = {dep.relative_to(f"results/{dep.parts[1]}") for dep in deps}
-    assert sorted(deps) == sorted(Path("results", arch, kind) for arch in ABLATION for kind in kinds)
+    kinds = {Path(*dep.parts[3:]) for dep in deps}
+    expected = [Path("results", "${item.norm}", arch, kind) for arch in ABLATION for kind in kinds]
+    assert sorted(deps) == sorted(expected)
 
 
 def test_the_three_scales_are_merged() -> None:
     deps = [Path(dep) for dep in STAGES["aggregate-scales"]["deps"] if dep.startswith("results/")]
-    kinds = {Path(*dep.parts[3:]) for dep in deps}
-    assert sorted(deps) == sorted(Path("results", "${item.arch}", scale, kind) for scale in SCALES for kind in kinds)
+    kinds = {Path(*dep.parts[4:]) for dep in deps}
+    of_net = Path("results", "${item.norm}", "${item.arch}")
+    assert sorted(deps) == sorted(of_net / scale / kind for scale in SCALES for kind in kinds)
+
+
+@pytest.mark.parametrize("name", ["aggregate-norms", "aggregate-norms-search"])
+def test_both_normalisations_are_merged(name: str) -> None:
+    deps = [Path(dep) for dep in STAGES[name]["deps"] if dep.startswith("results/")]
+    kinds = {Path(*dep.parts[2:]) for dep in deps}
+    assert sorted(deps) == sorted(Path("results", norm, kind) for norm in NORMS for kind in kinds)
 
 
 @pytest.mark.parametrize("scale", SCALES[1:])
 def test_a_scale_starts_from_the_weights_of_the_scale_before(scale: str) -> None:
-    before = f"results/${{item.arch}}/{SCALES[SCALES.index(scale) - 1]}/training"
+    before = f"results/${{item.norm}}/${{item.arch}}/{SCALES[SCALES.index(scale) - 1]}/training"
     deps = {dep for dep in STAGES[f"train-{scale}"]["deps"] if dep.startswith("results/")}
-    assert deps == {"results/${item.arch}/search/best.json", f"{before}/training.json", f"{before}/weights"}
+    assert deps == {
+        "results/${item.norm}/${item.arch}/search/best.json",
+        f"{before}/training.json",
+        f"{before}/weights",
+    }
 
 
 @pytest.mark.parametrize("name", ["train", "train-large", "train-jitter"])
@@ -219,7 +239,7 @@ def test_a_training_stage_reads_no_scale_but_its_own(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["tune", "train", "evaluate"])
 def test_stages_of_the_nets_import_nothing_slow_but_torch(name: str) -> None:
-    """They run forty-two times in a study of six nets at three scales."""
+    """They run eighty-four times in a study of six nets, all with and without batch normalisation."""
     program = (
         "import runpy, sys\nsys.argv = ['stage', 'Q']\n"
         f"try: runpy.run_path({str(ROOT / 'stages' / name)!r} + '.py')\n"
@@ -227,5 +247,5 @@ def test_stages_of_the_nets_import_nothing_slow_but_torch(name: str) -> None:
         "print({'pandas', 'matplotlib', 'torchvision', 'requests', 'torch._dynamo'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stderr == f"{name} Q: arch = 'Q'; allowed: {', '.join(ARCHITECTURES)}\n"
+    assert done.stderr == f"{name} Q: arch = 'Q'; allowed: {', '.join(PLAIN)}\n"
     assert done.stdout == "set()\n"

@@ -28,7 +28,7 @@ from vgg_ablation.train.run import Point, Recipe
 from vgg_ablation.train.search import Trial as SearchTrial
 from vgg_ablation.train.search import run_trial
 
-ARCH = "A"
+ARCH = "A_BN"
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 48, 60
 """Images a category: as many to train on as in `sample`, five times as many to validate on."""
 GRID_SHAPE = 9, 7

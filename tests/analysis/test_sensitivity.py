@@ -21,7 +21,7 @@ def two(first: Errors, second: Errors, nets: str = "C D", **parts) -> Study:
 
 
 def of(study: Study, key: str = "context") -> Sensitivity:
-    return sensitivities(study, judge(study))[key]
+    return sensitivities(study, judge(study))["none", key]
 
 
 def judgement(study: Study, key: str = "context") -> Judgement:

@@ -126,7 +126,7 @@ def test_missing_decisions_are_named(make: Make, part: str, kept: int):
 def test_damaged_decisions_are_refused(make: Make):
     files = make("A", runs=1)
     files.write()
-    path = files.folder / "results" / "all" / "fixed" / "evaluation" / "decisions.npz"
+    path = files.folder / "results" / "none" / "all" / "fixed" / "evaluation" / "decisions.npz"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(StageError, match=r"decisions.npz is damaged"):
         files.again()
@@ -191,16 +191,23 @@ def test_only_fusions_of_the_nets_that_were_read_are_read(make: Make):
 
 
 def test_nets_in_folders_of_their_own_give_the_same_study(make: Make):
-    files = make("A B", runs=2, scales="fixed large")
-    merged, apart = files.read(), files.read_apart(["fixed", "large"])
+    files = make("A B", runs=2, scales="fixed large jitter")
+    merged, apart = files.read(), files.read_apart(scale="all")
     assert apart.nets == merged.nets
     others = [arch for arch in ABLATION if arch not in ("A", "B")]
-    assert apart.missing == [(arch, scale) for scale in ("fixed", "large") for arch in others]
+    assert apart.missing == [(arch, scale) for scale in ("fixed", "large", "jitter") for arch in others]
     assert (apart.partial, merged.partial) == (True, False)
     for name in ("curves", "trials", "costs", "splits"):
         tables = [getattr(study, name) for study in (apart, merged)]
         ordered = [table.sort_values(list(table.columns), ignore_index=True) for table in tables]
         pd.testing.assert_frame_equal(*ordered)
+
+
+def test_nets_with_batch_normalisation_are_missing_if_they_were_asked_for(make: Make):
+    files = make("A A_BN", runs=1)
+    study = files.read_apart(norm="batch")
+    assert (study.archs, study.norm) == (["A", "A_BN"], "all")
+    assert [arch for arch, _ in study.missing] == [f"{arch}_BN" for arch in ABLATION if arch != "A"]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +226,7 @@ def test_a_net_that_is_half_finished_is_missing(make: Make, name: str):
 
 def change(files: Files, name: str, key: str, value: object, record: str = "runs") -> None:
     """Set a key in a JSON file of net B: of its last run, of its net, or of the file itself."""
-    path = files.folder / "results" / "B" / name
+    path = files.folder / "results" / "none" / "B" / name
     content = json.loads(path.read_text())
     holder = content["nets"][0] if "nets" in content else content
     (holder[record][-1] if record == "runs" else holder)[key] = value

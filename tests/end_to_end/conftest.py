@@ -24,7 +24,7 @@ TINY = {
         "jitter": {"train": [36, 48], "test": [36, 44, 48]},
     },
     "compute": {"threads": 1},
-    "model": {"input_side": 32, "width": 0.0625, "batch_norm": False, "dropout": 0.5, "init": "kaiming"},
+    "model": {"input_side": 32, "width": 0.0625, "dropout": 0.5, "init": "kaiming"},
     "train": {
         "epochs": 2, "momentum": 0.9, "schedule": "cosine", "warm_up": 0.25, "patience": 3, "colour_shift": 0.1,
         "refit": True,
@@ -59,7 +59,7 @@ def origin(tmp_path_factory) -> Repository:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
     params = yaml.safe_load((folder / "params.yaml").read_text())
-    params |= {"study": "tiny"}
+    params |= {"study": "tiny", "norm": "none"}
     params["studies"]["tiny"] = TINY
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     (folder / "images").mkdir()

@@ -11,12 +11,12 @@ import yaml
 from repository import Repository
 
 from vgg_ablation.evaluate.aggregate import FUSIONS
-from vgg_ablation.model.table1 import ABLATION, ARCHITECTURES, count_parameters
+from vgg_ablation.model.table1 import ABLATION, PLAIN, count_parameters
 
 ROOT = Path(__file__).parents[2]
 KEPT = (ABLATION[0], *FUSIONS[0])
 """Nets that `arch: all` includes here: fewer than in the paper, since each takes several processes."""
-NETS = [stage.format(arch) for arch in KEPT for stage in ("tune@{}", "train@{}", "evaluate@{}-fixed")]
+NETS = [stage.format(arch) for arch in KEPT for stage in ("tune@{}-none", "train@{}-none", "evaluate@{}-none-fixed")]
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1800)]
 
 
@@ -60,7 +60,7 @@ def keep_few_nets(folder: Path) -> None:
     )
     work = folder / "stages/dvc.yaml"
     left_out = "|".join(set(ABLATION) - set(KEPT))
-    work.write_text(re.sub(rf" +- results/({left_out})/.*\n", "", work.read_text()))
+    work.write_text(re.sub(rf" +- results/\$\{{item\.norm\}}/({left_out})/.*\n", "", work.read_text()))
 
 
 @pytest.fixture
@@ -79,7 +79,9 @@ def test_dvc_finds_what_was_computed_in_parallel(computed, fully_run):
 
 def test_full_run_runs_every_stage_once_after_the_images(fully_run):
     _, done = fully_run
-    assert sorted(done.stages) == sorted(["near-duplicates", "aggregate@fixed", "aggregate-search", "report", *NETS])
+    assert sorted(done.stages) == sorted(
+        ["near-duplicates", "aggregate@none-fixed", "aggregate-search@none", "report", *NETS]
+    )
     assert done.stages[-1] == "report"
 
 
@@ -107,7 +109,7 @@ def test_reported_errors_follow_from_the_posteriors(fully_run):
     table = pd.read_csv(repository.folder / "reports/ablation.csv").set_index(["arch", "protocol"])
     for arch in KEPT:
         with np.load(
-            repository.folder / "results" / arch / "fixed/evaluation/predictions.npz", allow_pickle=False
+            repository.folder / "results/none" / arch / "fixed/evaluation/predictions.npz", allow_pickle=False
         ) as arrays:
             for protocol in ("centre", "dense"):
                 errors = [
@@ -120,7 +122,7 @@ def test_reported_errors_follow_from_the_posteriors(fully_run):
 def test_test_images_are_in_no_training_split(fully_run):
     repository, _ = fully_run
     splits = pd.read_csv(repository.folder / "data/processed/splits.csv")
-    with np.load(repository.folder / "results/A/fixed/evaluation/predictions.npz", allow_pickle=False) as arrays:
+    with np.load(repository.folder / "results/none/A/fixed/evaluation/predictions.npz", allow_pickle=False) as arrays:
         for run in (0, 1):
             assert set(splits.loc[arrays[f"run_{run}_images"], f"split_{run}"]) == {"test"}
 
@@ -143,7 +145,7 @@ EDITS = {
     "a report template": ("report/templates/result.md.jinja", ["report"]),
     "a claim rule": ("analysis/claims.py", ["report"]),
     "the downloader": ("dataset/download.py", ["download"]),
-    "an augmentation": ("images/batches.py", [*NETS, "aggregate@fixed", "aggregate-search", "report"]),
+    "an augmentation": ("images/batches.py", [*NETS, "aggregate@none-fixed", "aggregate-search@none", "report"]),
 }
 
 
@@ -162,7 +164,7 @@ def test_an_edit_reruns_what_it_can_change_and_nothing_else(committed, what):
 
 def test_only_an_edit_that_can_change_the_weights_loses_checkpoints(committed):
     def trained() -> set[str]:
-        committed.succeed("python", "stages/train.py", "D", "fixed")
+        committed.succeed("python", "stages/train.py", "D", "none", "fixed")
         return {folder.name for folder in (committed.folder / ".state/train").iterdir()}
 
     before = trained()
@@ -177,13 +179,14 @@ def test_a_single_setting_reruns_what_depends_on_it_alone(committed):
     done = committed.succeed(
         "dvc", "exp", "run", "-S", "studies.tiny.evaluate.protocols.fixed=[centre]", "-S", "arch=A"
     )
-    assert sorted(done.stages) == ["check", "evaluate@A-fixed", "report"]
+    assert sorted(done.stages) == ["check", "evaluate@A-none-fixed", "report"]
 
 
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ("arch=Z", f"check: params.yaml: arch = 'Z'; allowed: all, {', '.join(ARCHITECTURES)}"),
+        ("arch=Z", f"check: params.yaml: arch = 'Z'; allowed: all, {', '.join(PLAIN)}"),
+        ("norm=x", "check: params.yaml: norm = 'x'; allowed: none, batch, all"),
         (
             "studies.tiny.tune.learning_rate.low=-1",
             "check: params.yaml: studies.tiny.tune.learning_rate.low = -1; allowed: greater than 0",
@@ -212,16 +215,16 @@ def test_one_net_by_hand_gives_the_bytes_that_dvc_gives_among_all(origin, fully_
         "download",
         "preprocess",
         "near_duplicates",
-        "tune D",
-        "train D fixed",
-        "evaluate D fixed",
+        "tune D none",
+        "train D none fixed",
+        "evaluate D none fixed",
         "report",
     ):
         name, *arguments = stage.split()
         repository.succeed("python", f"stages/{name}.py", *arguments)
     by_hand, by_dvc = repository.snapshot(), fully_run[0].snapshot()
     assert "reports/ablation.md" in by_hand
-    made = [name for name in by_hand if name.startswith(("results/D/", "data/")) and not name.endswith("cost.csv")]
+    made = [name for name in by_hand if name.startswith(("results/none/D/", "data/")) and not name.endswith("cost.csv")]
     assert len(made) > 10
     assert {name: by_hand[name] for name in made} == {name: by_dvc[name] for name in made}
 
@@ -231,7 +234,9 @@ def test_weights_are_safetensors_with_torchvision_keys(fully_run):
     from torchvision.models import vgg16
 
     repository, _ = fully_run
-    with safe_open(repository.folder / "results/D/fixed/training/weights/run-0.safetensors", framework="pt") as file:
+    with safe_open(
+        repository.folder / "results/none/D/fixed/training/weights/run-0.safetensors", framework="pt"
+    ) as file:
         assert set(file.keys()) == set(vgg16(init_weights=False).state_dict())
 
 
@@ -251,9 +256,9 @@ def test_a_new_net_trains_and_is_reported_and_no_other_net_reruns(committed):
     nets.write_text(nets.read_text().replace("B_5x5:", f"{block}B_5x5:"))
     work = committed.folder / "stages/dvc.yaml"
     text = work.read_text().replace("E, B_5x5", "E, F, B_5x5")
-    work.write_text(re.sub(r"( +- results/)E(/.*\n)", r"\1E\2\1F\2", text))
+    work.write_text(re.sub(r"( +- results/\$\{item\.norm\}/)E(/.*\n)", r"\1E\2\1F\2", text))
     done = committed.succeed("dvc", "repro")
-    of_f = ["tune@F", "train@F", "evaluate@F-fixed"]
-    assert sorted(done.stages) == sorted(["check", *of_f, "aggregate@fixed", "aggregate-search", "report"])
+    of_f = ["tune@F-none", "train@F-none", "evaluate@F-none-fixed"]
+    assert sorted(done.stages) == sorted(["check", *of_f, "aggregate@none-fixed", "aggregate-search@none", "report"])
     table = pd.read_csv(committed.folder / "reports/ablation.csv").set_index(["arch", "protocol"])
     assert table.loc[("F", "dense"), "weight_layers"] == 21

@@ -11,7 +11,8 @@ from repository import Repository, holds_times
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1800)]
 
-C_ALONE = ["check", "download", "preprocess", "near-duplicates", "tune@C", "train@C", "evaluate@C-fixed", "report"]
+OF_C = ["tune@C-none", "train@C-none", "evaluate@C-none-fixed"]
+C_ALONE = ["check", "download", "preprocess", "near-duplicates", *OF_C, "report"]
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +33,28 @@ def test_all_scales_after_the_fixed_one_train_on_from_its_weights(only_c, tmp_pa
     repository = Repository(tmp_path / "again")
     done = repository.succeed("dvc", "exp", "run", "-S", "scale=all")
     assert sorted(done.stages) == sorted(
-        ["check", "train-large@C", "train-jitter@C", "evaluate@C-large", "evaluate@C-jitter", "aggregate-scales@C",
-         "report"]
+        ["check", "train-large@C-none", "train-jitter@C-none", "evaluate@C-none-large", "evaluate@C-none-jitter",
+         "aggregate-scales@C-none", "report"]
     )  # fmt: skip
     protocols = yaml.safe_load((repository.folder / "params.yaml").read_text())["studies"]["tiny"]["evaluate"][
         "protocols"
     ]
     table = pd.read_csv(repository.folder / "reports/ablation.csv")
     assert table.groupby("scale", sort=False)["protocol"].apply(list).to_dict() == protocols
-    assert results(repository, "results/C/fixed") == results(only_c[0], "results/C/fixed")
+    assert results(repository, "results/none/C/fixed") == results(only_c[0], "results/none/C/fixed")
+
+
+def test_batch_normalisation_after_the_plain_net_trains_the_net_with_it_alone(only_c, tmp_path):
+    shutil.copytree(only_c[0].folder, tmp_path / "again", symlinks=True)
+    repository = Repository(tmp_path / "again")
+    done = repository.succeed("dvc", "exp", "run", "-S", "norm=all")
+    assert sorted(done.stages) == sorted(
+        ["check", "tune@C-batch", "train@C-batch", "evaluate@C-batch-fixed", "aggregate-norms@C-fixed",
+         "aggregate-norms-search@C", "report"]
+    )  # fmt: skip
+    assert pd.read_csv(repository.folder / "reports/ablation.csv")["arch"].unique().tolist() == ["C", "C_BN"]
+    assert results(repository, "results/none") == results(only_c[0], "results/none")
+    assert repository.succeed("dvc", "exp", "run", "-S", "norm=batch").stages == ["check", "report"]
 
 
 @pytest.fixture
@@ -65,7 +79,7 @@ def longer(only_c, tmp_path_factory) -> Repository:
     params["studies"]["tiny"]["train"]["epochs"] = 40
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     repository = Repository(folder)
-    repository.succeed("python", "stages/train.py", "C", "fixed")
+    repository.succeed("python", "stages/train.py", "C", "none", "fixed")
     return repository
 
 
@@ -76,36 +90,35 @@ def test_a_stopped_stage_says_how_to_resume_and_resumes(longer, tmp_path, number
     shutil.copytree(longer.folder, tmp_path / "again", symlinks=True)
     again = Repository(tmp_path / "again")
     shutil.rmtree(again.folder / ".state")
-    with again.start("python", "stages/train.py", "C", "fixed") as process:
+    with again.start("python", "stages/train.py", "C", "none", "fixed") as process:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("train C fixed: computing on ")
-        assert process.stdout.readline().startswith("train C fixed: run 1/2, epoch 1/40")
+        assert process.stdout.readline().startswith("train C none fixed: computing on ")
+        assert process.stdout.readline().startswith("train C none fixed: run 1/2, epoch 1/40")
         process.send_signal(number)
         stopped = process.wait(10)
         errors = process.stderr.read() if process.stderr else ""
     assert stopped == 128 + number
-    assert errors == f"train C fixed: stopped by {said}; progress saved; run `dvc repro` to resume\n"
-    done = again.succeed("python", "stages/train.py", "C", "fixed")
-    assert "train C fixed: resuming after epoch" in done.output
+    assert errors == f"train C none fixed: stopped by {said}; progress saved; run `dvc repro` to resume\n"
+    done = again.succeed("python", "stages/train.py", "C", "none", "fixed")
+    assert "train C none fixed: resuming after epoch" in done.output
     assert results(again, "results") == results(longer, "results")
 
 
 def test_a_second_process_of_a_stage_waits_for_the_first_and_both_leave_its_bytes(again, only_c):
     shutil.rmtree(again.folder / ".state")
-    shutil.rmtree(again.folder / "results/C/fixed/training/weights")
-    with again.start("python", "stages/train.py", "C", "fixed") as first:
+    shutil.rmtree(again.folder / "results/none/C/fixed/training/weights")
+    with again.start("python", "stages/train.py", "C", "none", "fixed") as first:
         assert first.stdout is not None
-        assert first.stdout.readline().startswith("train C fixed: computing on ")
-        assert first.stdout.readline().startswith("train C fixed: run 1/2, epoch 1/2")
+        assert first.stdout.readline().startswith("train C none fixed: computing on ")
+        assert first.stdout.readline().startswith("train C none fixed: run 1/2, epoch 1/2")
         first.send_signal(signal.SIGSTOP)  # until the second process waits for it
-        with again.start("python", "stages/train.py", "C", "fixed") as second:
+        with again.start("python", "stages/train.py", "C", "none", "fixed") as second:
             assert second.stdout is not None
             line = second.stdout.readline()
             first.send_signal(signal.SIGCONT)
             assert first.wait() == second.wait() == 0
-    assert line.startswith(
-        f"train C fixed: waiting for process {first.pid} (stages/train.py C fixed), which holds .state/stages/"
-    )
+    holder = f"process {first.pid} (stages/train.py C none fixed), which holds .state/stages/"
+    assert line.startswith(f"train C none fixed: waiting for {holder}")
     assert results(again, "results") == results(only_c[0], "results")
 
 
@@ -140,7 +153,7 @@ def test_real_images_reach_the_report(origin, tmp_path):
         "dvc", "exp", "run", "-S", "arch=A", "-S", f"studies.tiny.data.source={source}",
         "-S", "studies.tiny.data.categories=[backpack,car-side-101,touring-bike]",
     )  # fmt: skip
-    assert "train@A" in done.stages
+    assert "train@A-none" in done.stages
     assert (
         "224.touring-bike/224_0095.jpg,duplicate of" in (repository.folder / "data/processed/excluded.csv").read_text()
     )

@@ -13,7 +13,9 @@ STAGES = "stages/dvc.yaml"
 def results(repository: Repository, arch: str) -> dict[str, bytes]:
     """The files of a net's stages, without those that hold times."""
     files = repository.snapshot().items()
-    return {name: content for name, content in files if name.startswith(f"results/{arch}/") and not holds_times(name)}
+    return {
+        name: content for name, content in files if name.startswith(f"results/none/{arch}/") and not holds_times(name)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def test_two_nets_at_a_time_give_the_results_of_a_serial_run(origin, serial, tmp
     repository = origin.clone(tmp_path / "repository")
     for stage in ("dvc.yaml:check", f"{STAGES}:download", f"{STAGES}:preprocess"):
         repository.succeed("dvc", "repro", "-s", stage)
-    for stage in ("tune@{}", "train@{}", "evaluate@{}-fixed"):
+    for stage in ("tune@{}-none", "train@{}-none", "evaluate@{}-none-fixed"):
         both = [repository.start("dvc", "repro", "-s", f"{STAGES}:{stage.format(arch)}") for arch in ("B", "C")]
         for process in both:
             output, errors = process.communicate()
@@ -65,7 +67,7 @@ def test_a_queue_of_six_gives_the_results_of_a_serial_run(origin, serial, tmp_pa
         time.sleep(2)
     assert "Failed" not in shown
     done = repository.succeed("dvc", "repro")
-    assert sorted(done.stages) == ["aggregate-search", "aggregate@fixed", "check", "report"], (
+    assert sorted(done.stages) == ["aggregate-search@none", "aggregate@none-fixed", "check", "report"], (
         "all else comes from the cache of runs"
     )
     for arch in (*ABLATION, "all"):

@@ -19,7 +19,7 @@ LONGER = {
         "large": {"train": 88, "test": [80, 88, 96]},
         "jitter": {"train": [72, 96], "test": [72, 88, 96]},
     },
-    "model": {"input_side": 64, "width": 0.125, "batch_norm": True},
+    "model": {"input_side": 64, "width": 0.125},
     "train": {"epochs": 8},
     "fine_tune": {"epochs": 2},
     "tune": {"trials": 3, "epochs": 4},
@@ -31,7 +31,7 @@ def prepared(origin: Repository, folder: Path, arch: str, scale: str) -> Reposit
     repository = origin.clone(folder)
     file = repository.folder / "params.yaml"
     params = yaml.safe_load(file.read_text())
-    params |= {"arch": arch, "scale": scale}
+    params |= {"arch": arch, "norm": "batch", "scale": scale}
     for section, settings in LONGER.items():
         params["studies"]["tiny"][section] |= settings
     file.write_text(yaml.safe_dump(params, sort_keys=False))

@@ -16,7 +16,7 @@ SCALES = ("fixed", "large", "jitter")
 CLASSES, RUNS = 7, (0, 1)
 IMAGES = {0: np.arange(0, 42, 2), 1: np.arange(0, 42, 2) + 1}
 LABELS = np.repeat(np.arange(CLASSES), 3)
-RESULTS = Path("results")
+RESULTS = Path("results/none")
 
 
 def posteriors(arch: str, scale: str, run: int, protocol: str) -> np.ndarray:
@@ -56,6 +56,13 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_results(arch, "fixed")
 
 
+def with_batch_norm(arch: str) -> None:
+    """Write results of a net with batch normalisation too."""
+    write_results(f"{arch}_BN", "fixed", results=Path("other"))
+    Path("results/batch").mkdir()
+    (Path("other") / f"{arch}_BN").replace(Path("results/batch") / arch)
+
+
 def read_metrics(folder: str) -> dict[str, list]:
     return json.loads((RESULTS / folder / "evaluation/metrics.json").read_text())
 
@@ -87,7 +94,7 @@ def fused(members: tuple[str, ...]) -> Iterator[tuple[int, str, np.ndarray]]:
 
 
 def test_the_results_of_the_nets_are_merged_in_the_order_of_table_1() -> None:
-    merge_nets("fixed")
+    merge_nets("all", "fixed")
     parts = [f"{arch}/fixed" for arch in NETS]
     expected = [net for part in parts for net in read_metrics(part)["nets"]]
     assert read_metrics("all/fixed")["nets"] == expected
@@ -101,14 +108,14 @@ def test_the_searches_of_the_nets_are_merged() -> None:
         (RESULTS / arch / "search").mkdir()
         (RESULTS / arch / "search/trials.csv").write_text(f"arch,trial\n{arch},0\n{arch},1\n")
         (RESULTS / arch / "search/cost.csv").write_text(f"stage,arch\ntune,{arch}\n")
-    merge_search()
+    merge_search("all")
     for name in ("search/trials.csv", "search/cost.csv"):
         assert_tables_merged(name, "all", list(NETS))
 
 
 @pytest.mark.parametrize(("place", "members"), [(0, ("D", "E")), (1, NETS)])
 def test_metrics_and_decisions_of_a_fusion_are_those_of_the_mean_posterior(place: int, members: tuple) -> None:
-    merge_nets("fixed")
+    merge_nets("all", "fixed")
     fusion = read_metrics("all/fixed")["fusions"][place]
     decisions = read_arrays(RESULTS / "all/fixed/evaluation/decisions.npz")
     assert (fusion["members"], fusion["scale"], len(fusion["runs"])) == ([*members], "fixed", 2)
@@ -126,7 +133,7 @@ def test_metrics_and_decisions_of_a_fusion_are_those_of_the_mean_posterior(place
 def test_only_protocols_that_all_members_were_tested_under_are_fused() -> None:
     for arch in NETS:
         write_results(arch, "large", ("dense",) if arch == "A" else ("centre", "dense"))
-    merge_nets("large")
+    merge_nets("all", "large")
     fusions = read_metrics("all/large")["fusions"]
     assert [list(fusion["runs"][0]["protocols"]) for fusion in fusions] == [["centre", "dense"], ["dense"]]
 
@@ -137,7 +144,7 @@ def test_the_results_at_the_scales_are_merged_in_the_order_of_training(arch: str
         if scale != "fixed":
             for net in NETS:
                 write_results(net, scale)
-        merge_nets(scale)
+        merge_nets("all", scale)
     merge_scales(arch)
     parts = [f"{arch}/{scale}" for scale in SCALES]
     found = read_metrics(f"{arch}/all")
@@ -146,6 +153,22 @@ def test_the_results_at_the_scales_are_merged_in_the_order_of_training(arch: str
     assert_decisions_merged(f"{arch}/all", parts)
     for name in ("training/curves.csv", "training/cost.csv", "evaluation/cost.csv"):
         assert_tables_merged(name, f"{arch}/all", parts)
+
+
+def test_the_results_without_and_with_batch_normalisation_are_merged_and_not_fused() -> None:
+    with_batch_norm("C")
+    merge_nets("C_all", "fixed")
+    parts = ["../none/C/fixed", "../batch/C/fixed"]
+    expected = [net for part in parts for net in read_metrics(part)["nets"]]
+    assert [net["arch"] for net in expected] == ["C", "C_BN"]
+    assert read_metrics("../all/C/fixed") == {"nets": expected, "fusions": []}
+    assert_decisions_merged("../all/C/fixed", parts)
+    assert_tables_merged("training/curves.csv", "../all/C/fixed", parts)
+
+
+def test_one_net_is_not_merged_with_itself() -> None:
+    with pytest.raises(StageError, match="C_BN is one net: there is nothing to merge"):
+        merge_nets("C_BN", "fixed")
 
 
 def replace(path: str, arch: str, scale: str) -> None:
@@ -157,14 +180,14 @@ def replace(path: str, arch: str, scale: str) -> None:
 def test_nets_with_other_test_images_are_not_merged() -> None:
     replace("E/fixed/evaluation/decisions.npz", "E", "fixed")
     with pytest.raises(StageError, match=r"E/fixed/evaluation/decisions\.npz: split/0/images differs from .*A/fixed"):
-        merge_nets("fixed")
+        merge_nets("all", "fixed")
     assert not (RESULTS / "all/fixed/evaluation/metrics.json").exists()
 
 
 def test_posteriors_of_other_test_images_are_not_fused() -> None:
     replace("E/fixed/evaluation/predictions.npz", "E", "fixed")
     with pytest.raises(StageError, match=r"E/fixed/\S+: run 0 has other test images than in .*D/fixed"):
-        merge_nets("fixed")
+        merge_nets("all", "fixed")
 
 
 def test_scales_with_other_test_images_are_not_merged() -> None:
@@ -177,10 +200,10 @@ def test_scales_with_other_test_images_are_not_merged() -> None:
 def test_a_table_with_other_columns_is_refused() -> None:
     (RESULTS / "C/fixed/training/curves.csv").write_text("arch,loss\nC,0.1\n")
     with pytest.raises(StageError, match=r"C/fixed/training/curves\.csv: other columns than in .*A/fixed"):
-        merge_nets("fixed")
+        merge_nets("all", "fixed")
 
 
 def test_metrics_without_nets_are_refused() -> None:
     (RESULTS / "C/fixed/evaluation/metrics.json").write_text("{}")
     with pytest.raises(StageError, match=r"C/fixed/evaluation/metrics\.json has no list nets; run evaluate again"):
-        merge_nets("fixed")
+        merge_nets("all", "fixed")

@@ -16,7 +16,7 @@ from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.settings import ModelSettings
 
 COMPUTE = Compute(torch.device("cpu"), torch.float32)
-MODEL = ModelSettings(input_side=32, width=1 / 16, batch_norm=False, dropout=0.5, init="kaiming")
+MODEL = ModelSettings(input_side=32, width=1 / 16, dropout=0.5, init="kaiming")
 PARTS = {"training": torch.tensor([0, 3, 4]), "test": torch.tensor([1, 2, 5])}
 CENTRE, CROPS = View("centre", 40), View("multi_crop", 57)
 

@@ -23,10 +23,10 @@ from vgg_ablation.runtime.settings import FixedScale, ModelSettings, Protocol
 
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 COMPUTE = Compute(torch.device("cpu"), torch.float32)
-MODEL = ModelSettings(input_side=32, width=1 / 16, batch_norm=False, dropout=0.5, init="kaiming")
+MODEL = ModelSettings(input_side=32, width=1 / 16, dropout=0.5, init="kaiming")
 SIDES = FixedScale(train=48, test=(36, 40, 57))
-TRAINING = Path("results/C/large/training")
-RESULTS = Path("results/C/large/evaluation")
+TRAINING = Path("results/none/C/large/training")
+RESULTS = Path("results/none/C/large/evaluation")
 VIEWS = 8
 """Views of a run: the test images' centre, dense and multi-crop at three scales; the training images' centre."""
 
@@ -44,8 +44,8 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Ca
         write_weights(path, VGG("C", 2, **MODEL.model_dump()))
         runs.append({"run": run, "did_not_train": False, "weights_sha256": file_digest(path)})
     (TRAINING / "training.json").write_text(json.dumps({"training": {"epochs": 3, "refit": False}, "runs": runs}))
-    Path("results/C/search").mkdir()
-    Path("results/C/search/best.json").write_text(json.dumps({"learning_rate": 0.1}))
+    Path("results/none/C/search").mkdir()
+    Path("results/none/C/search/best.json").write_text(json.dumps({"learning_rate": 0.1}))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from vgg_ablation.model.table1 import (
     ABLATION,
     ARCHITECTURES,
     NETS_FILE,
+    PLAIN,
     configuration,
     convolution_groups,
     count_gmacs,
@@ -68,16 +69,16 @@ def test_a_5x5_layer_has_25_weights_and_the_two_3x3_layers_it_replaces_18() -> N
 @pytest.mark.parametrize(
     ("arch", "weights"),
     [
-        ("A", torchvision_vgg.VGG11_BN_Weights.DEFAULT),
-        ("B", torchvision_vgg.VGG13_BN_Weights.DEFAULT),
-        ("D", torchvision_vgg.VGG16_BN_Weights.DEFAULT),
-        ("E", torchvision_vgg.VGG19_BN_Weights.DEFAULT),
+        ("A_BN", torchvision_vgg.VGG11_BN_Weights.DEFAULT),
+        ("B_BN", torchvision_vgg.VGG13_BN_Weights.DEFAULT),
+        ("D_BN", torchvision_vgg.VGG16_BN_Weights.DEFAULT),
+        ("E_BN", torchvision_vgg.VGG19_BN_Weights.DEFAULT),
     ],
 )
 def test_sizes_with_batch_norm_are_those_torchvision_publishes(
     arch: str, weights: torchvision_vgg.VGG11_BN_Weights
 ) -> None:
-    assert count_parameters(arch, 1000, batch_norm=True) == weights.meta["num_params"]
+    assert count_parameters(arch, 1000) == weights.meta["num_params"]
     assert round(count_gmacs(arch, 1000), 3) == weights.meta["_ops"]
 
 
@@ -87,14 +88,11 @@ def test_sizes_with_batch_norm_are_those_torchvision_publishes(
     classes=st.integers(1, 2000),
     input_side=st.integers(1, 10).map(lambda cells: 32 * cells),
     width=st.floats(0.001, 2),
-    batch_norm=st.booleans(),
 )
-def test_parameters_are_those_of_the_network(
-    arch: str, classes: int, input_side: int, width: float, batch_norm: bool
-) -> None:
+def test_parameters_are_those_of_the_network(arch: str, classes: int, input_side: int, width: float) -> None:
     with torch.device("meta"):
-        network = VGG(arch, classes, input_side=input_side, width=width, batch_norm=batch_norm)
-    assert count_parameters(arch, classes, input_side, width, batch_norm=batch_norm) == module_parameters(network)
+        network = VGG(arch, classes, input_side=input_side, width=width)
+    assert count_parameters(arch, classes, input_side, width) == module_parameters(network)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
@@ -145,14 +143,14 @@ BLOCK = "A: {kernels: [[3], [3], [3, 3], [3, 3], [3, 3]], ablation: true}\n"
 
 def test_a_net_is_added_by_a_block_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Two more conv3-512 than E."""
-    before = {arch: configuration(arch) for arch in ARCHITECTURES}
+    before = {arch: configuration(arch) for arch in PLAIN}
     block = (
         "NEW: {kernels: [[3, 3], [3, 3], [3, 3, 3, 3], [3, 3, 3, 3, 3], [3, 3, 3, 3, 3]], starts_from_A: true, "
         "ablation: true}\n"
     )
     (tmp_path / "nets.yaml").write_text(NETS_FILE.read_text() + block)
     monkeypatch.setattr(table1, "NETS", read_nets(tmp_path / "nets.yaml"))
-    assert {arch: configuration(arch) for arch in ARCHITECTURES} == before
+    assert {arch: configuration(arch) for arch in PLAIN} == before
     assert weight_layers("NEW") == 21
     assert count_parameters("NEW", 1000) == count_parameters("E", 1000) + 2 * (9 * 512 + 1) * 512
 
@@ -167,6 +165,7 @@ def test_a_net_is_added_by_a_block_alone(monkeypatch: pytest.MonkeyPatch, tmp_pa
         (BLOCK.replace("[[3], ", "["), "A.kernels: List should have at least 5 items after validation, not 4"),
         (BLOCK.replace("[[3]", "[[5]").replace("}", ", starts_from_A: true}"), "A: starts_from_A = true; allowed "),
         (BLOCK.replace("A:", "A/B:"), "A/B.[key]: String should match"),
+        (BLOCK.replace("A:", "A_BN:"), "A_BN.[key]: allowed: a name that does not end with _BN"),
         (BLOCK + BLOCK, " is not valid YAML: "),
         ("[", " is not valid YAML: "),
     ],

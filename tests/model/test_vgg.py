@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.models import get_model
 from torchvision.models import vgg as torchvision_vgg
 
 from vgg_ablation.model.table1 import ARCHITECTURES
@@ -16,14 +17,14 @@ def narrow(arch: str, **options: object) -> VGG:
     return VGG(arch, 4, **({"input_side": 32, "width": 1 / 16} | options))  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize(("arch", "batch_norm"), [("A", False), ("B", True), ("D", False), ("E", True)])
-def test_a_net_with_torchvisions_weights_gives_torchvisions_outputs(arch: str, batch_norm: bool) -> None:
+@pytest.mark.parametrize("arch", ["A", "B_BN", "D", "E_BN"])
+def test_a_net_with_torchvisions_weights_gives_torchvisions_outputs(arch: str) -> None:
     """With crops of 64 pixels: fc6 sees 2 x 2 cells in place of 7 x 7."""
     torch.manual_seed(0)
     with torch.device("meta"):
-        network = VGG(arch, 5, input_side=64, batch_norm=batch_norm)
+        network = VGG(arch, 5, input_side=64)
         reference = torchvision_vgg.VGG(nn.Sequential(), num_classes=5, init_weights=False)
-    reference.features = torchvision_vgg.make_layers(torchvision_vgg.cfgs[arch], batch_norm)
+    reference.features = torchvision_vgg.make_layers(torchvision_vgg.cfgs[arch[0]], arch.endswith("_BN"))
     reference.avgpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     reference.classifier[0] = nn.Linear(2 * 2 * 512, 4096)
     reference.classifier[3], reference.classifier[6] = nn.Linear(4096, 4096), nn.Linear(4096, 5)
@@ -46,6 +47,20 @@ def test_a_net_with_torchvisions_weights_gives_torchvisions_outputs(arch: str, b
                 outputs.append(net.train(training)(images))
         assert outputs[0].std() > 0.01
         assert torch.equal(*outputs)
+
+
+@pytest.mark.parametrize(
+    ("arch", "name"),
+    [
+        *(("A", "vgg11"), ("B", "vgg13"), ("D", "vgg16"), ("E", "vgg19")),
+        *(("A_BN", "vgg11_bn"), ("B_BN", "vgg13_bn"), ("D_BN", "vgg16_bn"), ("E_BN", "vgg19_bn")),
+    ],
+)
+def test_names_and_shapes_of_weights_are_those_of_torchvisions_net(arch: str, name: str) -> None:
+    with torch.device("meta"):
+        ours, theirs = VGG(arch, 1000), get_model(name, init_weights=False)
+    shapes = [{key: value.shape for key, value in network.state_dict().items()} for network in (ours, theirs)]
+    assert shapes[0] == shapes[1]
 
 
 def test_convolutions_and_their_order_are_those_of_table_1() -> None:
@@ -142,11 +157,9 @@ def test_lrn_is_between_the_first_relu_and_the_first_pool_of_a_lrn_only() -> Non
     assert [nn.Conv2d, nn.MaxPool2d, nn.ReLU, *kinds[4:]] == [type(layer) for layer in narrow("A").features]
 
 
-@pytest.mark.parametrize(("arch", "batch_norm"), [("A_LRN", False), ("B_5x5", True), ("E", True)])
-def test_pooling_before_the_relu_gives_the_outputs_and_gradients_of_pooling_after_it(
-    arch: str, batch_norm: bool
-) -> None:
-    ours, literal = narrow(arch, batch_norm=batch_norm), narrow(arch, batch_norm=batch_norm)
+@pytest.mark.parametrize("arch", ["A_LRN", "B_5x5_BN", "E_BN"])
+def test_pooling_before_the_relu_gives_the_outputs_and_gradients_of_pooling_after_it(arch: str) -> None:
+    ours, literal = narrow(arch), narrow(arch)
     literal.load_state_dict(ours.state_dict())
     layers = list(literal.features)
     for place in range(1, len(layers)):
@@ -289,6 +302,19 @@ def test_a_deep_net_copies_exactly_the_named_layers_of_a(arch: str) -> None:
             assert torch.equal(layer.bias, source.bias), name  # pyright: ignore[reportArgumentType]
         else:
             assert torch.equal(layer.weight, before[name]), name
+
+
+def test_a_net_with_batch_normalisation_copies_that_of_the_named_layers_too() -> None:
+    shallow, network = narrow("A_BN"), narrow("C_BN")
+    for number, norm in enumerate(shallow.named_norms().values()):
+        nn.init.constant_(norm.weight, 2 + number)
+        norm.running_mean = torch.full_like(norm.running_mean, 3 + number)  # pyright: ignore[reportArgumentType]
+    copy_from_shallow(network, shallow)
+    kinds = {kind for kind in network.features if isinstance(kind, nn.BatchNorm2d) and kind.weight[0] != 1}
+    assert kinds == {network.features[place] for place in (1, 8, 15, 18)}  # after conv1_1, conv2_1, conv3_1, conv3_2
+    for name in ("conv1_1", "conv2_1", "conv3_1", "conv3_2"):
+        one, other = (net.named_norms()[name].state_dict() for net in (network, shallow))
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 def test_nothing_is_copied_between_nets_of_different_shapes() -> None:

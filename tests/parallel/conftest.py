@@ -15,7 +15,7 @@ from vgg_ablation.runtime.checkpoints import Checkpoints
 from vgg_ablation.runtime.settings import StudySettings
 from vgg_ablation.train.search import Trial
 
-NETS = ("A", "C")
+NETS = ("A", "C_BN")
 SAMPLE = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["studies"]["sample"]
 
 

@@ -56,7 +56,7 @@ def work() -> Work:
     block["scales"]["fixed"] = {"train": 32, "test": [32, 36, 40]}
     block["scales"]["large"] = {"train": 48, "test": [40, 48, 56]}
     block["scales"]["jitter"] = {"train": [36, 64], "test": [36, 50, 64]}
-    block["model"] |= {"input_side": 32, "width": 1 / 16, "batch_norm": False, "init": "paper"}
+    block["model"] |= {"input_side": 32, "width": 1 / 16, "init": "paper"}
     block["train"]["epochs"] = EPOCHS
     block["tune"] |= {
         "trials": 3,

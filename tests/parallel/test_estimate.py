@@ -105,7 +105,8 @@ def dry_run(
     }
 
     def run(**selection: str) -> str:
-        params = {"arch": "C", "scale": "fixed", **selection, "study": "tiny", "studies": {"tiny": block}}
+        params = {"arch": "C", "norm": "none", "scale": "fixed", "study": "tiny", "studies": {"tiny": block}}
+        params |= selection
         Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
         command.main(["--dry-run"])
         return capsys.readouterr().out
@@ -120,7 +121,7 @@ def test_the_units_are_listed_from_the_settings_alone_and_nothing_is_written(dry
         *(f"B_5x5 trial {number}/2" for number in (1, 2)),
         *(f"B_5x5 run {number}/3" for number in (1, 2, 3)),
     ]
-    assert "arch B_5x5, scale all" in printed
+    assert "arch B_5x5, norm none, scale all" in printed
     assert "3 at the same time" in printed
     assert [path.name for path in Path.cwd().iterdir()] == ["params.yaml"]
 
@@ -133,12 +134,15 @@ def test_all_nets_at_all_scales_are_estimated(dry_run: Callable[..., str], monke
         return Pace(0.0, 0.0, 0.0, 0.0)
 
     monkeypatch.setattr(module, "measure_pace", measure)
-    printed = dry_run(arch="all", scale="all")
-    assert tuple(dict.fromkeys(re.findall(r"^ *(\w+) trial", printed, re.MULTILINE))) == ABLATION
-    assert measured == [(net, scale) for net in ABLATION for scale in ("fixed", "large", "jitter")]
+    printed = dry_run(arch="all", norm="all", scale="all")
+    nets = [*ABLATION, *(f"{arch}_BN" for arch in ABLATION)]
+    assert list(dict.fromkeys(re.findall(r"^ *(\w+) trial", printed, re.MULTILINE))) == nets
+    assert measured == [(net, scale) for net in nets for scale in ("fixed", "large", "jitter")]
 
 
-@pytest.mark.parametrize(("key", "allowed"), [("arch", "all, A, "), ("scale", "fixed, large, jitter, all")])
+@pytest.mark.parametrize(
+    ("key", "allowed"), [("arch", "all, A, "), ("norm", "none, batch"), ("scale", "fixed, large, jitter, all")]
+)
 def test_a_wrong_name_is_one_line(
     dry_run: Callable[..., str], key: str, allowed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

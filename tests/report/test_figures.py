@@ -86,7 +86,7 @@ def test_a_study_has_its_figures_in_the_order_of_the_page(large: Drawn):
     assert {name: figure.section for name, figure in large.figures.items()} == {
         "error-by-depth": "result", "claims": "claims", "error-by-protocol": "table-5", "pairs": "pairs",
         "search": "search", "learning-curves-fixed": "curves", "learning-curves-large": "curves",
-        "learning-curves-jitter": "curves", "class-errors": "classes", "class-changes": "classes",
+        "learning-curves-jitter": "curves", "class-errors": "classes", "class-changes-none": "classes",
         "reliability": "calibration", "compute": "cost",
     }  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_one_net_with_one_trial_and_two_classes_has_the_figures_that_need_no_oth
     files = make("C", runs=1, classes=2)
     files.trials = files.trials.iloc[:1]
     drawn = Drawn(find(files.read()))
-    assert not {"pairs", "claims", "class-changes"} & set(drawn.figures)
+    assert not {"pairs", "claims", "class-changes-none"} & set(drawn.figures)
     assert {"error-by-depth", "search", "learning-curves-fixed", "class-errors", "compute"} <= set(drawn.figures)
 
 
@@ -220,7 +220,10 @@ def test_every_class_has_a_column_and_the_hardest_is_first(monkeypatch: pytest.M
     drawn = Drawn(find(files.read()), classes.errors_by_class, classes.changes_with_depth)
     image = np.asarray(drawn.axes["class-errors"][0].images[0].get_array())
     assert image.mean(axis=0) == pytest.approx(np.sort(simulated.mean(axis=1))[::-1])
-    labels = [*drawn.axes["class-changes"][0].get_xticklabels(), *drawn.axes["class-changes"][0].get_yticklabels()]
+    labels = [
+        *drawn.axes["class-changes-none"][0].get_xticklabels(),
+        *drawn.axes["class-changes-none"][0].get_yticklabels(),
+    ]
     assert any(label.get_text().endswith("…") for label in labels)
     assert not drawn.clipped
 

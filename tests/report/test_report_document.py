@@ -58,7 +58,7 @@ def test_the_headline_is_three_lines_above_the_main_table(make: Make):
     text = parts(found)
     depth, nets, fit = headline(text)
     assert text["result"].split("\n\n")[2].startswith("| net ")
-    slope = found.judgement("depth").components[0].difference
+    slope = found.judgement("depth", "none").components[0].difference
     fitted = np.polyfit(
         [row.weight_layers or 0 for row in found.lead_rows], [row.top1_error for row in found.lead_rows], 1
     )
@@ -189,7 +189,7 @@ def test_fine_tuning_names_its_learning_rate_and_the_command_that_makes_the_repo
     text = parts(find(make("C", runs=1, scales="fixed large").read()))
     assert "at 0.1 of the tuned learning rate" in text["curves"]
     alone = parts(find(make("C", runs=1, scales="large").read()))["provenance"]
-    assert "Made by `dvc exp run -S study=sample -S arch=C -S scale=large`. " in alone
+    assert "Made by `dvc exp run -S study=sample -S arch=C -S norm=none -S scale=large`. " in alone
 
 
 def test_a_study_in_which_nothing_trained_has_a_report(make: Make):

@@ -69,7 +69,7 @@ def prepared(folder: Path, files: Files) -> Path:
     """Return the folder, made one in which the stage runs on the data and results of a made-up study."""
     folder.mkdir()
     settings = json.loads(files.settings().model_dump_json())
-    params = {"arch": "all", "scale": "fixed", "study": "sample", "studies": {"sample": settings}}
+    params = {"arch": "all", "norm": "none", "scale": "fixed", "study": "sample", "studies": {"sample": settings}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for name in ("data", "results"):
         (folder / name).symlink_to(files.folder / name)
@@ -135,7 +135,7 @@ def test_claims_json_has_each_judgement_with_six_digits(six_found: Findings, mon
     assert found["detectable_between_two_nets"] == pytest.approx(six_found.detectable, rel=1e-5)
     for shown, one in zip(found["claims"], six_found.judgements, strict=True):
         assert (shown["key"], shown["section"], shown["verdict"]) == (one.claim.key, one.claim.section, one.verdict)
-        sensitivity = six_found.sensitivities.get(one.claim.key)
+        sensitivity = six_found.sensitivities.get(one.name)
         assert shown["fragile"] == (sensitivity.fragile if sensitivity else None)
         assert bool(shown["fragile_because"]) == bool(shown["fragile"])
         errors = {

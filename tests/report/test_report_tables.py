@@ -55,7 +55,7 @@ def test_every_claim_has_one_row_with_its_larger_difference(of_six: dict[str, Ta
     assert len(of_six["claims"].rows) == len(six_found.judgements)
     for row, one in zip(records(of_six["claims"]), six_found.judgements, strict=True):
         assert row["verdict"].removesuffix(", fragile") == one.verdict
-        sensitivity = six_found.sensitivities.get(one.claim.key)
+        sensitivity = six_found.sensitivities.get(one.name)
         assert row["verdict"].endswith(", fragile") == (sensitivity is not None and sensitivity.fragile)
         largest = max((part.difference.mean for part in one.components), default=None)
         assert row["difference, points"].split(" ")[0] == (NONE if largest is None else f"{largest:+.1f}")

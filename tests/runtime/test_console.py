@@ -37,7 +37,10 @@ def run_code(code: str, *prefix: str) -> subprocess.CompletedProcess[str]:
     [
         (StageError("no such file"), "train C: no such file\n"),
         (StageError("one\ntwo\x1b[31m"), "train C: one\ntrain C: two\\x1b[31m\n"),
-        (FileNotFoundError(2, "No such file", "results/C/best.json"), "train C: No such file: results/C/best.json\n"),
+        (
+            FileNotFoundError(2, "No such file", "results/best.json"),
+            "train C: No such file: results/best.json\n",
+        ),
         (OSError("the disk is gone"), "train C: the disk is gone\n"),
         (TimeoutError(), "train C: TimeoutError\n"),
     ],

@@ -1,6 +1,7 @@
 import copy
 import runpy
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from vgg_ablation.model.table1 import ARCHITECTURES
+from vgg_ablation.model.table1 import PLAIN
 from vgg_ablation.runtime import paths
 from vgg_ablation.runtime.params import Params, SettingsError, read_arguments, read_params
 from vgg_ablation.runtime.settings import SCALES, SELECTIONS, StudySettings
@@ -20,7 +21,7 @@ from vgg_ablation.runtime.settings import SCALES, SELECTIONS, StudySettings
 ROOT = Path(__file__).parents[2]
 PARAMS = ROOT / "params.yaml"
 STUDIES: dict[str, dict[str, Any]] = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["studies"]
-SELECTION = "arch: all\nscale: fixed\nstudy: s\n"
+SELECTION = "arch: all\nnorm: none\nscale: fixed\nstudy: s\n"
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -71,8 +72,10 @@ def test_a_setting_changed_by_dvc_changes_its_own_lines_only(tmp_path: Path, ove
 
 
 def test_the_selection_is_read(tmp_path: Path) -> None:
-    path = written(tmp_path, "arch: A_LRN\nscale: jitter\nstudy: two cores\nstudies: {a: {x: 1}, two cores: {x: 2}}")
-    assert read_params(path) == Params("A_LRN", "jitter", "two cores", {"x": 2})
+    path = written(
+        tmp_path, "arch: A_LRN\nnorm: all\nscale: jitter\nstudy: two cores\nstudies: {a: {x: 1}, two cores: {x: 2}}"
+    )
+    assert read_params(path) == Params("A_LRN", "all", "jitter", "two cores", {"x": 2})
 
 
 @examples(max_examples=40)
@@ -82,7 +85,7 @@ def test_the_selection_is_read(tmp_path: Path) -> None:
     | st.integers(-300, 300).map(lambda exponent: float(f"1e{exponent}"))
 )
 def test_a_number_that_dvc_wrote_is_read_as_it_was(folder: Path, value: float) -> None:
-    text = dumps_yaml({"arch": "all", "scale": "fixed", "study": "s", "studies": {"s": {"x": value}}})
+    text = dumps_yaml({"arch": "all", "norm": "none", "scale": "fixed", "study": "s", "studies": {"s": {"x": value}}})
     read = read_params(written(folder, text)).block["x"]
     assert (read, type(read)) == (value, type(value))
 
@@ -104,14 +107,14 @@ def test_a_small_number_may_be_written_in_any_way(tmp_path: Path, text: str) -> 
         ("arch: \x00", "params.yaml is not valid YAML: unacceptable character #x0000"),
         ("[" * 500, "params.yaml is not valid YAML: maximum recursion depth exceeded"),
         (f"{SELECTION}studies: {{s: {{x: 2024-13-45}}}}", "params.yaml is not valid YAML: month must be in 1..12"),
-        ("", "params.yaml = None; allowed: a mapping with arch, scale, study, studies"),
-        ("studies: {}\narch: all\nscale: fixed", "params.yaml: study is missing"),
+        ("", "params.yaml = None; allowed: a mapping with arch, norm, scale, study, studies"),
+        ("studies: {}\narch: all\nnorm: all\nscale: fixed", "params.yaml: study is missing"),
         (f"{SELECTION}studies: sample", "params.yaml: studies = 'sample'; allowed: a valid dictionary"),
         (f"{SELECTION}studies: {{s: }}", "params.yaml: studies.s = None; allowed: a valid dictionary"),
-        (f"{SELECTION}studies: {{}}\narchs: C", "params.yaml: archs is not a setting; allowed: arch, scale, study"),
+        (f"{SELECTION}studies: {{}}\narchs: C", "params.yaml: archs is not a setting; allowed: arch, norm, scale, "),
         (f"{SELECTION}studies: {{s2: {{}}}}", "params.yaml: study = 's'; allowed: s2 (did you mean s2?)"),
-        ("arch: [A, C]\nscale: all\nstudy: s\nstudies: {}", "params.yaml: arch = ['A', 'C']; allowed: a valid string"),
-        ('arch: all\nscale: all\nstudy: "\\e[2J"\nstudies: {}', r"params.yaml: study = '\x1b[2J'; allowed: "),
+        ("arch: []\nnorm: all\nscale: all\nstudy: s\nstudies: {}", "params.yaml: arch = []; allowed: a valid string"),
+        ('arch: all\nnorm: all\nscale: all\nstudy: "\\e[2J"\nstudies: {}', r"params.yaml: study = '\x1b[2J'; "),
     ],
     ids=lambda text: str(text)[:30],
 )  # fmt: skip
@@ -124,7 +127,7 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str | bytes, 
 def test_a_duplicate_key_is_named_with_its_line(tmp_path: Path) -> None:
     line = refusal(tmp_path, f"{SELECTION}studies:\n  s:\n    train:\n      epochs: 1\n      'epochs': 2\n")
     assert 'found duplicate key "epochs"' in line
-    assert line.endswith(", line 8")
+    assert line.endswith(", line 9")
 
 
 def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
@@ -166,12 +169,12 @@ def test_the_first_wrong_argument_is_named(monkeypatch: pytest.MonkeyPatch, give
     assert str(error.value) == said
 
 
-def check(folder: Path, monkeypatch: pytest.MonkeyPatch, arch: str, scale: str, **data: object) -> None:
+def check(folder: Path, monkeypatch: pytest.MonkeyPatch, arch: str, norm: str, scale: str, **data: object) -> None:
     """Run the stage `check` on a selection of the sample, with changes to section `data`."""
     monkeypatch.chdir(folder)
     study = copy.deepcopy(STUDIES["sample"])
     study["data"] |= data
-    selection = {"arch": arch, "scale": scale, "study": "sample", "studies": {"sample": study}}
+    selection = {"arch": arch, "norm": norm, "scale": scale, "study": "sample", "studies": {"sample": study}}
     written(folder, yaml.safe_dump(selection))
     runpy.run_path(str(ROOT / "stages/check.py"))
 
@@ -180,25 +183,26 @@ def check(folder: Path, monkeypatch: pytest.MonkeyPatch, arch: str, scale: str, 
 def test_every_net_may_be_selected_at_every_training_scale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: str
 ) -> None:
-    for arch in ("all", ARCHITECTURES[-1]):
-        check(tmp_path, monkeypatch, arch, scale)
+    for arch, norm in product(("all", PLAIN[-1]), ("none", "batch", "all")):
+        check(tmp_path, monkeypatch, arch, norm, scale)
         (tmp_path / paths.SETTINGS_VALID).unlink()
 
 
 @pytest.mark.parametrize(
-    ("arch", "scale", "data", "said"),
+    ("arch", "norm", "scale", "data", "said"),
     [
-        ("all", "256", {}, "scale = '256'; allowed: fixed, large, jitter, all"),
-        ("A_LNR", "all", {}, "arch = 'A_LNR'; allowed: all, A, A_LRN, "),
-        ("all", "all", {"splits": 0}, "studies.sample.data.splits = 0; allowed: greater than or equal to 1"),
+        ("all", "bach", "fixed", {}, "norm = 'bach'; allowed: none, batch, all (did you mean batch?)"),
+        ("all", "none", "256", {}, "scale = '256'; allowed: fixed, large, jitter, all"),
+        ("A_LNR", "none", "all", {}, "arch = 'A_LNR'; allowed: all, A, A_LRN, "),
+        ("all", "none", "all", {"splits": 0}, "studies.sample.data.splits = 0; allowed: greater than or equal to 1"),
     ],
 )
 def test_check_refuses_a_wrong_setting_in_one_line_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    arch: str, scale: str, data: dict[str, object], said: str,
+    arch: str, norm: str, scale: str, data: dict[str, object], said: str,
 ) -> None:  # fmt: skip
     with pytest.raises(SystemExit) as ended:
-        check(tmp_path, monkeypatch, arch, scale, **data)
+        check(tmp_path, monkeypatch, arch, norm, scale, **data)
     assert ended.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"check: params.yaml: {said}")

@@ -67,7 +67,7 @@ def with_value(place: Place, value: object) -> dict[str, Any]:
 
 def accepted(block: dict[str, Any]) -> dict[str, Any]:
     """Return a study's settings as they were read, tuples as lists."""
-    return Params("all", "fixed", "tiny", block).whole(StudySettings).model_dump(mode="json")
+    return Params("all", "none", "fixed", "tiny", block).whole(StudySettings).model_dump(mode="json")
 
 
 def refused(block: dict[str, Any]) -> list[str]:
@@ -218,7 +218,7 @@ def test_a_missing_setting_is_refused_by_its_key(place: Place) -> None:
     [
         ("train.schedule", "step", "train.schedule = 'step'; allowed: 'plateau' or 'cosine'"),
         ("model.input_side", 50, "model.input_side = 50; allowed: a multiple of 32"),
-        ("model", None, "model = None; allowed: a mapping with input_side, width, batch_norm, dropout, init"),
+        ("model", None, "model = None; allowed: a mapping with input_side, width, dropout, init"),
         ("data.categories", ["mug"], "data.categories = ['mug']; allowed: all, or a list of two names or more"),
         ("data.categories", ["a", "b", "a"], "data.categories = ['a', 'b', 'a']; allowed: each name once (a"),
         ("train.schedule", "plateau", "train; allowed: refit only with schedule cosine, as plateau needs"),
@@ -280,7 +280,7 @@ def test_crops_must_fit_into_their_images(scale: str, key: str, value: object, s
         assert f"; allowed: {said}, as crops are cut from the rescaled images" in str(error.value)
 
 
-@pytest.mark.parametrize("source", ["data/raw/images.tar", "./data/../data/processed", "{root}/results/C"])
+@pytest.mark.parametrize("source", ["data/raw/images.tar", "./data/../data/processed", "{root}/results/none/C"])
 def test_a_source_that_dvc_would_delete_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:

@@ -16,6 +16,7 @@ from vgg_ablation.device import Compute
 from vgg_ablation.files import write_json
 from vgg_ablation.images.batches import Batches, Colour, RunImages
 from vgg_ablation.images.pixels import Pixels
+from vgg_ablation.runtime import paths
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.settings import StudySettings
 from vgg_ablation.train import net, tune
@@ -84,7 +85,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Call
     block = copy.deepcopy(SAMPLE)
     block["data"]["splits"] = 1
     block["scales"] = copy.deepcopy(SCALES)
-    block["model"] |= {"input_side": 32, "width": 1 / 16, "batch_norm": False, "dropout": 0.5}
+    block["model"] |= {"input_side": 32, "width": 1 / 16, "dropout": 0.5}
     block["train"] |= {"epochs": 2, "warm_up": 0.0, "refit": False}
     block["tune"] |= {"batch_size": [4]}
     block["fine_tune"]["epochs"] = 3
@@ -95,15 +96,15 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Call
 def train_c(study: dict[str, Any], compute: Compute, console: Console) -> Callable[..., dict[str, Any]]:
     """Train C at a scale with a tuned learning rate and batches of four, and return training.json."""
 
-    def run(scale: str = "fixed", *, learning_rate: float = 0.01) -> dict[str, Any]:
+    def run(scale: str = "fixed", *, learning_rate: float = 0.01, arch: str = "C") -> dict[str, Any]:
         settings = StudySettings.model_validate(study)
         tuned = {"learning_rate": learning_rate, "weight_decay": 5e-4, "batch_size": 4}
-        write_json(Path("results/C/search/best.json"), tuned)
+        write_json(paths.search(arch) / "best.json", tuned)
         net.train_net(
-            "C", scale, runs=settings.data.splits, scales=settings.scales, model=settings.model, shared=settings.train,
+            arch, scale, runs=settings.data.splits, scales=settings.scales, model=settings.model, shared=settings.train,
             fine_tune=settings.fine_tune, compute=compute, console=console,
         )  # fmt: skip
-        return json.loads(Path("results/C", scale, "training/training.json").read_text())
+        return json.loads((paths.training(arch, scale) / "training.json").read_text())
 
     return run
 
@@ -117,6 +118,6 @@ def tune_a(study: dict[str, Any], compute: Compute, console: Console) -> Callabl
         tune.tune_net(
             "A", model=settings.model, shared=settings.train, settings=settings.tune, compute=compute, console=console
         )
-        return Path("results/A/search/trials.csv").read_text()
+        return Path("results/none/A/search/trials.csv").read_text()
 
     return run

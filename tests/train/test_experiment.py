@@ -19,7 +19,7 @@ from vgg_ablation.train import memory
 from vgg_ablation.train.experiment import CHECKPOINT, Experiment, Start
 from vgg_ablation.train.run import Recipe
 
-MODEL = ModelSettings(input_side=32, width=1 / 16, batch_norm=False, dropout=0.5, init="kaiming")
+MODEL = ModelSettings(input_side=32, width=1 / 16, dropout=0.5, init="kaiming")
 PAPER = MODEL.model_copy(update={"init": "paper"})
 
 
@@ -143,9 +143,8 @@ def test_a_batch_that_does_not_fit_goes_in_parts(
 
 
 def test_batch_normalisation_refuses_parts(experiment: Make, small_memory: int) -> None:
-    model = MODEL.model_copy(update={"batch_norm": True})
-    with pytest.raises(StageError, match=r"tune\.batch_size = 8: the memory holds \d images of net C at once"):
-        experiment(model=model).folder("train", 8)
+    with pytest.raises(StageError, match=r"tune\.batch_size = 8: the memory holds \d images of net C_BN at once"):
+        experiment(arch="C_BN").folder("train", 8)
 
 
 def test_the_test_images_do_not_determine_the_work(experiment: Make, images: RunImages) -> None:
@@ -185,6 +184,12 @@ def test_a_deep_nets_outer_layers_start_as_those_of_a_trained_a(shallow: VGG, de
     for name in SHALLOW_LAYERS:
         one, other = deep.named_layers()[name].state_dict(), shallow.named_layers()[name].state_dict()
         torch.testing.assert_close(one, other, rtol=0, atol=1e-25)  # biases that were all but zero moved by less
+
+
+def test_a_deep_net_with_batch_normalisation_starts_from_a_with_it(experiment: Make, short: Recipe) -> None:
+    of_c, of_a = experiment(arch="C_BN", model=PAPER), experiment(arch="A_BN", model=PAPER)
+    paper = replace(short, point=replace(short.point, learning_rate=1e-2, weight_decay=5e-4))
+    assert of_c.shallow_folder(short) == of_a.folder("shallow", short.point.batch_size, recipe=asdict(paper))
 
 
 def test_a_deep_nets_other_layers_start_at_random(deep: VGG) -> None:

@@ -44,9 +44,9 @@ def test_the_limit_of_a_container_counts(
     assert memory.total_memory(torch.device("cpu")) == expected
 
 
-@pytest.mark.parametrize("arch", ["A_LRN", "E"])
+@pytest.mark.parametrize("arch", ["A_LRN_BN", "E_BN"])
 def test_measuring_changes_neither_the_net_nor_the_random_numbers(compute: Compute, arch: str) -> None:
-    network = VGG(arch, 3, input_side=32, width=1 / 16, batch_norm=True).train()
+    network = VGG(arch, 3, input_side=32, width=1 / 16).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     drawn = torch.get_rng_state()
     assert images_at_once(network, 32, compute) > 256

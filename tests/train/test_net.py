@@ -22,12 +22,12 @@ Train = Callable[..., dict[str, Any]]
 TINY = 1e-29  # a learning rate that changes no weight
 
 
-def folder(scale: str) -> Path:
-    return Path("results", "C", scale, "training")
+def folder(scale: str, net: str = "none/C") -> Path:
+    return Path("results", net, scale, "training")
 
 
-def weights(scale: str, run: int = 0) -> Path:
-    return folder(scale) / "weights" / f"run-{run}.safetensors"
+def weights(scale: str, run: int = 0, net: str = "none/C") -> Path:
+    return folder(scale, net) / "weights" / f"run-{run}.safetensors"
 
 
 def outputs(scale: str) -> dict[str, bytes]:
@@ -113,11 +113,10 @@ def test_each_run_starts_from_the_weights_of_the_same_run(study: dict[str, Any],
     assert weights("fixed", 0).read_bytes() != weights("fixed", 1).read_bytes()
 
 
-def test_batch_statistics_are_taken_over_too(study: dict[str, Any], train_c: Train) -> None:
-    study["model"]["batch_norm"] = True
-    train_c()
-    train_c("large", learning_rate=TINY)
-    started, found = load_file(weights("fixed")), load_file(weights("large"))
+def test_batch_statistics_are_taken_over_too(train_c: Train) -> None:
+    train_c(arch="C_BN")
+    train_c("large", learning_rate=TINY, arch="C_BN")
+    started, found = (load_file(weights(scale, net="batch/C")) for scale in ("fixed", "large"))
     steps = [name for name in started if name.endswith("num_batches_tracked")]
     assert steps
     assert all(found[name] == started[name] + 3 * 2 for name in steps)
@@ -174,7 +173,7 @@ def test_fewer_runs_at_the_previous_scale_than_splits_are_refused(study: dict[st
     train_c()
     study["data"]["splits"] = 2
     assert refusal(train_c, "large") == (
-        "results/C/fixed/training/training.json has 1 runs, data.splits = 2; train again"
+        "results/none/C/fixed/training/training.json has 1 runs, data.splits = 2; train again"
     )
 
 

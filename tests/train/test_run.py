@@ -22,9 +22,9 @@ from vgg_ablation.train.run import Point, Recipe, at_chance, derive_seed, train,
 from vgg_ablation.train.step import TrainingStep
 
 
-def narrow(arch: str = "A", *, seed: int = 0, batch_norm: bool = False) -> VGG:
+def narrow(arch: str = "A", *, seed: int = 0) -> VGG:
     torch.manual_seed(seed)
-    network = VGG(arch, 2, input_side=32, width=1 / 16, batch_norm=batch_norm)
+    network = VGG(arch, 2, input_side=32, width=1 / 16)
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
@@ -206,10 +206,10 @@ def interrupted(trainer: Trainer, network: nn.Module, epochs: int, **changes: An
 def test_an_interrupted_run_resumes_with_the_bytes_of_an_uninterrupted_one(
     trainer: Trainer, tmp_path: Path, schedule: str, epochs: int
 ) -> None:
-    uninterrupted = narrow(batch_norm=True)
+    uninterrupted = narrow("A_BN")
     history = list(trainer.epochs(uninterrupted, schedule=schedule, file=tmp_path / "uninterrupted"))
-    interrupted(trainer, narrow(batch_norm=True), epochs, schedule=schedule)
-    resumed = narrow(batch_norm=True, seed=7)  # its own weights do not matter
+    interrupted(trainer, narrow("A_BN"), epochs, schedule=schedule)
+    resumed = narrow("A_BN", seed=7)  # its own weights do not matter
     assert list(trainer.epochs(resumed, schedule=schedule)) == history
     assert weights(resumed) == weights(uninterrupted)
     assert trainer.lines == [f"resuming after epoch {epochs}/3"]

@@ -196,12 +196,12 @@ def test_too_little_memory_for_one_image_is_one_clear_line(compute: Compute) -> 
 
 
 def test_a_batch_that_batch_normalisation_needs_whole_is_not_split(compute: Compute) -> None:
-    network = narrow(batch_norm=True)
+    network = narrow("A_BN")
     in_backward_above(6)(network)
     with pytest.raises(StageError) as error:
         step_for(network, compute)(IMAGES, LABELS)
     assert str(error.value) == (
-        "net A: the memory of cpu does not hold 7 images of side 32, and batch normalisation needs the whole batch; "
+        "net A_BN: the memory of cpu does not hold 7 images of side 32, and batch normalisation needs the whole batch; "
         "lower tune.batch_size, model.width or model.input_side, or run it with more memory"
     )
 

@@ -53,7 +53,7 @@ def state(pattern: str) -> list[Path]:
 
 def test_the_search_writes_its_trials_the_best_point_and_its_cost(tune_a: Callable[[], str]) -> None:
     tune_a()
-    results = Path("results/A/search")
+    results = Path("results/none/A/search")
     trials = pd.read_csv(results / "trials.csv")
     best = json.loads((results / "best.json").read_text())
     assert trials["trial"].tolist() == [0, 1]

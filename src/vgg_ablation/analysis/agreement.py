@@ -10,7 +10,7 @@ from scipy import stats
 
 from vgg_ablation.analysis.statistics import CONFIDENCE, RESAMPLES, SEED, aligned
 from vgg_ablation.analysis.study import Study
-from vgg_ablation.model.table1 import ARCHITECTURES
+from vgg_ablation.runtime.names import plain
 
 FEWEST = 3
 """Nets below which an order has no coefficient."""
@@ -31,25 +31,26 @@ class Agreement:
     high: float
     """Bounds of the 95 % percentile interval over runs and images."""
     nets: tuple[str, ...]
-    """In both orders, in the order of Table 1."""
+    """In both orders, in the order of `Study.nets`."""
     runs: int
     """In common to all of them; with one, the interval is over images alone."""
 
 
 def agreement(study: Study, scale: str, protocol: str, published: Mapping[str, float]) -> Agreement | None:
-    """Compare the nets' mean errors under a training scale and a protocol with published errors by net.
+    """Compare the mean errors of a normalisation's nets under a training scale and a protocol with published errors.
 
-    The interval is a bootstrap over runs, the same ones for all nets, and over all images that were tested. None with
-    fewer than three nets in both, without a run or an image in common, or if all errors of one are equal.
+    These are by plain name. The interval is a bootstrap over runs, the same ones for all nets, and over all images that
+    were tested. None with fewer than three nets in both, without a run or an image in common, or if all errors of one
+    are equal.
     """
-    nets = [net for net in ARCHITECTURES if net in published]
+    nets = [net.arch for net in study.at(scale) if plain(net.arch) in published]
     ours = {net: errors for net in nets if (errors := study.errors(net, scale, protocol)) is not None}
     if len(ours) < FEWEST:
         return None
     runs, images, wrong = aligned(list(ours.values()))
     if not len(runs):
         return None
-    theirs = np.array([published[net] for net in ours])
+    theirs = np.array([published[plain(net)] for net in ours])
     means = np.round(np.mean([wrong[:, runs == run].mean(axis=1) for run in np.unique(runs)], axis=0), ROUNDING)
     tau = rank_agreement(means, theirs)
     if tau is None:

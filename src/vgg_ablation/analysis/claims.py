@@ -10,9 +10,9 @@ A claim has one or two components: contrasts of nets' expected errors. The rules
 `no change`: reproduced if the `ONE_SIDED` interval is within `MARGIN` of zero (two one-sided tests), contradicted if
     it is entirely beyond -`MARGIN` or +`MARGIN`; else undecided.
 
-A claim is judged only if the study has all of its nets, and each of them fitted its training images at the claim's
-training scales (`fit.FITTED`); a claim about a net that did not fit is `not trained far enough`, whatever its errors.
-One run decides nothing.
+Claims are judged for the nets of each normalisation by themselves. A claim is judged only if the study has all of its
+nets, and each of them fitted its training images at the claim's training scales (`fit.FITTED`); a claim about a net
+that did not fit is `not trained far enough`, whatever its errors. One run decides nothing.
 
 p-values are Holm-corrected over all components of all claims that are judged. Claims about nets that did not fit are
 not among them: no test is made of them, so they cannot be wrong. Which claims are judged depends on the settings and
@@ -28,7 +28,8 @@ from vgg_ablation.analysis.fit import unfitted
 from vgg_ablation.analysis.records import PROTOCOLS, Net
 from vgg_ablation.analysis.statistics import CONFIDENCE, LEVEL, Difference, Errors, contrast, expected_error, holm
 from vgg_ablation.analysis.study import Study
-from vgg_ablation.model.table1 import ABLATION, weight_layers
+from vgg_ablation.model.table1 import weight_layers
+from vgg_ablation.runtime.names import named, plain
 from vgg_ablation.runtime.settings import SCALES
 
 Verdict = Literal["reproduced", "contradicted", "undecided", "not trained far enough", "not asked"]
@@ -61,7 +62,8 @@ class Claim:
     section: str
     expects: Expectation
     contrasts: Callable[[Study, str, str], Contrasts]
-    """Components at a training scale and protocol, in the study or not; one unless a fall is expected."""
+    """Components at a training scale and protocol, in the study (of one normalisation) or not; one unless a fall is
+    expected."""
     scales: Sequence[str] = FIXED_FIRST
     protocols: Sequence[str] = ("dense",)
     """Tried in this order, each at all scales."""
@@ -94,6 +96,8 @@ class Judgement:
     """The verdict on one claim, with the numbers behind it."""
 
     claim: Claim
+    norm: str
+    """Normalisation of the nets that it is about."""
     verdict: Verdict
     contrasts: Contrasts = field(default_factory=dict)
     """Of the components."""
@@ -120,6 +124,11 @@ class Judgement:
         return max(self.components, key=lambda one: one.difference.mean, default=None)
 
     @property
+    def name(self) -> tuple[str, str]:
+        """Normalisation, and key of the claim."""
+        return self.norm, self.claim.key
+
+    @property
     def one_run(self) -> bool:
         """Whether it is undecided because a component has one run alone."""
         return self.judged and any(one.difference.runs == 1 for one in self.components)
@@ -141,18 +150,18 @@ class Judgement:
 
 
 def judge(study: Study, errors: Measured | None = None) -> list[Judgement]:
-    """Judge each of `CLAIMS`. Runs that did not train count with the error that they have.
+    """Judge each of `CLAIMS` for each normalisation. Runs that did not train count with the error that they have.
 
     Args:
         study: has the nets with their training errors.
         errors: what contrasts are computed from, for example errors without one run; `study.errors` unless given.
     """
     measured = errors or study.errors
-    asked = [_asked(study, claim) for claim in CLAIMS]
-    tested = [(one.claim.key, label) for one in asked if one.judged for label in one.contrasts]
+    asked = [_asked(part, claim) for part in study.by_norm for claim in CLAIMS]
+    tested = [(*one.name, label) for one in asked if one.judged for label in one.contrasts]
     family = max(len(tested), 1)
     differences = {
-        (one.claim.key, label): _contrast(measured, coefficients, family=family)
+        (*one.name, label): _contrast(measured, coefficients, family=family)
         for one in asked
         for label, coefficients in one.contrasts.items()
     }
@@ -164,11 +173,12 @@ def _asked(study: Study, claim: Claim) -> Judgement:
     """Return the judgement of a claim before any test error is seen; `undecided` if it can be judged."""
     wanted = _contrasts(study, claim)
     if missing := _missing(study, wanted):
-        return Judgement(claim, "not asked", missing=missing, settings=_settings(study, missing))
+        return Judgement(claim, study.norm, "not asked", missing=missing, settings=_settings(study, missing))
     names = dict.fromkeys((net, scale) for name, scale, _ in _sources(wanted) for net in name.split("+"))
     nets = [found for net, scale in names if (found := study.net(net, scale))]
     judgement = Judgement(
         claim,
+        study.norm,
         "undecided",
         wanted,
         nets=nets,
@@ -181,17 +191,17 @@ def _asked(study: Study, claim: Claim) -> Judgement:
 def _judgement(
     measured: Measured,
     asked: Judgement,
-    differences: Mapping[tuple[str, str], Difference],
-    adjusted: Mapping[tuple[str, str], float],
+    differences: Mapping[tuple[str, str, str], Difference],
+    adjusted: Mapping[tuple[str, str, str], float],
 ) -> Judgement:
     """Add the components, and the verdict if the claim can be judged."""
     components = []
     for label, coefficients in asked.contrasts.items():
-        difference = differences[asked.claim.key, label]
+        difference = differences[*asked.name, label]
         by_interval = asked.judged and asked.claim.expects != "fall" and difference.runs > 1
         narrow = _contrast(measured, coefficients, confidence=ONE_SIDED) if by_interval else None
         detectable = _detectable(asked.claim.expects, difference, narrow) if asked.judged else None
-        p_adjusted = adjusted.get((asked.claim.key, label))
+        p_adjusted = adjusted.get((*asked.name, label))
         components.append(JudgedComponent(label, difference, p_adjusted, narrow, detectable))
     verdict = _verdict(asked.claim.expects, components) if asked.judged else asked.verdict
     return replace(asked, verdict=verdict, components=components)
@@ -248,7 +258,7 @@ def _settings(study: Study, missing: list[Source]) -> list[str]:
     absent = {(net, scale) for name, scale, _ in missing for net in name.split("+") if study.net(net, scale) is None}
     unknown = {net for net, _ in absent if not any(study.net(net, scale) for scale in study.scales)}
     settings: list[str] = []
-    if unknown - {SHALLOW} or (not absent and any("+" in name for name, _, _ in missing)):
+    if {plain(net) for net in unknown} - {SHALLOW} or (not absent and any("+" in name for name, _, _ in missing)):
         settings.append("arch=all")
     if any(scale != SCALES[0] or net not in unknown for net, scale in absent):
         settings.append("scale=all")
@@ -262,7 +272,7 @@ def _settings(study: Study, missing: list[Source]) -> list[str]:
 
 def _relative_excess(study: Study, sources: Sequence[Source]) -> float | None:
     """Return by how many percent the 5x5 net's error is above B's: the paper gives this number too."""
-    errors = {name: study.errors(name, *place) for name, *place in sources}
+    errors = {plain(name): study.errors(name, *place) for name, *place in sources}
     means = {name: expected_error(one).mean for name, one in errors.items() if one is not None}
     return 100 * (means[SHALLOW] / means["B"] - 1) if means["B"] else None
 
@@ -273,16 +283,29 @@ def _training(scale: str, nets: Sequence[Net]) -> tuple[str, list[int], list[int
 
 
 def _less(second: str, *firsts: str) -> Callable[[Study, str, str], Contrasts]:
-    """Return contrasts: one net's or fusion's error less that of each other."""
-    return lambda _, scale, protocol: {
-        f"{second} less {first} ({scale}, {protocol})": {(second, scale, protocol): 1.0, (first, scale, protocol): -1.0}
-        for first in firsts
-    }
+    """Return contrasts: one net's or fusion's error less that of each other, all by plain name."""
+
+    def contrasts(study: Study, scale: str, protocol: str) -> Contrasts:
+        minuend, *subtrahends = (_named(study, name) for name in (second, *firsts))
+        return {
+            f"{minuend} less {one} ({scale}, {protocol})": {
+                (minuend, scale, protocol): 1.0,
+                (one, scale, protocol): -1.0,
+            }
+            for one in subtrahends
+        }
+
+    return contrasts
 
 
-def _slope(_: Study, scale: str, protocol: str) -> Contrasts:
+def _named(study: Study, arch: str) -> str:
+    """Return the name of a net or fusion in a study of one normalisation."""
+    return named(arch, study.norm)
+
+
+def _slope(study: Study, scale: str, protocol: str) -> Contrasts:
     """Return the least-squares slope of the error over the number of weight layers."""
-    depths = {net: weight_layers(net) for net in DEEPENING}
+    depths = {_named(study, net): weight_layers(net) for net in DEEPENING}
     centre = fmean(depths.values())
     squares = sum((depth - centre) ** 2 for depth in depths.values())
     label = f"slope over {', '.join(depths)} per weight layer ({scale}, {protocol})"
@@ -290,7 +313,7 @@ def _slope(_: Study, scale: str, protocol: str) -> Contrasts:
 
 
 def _jitter_less_each(study: Study, jitter: str, protocol: str) -> Contrasts:
-    nets = _nets_at(study, [(scale, protocol) for scale in JITTER_FIRST]) or ["C", "D", "E"]  # those of the paper
+    nets = _nets_at(study, [(scale, protocol) for scale in JITTER_FIRST], ("C", "D", "E"))  # those of the paper
     return {
         f"{jitter} less {scale}, mean over {', '.join(nets)} ({protocol})": _mean_less(
             nets, (jitter, protocol), (scale, protocol)
@@ -301,7 +324,7 @@ def _jitter_less_each(study: Study, jitter: str, protocol: str) -> Contrasts:
 
 def _combined_less_each(study: Study, scale: str, combined: str) -> Contrasts:
     each = ("dense_scales", "multi_crop")
-    nets = _nets_at(study, [(scale, one) for one in (combined, *each)]) or ["D", "E"]  # those of Table 5
+    nets = _nets_at(study, [(scale, one) for one in (combined, *each)], ("D", "E"))  # those of Table 5
     return {
         f"{combined} less {one}, mean over {', '.join(nets)} ({scale})": _mean_less(
             nets, (scale, combined), (scale, one)
@@ -310,9 +333,10 @@ def _combined_less_each(study: Study, scale: str, combined: str) -> Contrasts:
     }
 
 
-def _nets_at(study: Study, places: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the nets of Table 1 that were evaluated at all of these training scales and protocols."""
-    return [net for net in ABLATION if all(study.errors(net, *place) is not None for place in places)]
+def _nets_at(study: Study, places: Sequence[tuple[str, str]], default: Sequence[str]) -> list[str]:
+    """Return the nets of Table 1 that were evaluated at all of these training scales and protocols, else `default`."""
+    found = [net for net in study.ablation if all(study.errors(net, *place) is not None for place in places)]
+    return found or [_named(study, net) for net in default]
 
 
 def _mean_less(nets: list[str], second: tuple[str, str], first: tuple[str, str]) -> dict[Source, float]:

@@ -8,7 +8,6 @@ import pandas as pd
 from vgg_ablation.analysis.records import Net
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.evaluate.calibration import BINS, bin_numbers
-from vgg_ablation.model.table1 import ABLATION
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,11 @@ def confusions(study: Study, net: Net, protocol: str) -> np.ndarray:
 
 
 def ends(study: Study, scale: str) -> tuple[Net, Net] | None:
-    """Return the shallowest and the deepest of Table 1's nets at a training scale; None if all have one depth."""
-    nets = [net for net in study.at(scale) if net.arch in ABLATION]
+    """Return the shallowest and the deepest of Table 1's nets at a training scale; None if all have one depth.
+
+    `study` has nets of one normalisation, see `Study.by_norm`; so in what follows from these two nets.
+    """
+    nets = [net for net in study.at(scale) if net.arch in study.ablation]
     if len({net.weight_layers for net in nets}) < 2:
         return None
     shallow, deep = (pick(nets, key=lambda net: net.weight_layers) for pick in (min, max))

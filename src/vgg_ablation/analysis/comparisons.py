@@ -6,6 +6,7 @@ from itertools import combinations
 from vgg_ablation.analysis.statistics import LEVEL, Difference, holm, paired_difference
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.paper import published_errors
+from vgg_ablation.runtime.names import plain
 
 NEIGHBOURS = (("A", "A_LRN"), ("A", "B"), ("B", "C"), ("C", "D"), ("D", "E"))
 """The pairs that section 4.1 compares: each net of Table 3 and the one that it extends."""
@@ -13,7 +14,7 @@ NEIGHBOURS = (("A", "A_LRN"), ("A", "B"), ("B", "C"), ("C", "D"), ("D", "E"))
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two nets, paired by run and image; the first comes before the second in Table 1."""
+    """Two nets, of one normalisation, paired by run and image; the first comes before the second in Table 1."""
 
     first: str
     second: str
@@ -26,7 +27,7 @@ class Comparison:
     @property
     def neighbours(self) -> bool:
         """Whether the pair is one of `NEIGHBOURS`."""
-        return (self.first, self.second) in NEIGHBOURS
+        return (plain(self.first), plain(self.second)) in NEIGHBOURS
 
     @property
     def better(self) -> str | None:
@@ -37,18 +38,23 @@ class Comparison:
 
 
 def compare_all(study: Study, scale: str, protocol: str) -> list[Comparison]:
-    """Compare all pairs of nets at a training scale and protocol; runs that did not train count with their error."""
-    archs = [net.arch for net in study.at(scale)]
-    found = [(arch, errors) for arch in archs if (errors := study.errors(arch, scale, protocol)) is not None]
-    pairs = list(combinations(found, 2))
+    """Compare all pairs of nets at a training scale and protocol; runs that did not train count with their error.
+
+    Both nets of a pair are without batch normalisation, or both are with it.
+    """
+    pairs = []
+    for part in study.by_norm:
+        archs = [net.arch for net in part.at(scale)]
+        found = [(arch, errors) for arch in archs if (errors := study.errors(arch, scale, protocol)) is not None]
+        pairs += combinations(found, 2)
     differences = [paired_difference(first, second, family=len(pairs)) for (_, first), (_, second) in pairs]
     adjusted = holm([difference.p_value for difference in differences])
-    paper = published_errors(scale, protocol)
+    paper = {net.arch: published_errors(scale, protocol).get(plain(net.arch)) for net in study.at(scale)}
     return [
         Comparison(
             first,
             second,
-            paper[second].top1 - paper[first].top1 if {first, second} <= paper.keys() else None,
+            of_second.top1 - of_first.top1 if (of_first := paper[first]) and (of_second := paper[second]) else None,
             difference,
             p_adjusted,
         )

@@ -10,8 +10,8 @@ from vgg_ablation.analysis.power import detectable_difference
 from vgg_ablation.analysis.rows import Published, Row, ablation, published_beside
 from vgg_ablation.analysis.sensitivity import Sensitivity, sensitivities
 from vgg_ablation.analysis.study import Study
-from vgg_ablation.model.table1 import ABLATION
 from vgg_ablation.paper import TORCHVISION
+from vgg_ablation.runtime.names import plain
 from vgg_ablation.runtime.settings import SCALES
 
 
@@ -27,8 +27,8 @@ class Findings:
     elsewhere: dict[tuple[str, str], list[Comparison]]
     """All pairs of nets at the other training scales and protocols."""
     judgements: list[Judgement]
-    sensitivities: dict[str, Sensitivity]
-    """Of the claims that were judged, by key."""
+    sensitivities: dict[tuple[str, str], Sensitivity]
+    """Of the claims that were judged, by normalisation and key."""
     agreements: list[tuple[Published | None, str, Agreement]]
     """Published order (None: torchvision's, on one centre crop), protocol of ours, and how far they agree."""
 
@@ -50,7 +50,7 @@ class Findings:
     @property
     def table_1_comparisons(self) -> list[Comparison]:
         """The pairs of Table 1's nets among `comparisons`."""
-        return [one for one in self.comparisons if {one.first, one.second} <= set(ABLATION)]
+        return [one for one in self.comparisons if {one.first, one.second} <= set(self.study.ablation)]
 
     @property
     def detectable(self) -> float | None:
@@ -62,9 +62,9 @@ class Findings:
         """Training errors, percent, of the nets among `lead_rows` that did not fit, the largest first."""
         return unfitted({row.arch: row.training_error for row in self.lead_rows if row.training_error is not None})
 
-    def judgement(self, key: str) -> Judgement:
-        """Return the judgement of a claim by its key."""
-        return next(one for one in self.judgements if one.claim.key == key)
+    def judgement(self, key: str, norm: str) -> Judgement:
+        """Return the judgement of a claim by its key, on the nets of a normalisation."""
+        return next(one for one in self.judgements if (one.claim.key, one.norm) == (key, norm))
 
 
 def find(study: Study) -> Findings:
@@ -87,11 +87,12 @@ def _agreements(study: Study) -> list[tuple[Published | None, str, Agreement]]:
     """Compare the nets' order with the paper's at the same training scale and test, and torchvision's on one crop."""
     scale, protocol = study.lead
     paper = published_beside(scale, protocol)
-    if sum(net.arch in paper.errors for net in study.at(scale)) < FEWEST:
+    if sum(plain(net.arch) in paper.errors for net in study.by_norm[0].at(scale)) < FEWEST:
         paper = published_beside(SCALES[0], "dense")
     crop = "centre" if "centre" in study.protocols(scale) else protocol
     return [
         (source, ours, found)
+        for part in study.by_norm
         for source, ours, errors in ((paper, protocol, paper.errors), (None, crop, TORCHVISION))
-        if (found := agreement(study, scale, ours, {arch: error.top1 for arch, error in errors.items()}))
+        if (found := agreement(part, scale, ours, {arch: error.top1 for arch, error in errors.items()}))
     ]

@@ -112,7 +112,6 @@ class Training(Record):
     refit: bool
     """Whether the runs trained on the validation images too."""
     init: str
-    batch_norm: bool
     dropout: float
     width: float
     device: str
@@ -173,7 +172,7 @@ class Fusion(Record):
 
 
 class Metrics(Record):
-    """A `metrics.json`: nets by training scale, then in the order of Table 1; fusions, small ones first."""
+    """A `metrics.json`: nets by training scale, then in the order of `ARCHITECTURES`; fusions, small ones first."""
 
     nets: list[Net] = Field(min_length=1)
     fusions: list[Fusion] = []

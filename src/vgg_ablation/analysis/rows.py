@@ -10,6 +10,7 @@ from vgg_ablation.analysis.records import Fusion, Net
 from vgg_ablation.analysis.statistics import Estimate, expected_error
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.paper import Errors, published_errors
+from vgg_ablation.runtime.names import plain
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Row:
     """Runs that diverged or stayed at chance."""
     paper_top1_error: float | None
     paper_top5_error: float | None
-    """The paper's errors on ImageNet in the same cell of Tables 3 to 6."""
+    """The paper's errors on ImageNet in the same cell of Tables 3 to 6, of the net without batch normalisation."""
 
     @property
     def each_run(self) -> list[float]:
@@ -67,11 +68,11 @@ class Published:
     scale: str
     protocol: str
     errors: Mapping[str, Errors]
-    """By net, or nets joined by `+`."""
+    """By plain name of the net, or of nets joined by `+`."""
 
 
 def ablation(study: Study) -> list[Row]:
-    """Return the rows: by training scale, by protocol, nets in the order of Table 1, then fusions."""
+    """Return the rows: by training scale, by protocol, nets in the order of `ARCHITECTURES`, then fusions."""
     return [
         _row(study, one, protocol)
         for scale in study.scales
@@ -88,7 +89,7 @@ def _row(study: Study, one: Net | Fusion, protocol: str) -> Row:
     scores = [run.protocols[protocol] for run in one.runs if protocol in run.protocols]
     estimate = estimate_of(study, name, one.scale, protocol)
     top5_errors = [score.top5_error for score in scores if score.top5_error is not None]
-    published = published_errors(one.scale, protocol).get(name)
+    published = published_errors(one.scale, protocol).get(plain(name))
     sides = of_scale.test_scales
     return Row(
         arch=name,

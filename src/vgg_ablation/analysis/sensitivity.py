@@ -67,12 +67,12 @@ class Sensitivity:
         return bool(self.changed) or self.by_class != self.verdict or self.opposed
 
 
-def sensitivities(study: Study, judgements: Sequence[Judgement]) -> dict[str, Sensitivity]:
-    """Return the sensitivity of each judgement that applied the rules, by the claim's key."""
+def sensitivities(study: Study, judgements: Sequence[Judgement]) -> dict[tuple[str, str], Sensitivity]:
+    """Return the sensitivity of each judgement that applied the rules, by normalisation and the claim's key."""
     judged = [one for one in judgements if one.judged]
     if not judged:
         return {}
-    worst = {one.claim.key: worst_runs(study, one) for one in judged}
+    worst = {one.name: worst_runs(study, one) for one in judged}
     without = {
         run: _verdicts(study, lambda errors, run=run: _without(errors, run))
         for run in sorted(set().union(*worst.values()))
@@ -80,14 +80,13 @@ def sensitivities(study: Study, judgements: Sequence[Judgement]) -> dict[str, Se
     labels = study.labels
     by_class = _verdicts(study, lambda errors: weighted_by_class(errors, labels))
     return {
-        key: Sensitivity(
+        one.name: Sensitivity(
             one.verdict,
-            {run: without[run][key] for run in worst[key]},
-            by_class[key],
+            {run: without[run][one.name] for run in worst[one.name]},
+            by_class[one.name],
             common_settings(study, one),
         )
         for one in judged
-        for key in [one.claim.key]
     }
 
 
@@ -153,14 +152,14 @@ def _opposes(judgement: Judgement, estimate: float, difference: float, standard_
     return abs(difference) > margin and difference * estimate < 0
 
 
-def _verdicts(study: Study, changed: Callable[[Errors], Errors]) -> dict[str, Verdict]:
-    """Return the verdicts from changed errors, by the claim's key."""
+def _verdicts(study: Study, changed: Callable[[Errors], Errors]) -> dict[tuple[str, str], Verdict]:
+    """Return the verdicts from changed errors, by normalisation and the claim's key."""
 
     def measured(name: str, scale: str, protocol: str) -> Errors | None:
         errors = study.errors(name, scale, protocol)
         return None if errors is None else changed(errors)
 
-    return {one.claim.key: one.verdict for one in judge(study, measured)}
+    return {one.name: one.verdict for one in judge(study, measured)}
 
 
 def _without(errors: Errors, run: int) -> Errors:

@@ -1,7 +1,7 @@
 """The results of one study, read from the files of the other stages and checked."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from vgg_ablation.files import read_json
 from vgg_ablation.model.table1 import ABLATION, ARCHITECTURES
 from vgg_ablation.runtime import paths
 from vgg_ablation.runtime.cost import Cost
+from vgg_ablation.runtime.names import ALL, NORMS, chosen, named, norm_of
 from vgg_ablation.runtime.settings import SCALES, StudySettings
 
 CURVE_COLUMNS = {"arch": str, "scale": str, "run": int, "epoch": int, "train_loss": float, "validation_accuracy": float}
@@ -67,7 +68,7 @@ class Study:
     name: str
     """Settings of the study in `params.yaml`."""
     nets: list[Net]
-    """By training scale, then in the order of Table 1, the 5x5 net last."""
+    """By training scale, then in the order of `ARCHITECTURES`: plain nets first."""
     fusions: list[Fusion]
     arrays: Arrays
     """Arrays of `decisions.npz`, all files merged."""
@@ -98,6 +99,33 @@ class Study:
     def archs(self) -> list[str]:
         """The nets that are there at any scale."""
         return [arch for arch in ARCHITECTURES if any(net.arch == arch for net in self.nets)]
+
+    @property
+    def norms(self) -> list[str]:
+        """The normalisations of the nets."""
+        return [norm for norm in NORMS if any(norm_of(net.arch) == norm for net in self.nets)]
+
+    @property
+    def norm(self) -> str:
+        """The normalisation of all nets, `all` if they have different ones."""
+        return self.norms[0] if len(self.norms) == 1 else ALL
+
+    @property
+    def by_norm(self) -> "list[Study]":
+        """A study of the nets and fusions of each normalisation: nets of different ones are not compared."""
+        return [
+            replace(
+                self,
+                nets=[net for net in self.nets if norm_of(net.arch) == norm],
+                fusions=[fusion for fusion in self.fusions if norm_of(fusion.name) == norm],
+            )
+            for norm in self.norms
+        ]
+
+    @property
+    def ablation(self) -> list[str]:
+        """Table 1's nets with the normalisations of this study, whether they are there or not."""
+        return [named(arch, norm) for norm in self.norms for arch in ABLATION]
 
     @property
     def searched(self) -> list[Net]:
@@ -164,7 +192,7 @@ def single_scale(study: Study, scale: str) -> str:
 
 
 def read_study(arch: str, scale: str, name: str, settings: StudySettings, root: Path = Path()) -> Study:
-    """Read the results of one net or `all`, at one training scale or `all`.
+    """Read the results of a net or of what is merged as `arch`, such as `all_BN`, at one training scale or `all`.
 
     Raises:
         OSError: a file is missing.
@@ -173,11 +201,11 @@ def read_study(arch: str, scale: str, name: str, settings: StudySettings, root: 
     return _study([(arch, scale)], name, settings, root)
 
 
-def read_partial(scales: Sequence[str], name: str, settings: StudySettings, root: Path = Path()) -> Study:
-    """Read whatever nets and training scales are finished while a study runs.
+def read_partial(norm: str, scale: str, name: str, settings: StudySettings, root: Path = Path()) -> Study:
+    """Read whatever nets and training scales are finished while a study runs of `norm` at `scale`, or `all` of them.
 
     A net is finished if it was searched, trained and evaluated with the study's settings: results of an earlier study
-    do not count. A fusion counts if it was made from the runs of these nets. What is missing is of `scales`.
+    do not count. A fusion counts if it was made from the runs of these nets.
 
     Raises:
         OSError: a file about the images is missing.
@@ -187,7 +215,10 @@ def read_partial(scales: Sequence[str], name: str, settings: StudySettings, root
     done = [(arch, scale) for scale in SCALES for arch in ARCHITECTURES if _is_done(arch, scale, settings, results)]
     if not done:
         raise StageError(f"{results}: no net is evaluated yet; run `dvc repro` first")
-    missing = [(arch, scale) for scale in scales for arch in ABLATION if (arch, scale) not in done]
+    wanted = [
+        (named(arch, each), at) for at in chosen(scale, SCALES) for each in chosen(norm, NORMS) for arch in ABLATION
+    ]
+    missing = [place for place in wanted if place not in done]
     return _study(done, name, settings, root, missing, partial=True)
 
 
@@ -262,7 +293,8 @@ def _study(
     searches = [paths.search(arch, results) for arch in dict.fromkeys(arch for arch, _ in places)]
     parts = {folder: _record(folder / "metrics.json", Metrics) for folder in evaluations}
     nets = [net for part in parts.values() for net in part.nets]
-    for folder in (paths.evaluation(paths.ALL, scale, results) for scale in SCALES if partial):
+    merged = [(named(ALL, norm), scale) for norm in NORMS for scale in SCALES if partial]
+    for folder in (paths.evaluation(*place, results) for place in merged):
         if all((folder / name).exists() for name in ("metrics.json", "decisions.npz")):
             parts[folder] = _fusions_of(nets, _record(folder / "metrics.json", Metrics))
     found = {"nets": nets, "fusions": [fusion for part in parts.values() for fusion in part.fusions]}

@@ -1,4 +1,4 @@
-"""Results of several nets, or of several training scales, merged into those of `all`; fusions of nets."""
+"""Results of several nets, normalisations or training scales, merged into those of `all`; fusions of nets."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,27 +14,35 @@ from vgg_ablation.evaluate.decisions import SPLIT, prediction_name, write_decisi
 from vgg_ablation.evaluate.metrics import measure
 from vgg_ablation.files import read_json, read_table, write_json, write_table
 from vgg_ablation.model.table1 import ABLATION
-from vgg_ablation.runtime.paths import ALL, evaluation, search, training
+from vgg_ablation.runtime.names import ALL, NORMS, named, norm_of, plain
+from vgg_ablation.runtime.paths import evaluation, search, training
 from vgg_ablation.runtime.settings import SCALES
 
 FUSIONS = (("D", "E"), ABLATION)
-"""Nets whose posteriors are averaged: the paper's two best (Table 6), and all of Table 1."""
+"""Nets of one normalisation whose posteriors are averaged: the paper's two best (Table 6), and all of Table 1."""
 
 _METRICS, _DECISIONS, _PREDICTIONS = "metrics.json", "decisions.npz", "predictions.npz"
 _CURVES, _TRIALS, _COST = "curves.csv", "trials.csv", "cost.csv"
 
 
-def merge_nets(scale: str) -> Path:
-    """Merge the training and the evaluation of the nets of Table 1 at `scale`, and evaluate their fusions.
+def merge_nets(arch: str, scale: str) -> Path:
+    """Merge the training and the evaluation of the nets of `arch` at `scale` or `all`, and evaluate their fusions.
+
+    Args:
+        arch: `all` or `all_BN`: the nets of Table 1, with their fusions. `C_all`, `all_all`: what has the same name
+            without and with batch normalisation.
+        scale: training scale, or `all`, if the scales of each net are merged.
 
     Returns:
         The folder of the merged evaluation.
 
     Raises:
         OSError: a file cannot be read or written.
-        StageError: a file is damaged, nets have different test images, or the disk is full.
+        StageError: `arch` is one net, a file is damaged, nets have different test images, or the disk is full.
     """
-    return _merge([(arch, scale) for arch in ABLATION], (ALL, scale), FUSIONS)
+    norm = norm_of(arch)
+    fused = () if norm == ALL else [[named(net, norm) for net in nets] for nets in FUSIONS]
+    return _merge([(part, scale) for part in _parts(arch)], (arch, scale), fused)
 
 
 def merge_scales(arch: str) -> Path:
@@ -42,10 +50,20 @@ def merge_scales(arch: str) -> Path:
     return _merge([(arch, scale) for scale in SCALES], (arch, ALL), ())
 
 
-def merge_search() -> Path:
-    """Merge the searches of the nets of Table 1. Returns the merged folder; raises as `merge_nets`."""
-    _merge_tables([search(arch) for arch in ABLATION], search(ALL), (_TRIALS, _COST))
-    return search(ALL)
+def merge_search(arch: str) -> Path:
+    """Merge the searches of the nets of `arch`. Returns the merged folder; otherwise as `merge_nets`."""
+    _merge_tables([search(part) for part in _parts(arch)], search(arch), (_TRIALS, _COST))
+    return search(arch)
+
+
+def _parts(arch: str) -> list[str]:
+    """Return the names that `merge_nets` merges into `arch`."""
+    norm = norm_of(arch)
+    if norm == ALL:
+        return [named(plain(arch), each) for each in NORMS]
+    if plain(arch) != ALL:
+        raise StageError(f"{arch} is one net: there is nothing to merge")
+    return [named(net, norm) for net in ABLATION]
 
 
 def _merge(parts: Sequence[tuple[str, str]], whole: tuple[str, str], fused: Sequence[Sequence[str]]) -> Path:

@@ -91,7 +91,7 @@ def evaluate_net(
         "arch": arch,
         "scale": scale,
         "weight_layers": weight_layers(arch),
-        "params": count_parameters(arch, classes, model.input_side, model.width, batch_norm=model.batch_norm),
+        "params": count_parameters(arch, classes, model.input_side, model.width),
         "gmacs": round(count_gmacs(arch, classes, model.input_side, model.width), 6),
         "train_scale": sides.train,
         "test_scales": sides.test,

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from vgg_ablation.model.table1 import ARCHITECTURES, count_gmacs, count_parameters, weight_layers
 from vgg_ablation.paper import TABLE_2
+from vgg_ablation.runtime.names import plain
 
 
 def size_table(classes: int, input_side: int, width: float) -> Table:
@@ -28,7 +29,7 @@ def size_table(classes: int, input_side: int, width: float) -> Table:
             str(weight_layers(arch)),
             f"{count_parameters(arch, classes, input_side, width):,}",
             f"{count_gmacs(arch, classes, input_side, width):.2f}",
-            str(TABLE_2.get(arch, "–")),
+            str(TABLE_2.get(plain(arch), "–")),
         )
     return table
 

@@ -3,15 +3,23 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from vgg_ablation.errors import StageError
+from vgg_ablation.runtime.names import NORMS, SUFFIXES, named, norm_of
 
 NETS_FILE = Path(__file__).with_name("nets.yaml")
 
-Name = Annotated[str, Field(pattern="^[A-Za-z0-9_]+$")]
+
+def _without_suffix(name: str) -> str:
+    if norm_of(name) != "none":
+        raise ValueError(f"allowed: a name that does not end with {SUFFIXES[norm_of(name)]}")
+    return name
+
+
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9_]+$"), AfterValidator(_without_suffix)]
 Kernels = Annotated[list[Literal[1, 3, 5, 7]], Field(min_length=1)]
 
 
@@ -40,7 +48,7 @@ class Net(BaseModel):
 
 
 def read_nets(path: Path) -> dict[str, Net]:
-    """Read the nets by name, in the order of the file.
+    """Read the nets by plain name, in the order of the file.
 
     Raises:
         OSError: the file cannot be read.
@@ -58,14 +66,22 @@ def read_nets(path: Path) -> dict[str, Net]:
         raise StageError(f"{path}: {place}: {reason}") from None
 
 
-NETS = read_nets(NETS_FILE)
-"""All nets by name; `A_LRN` is the paper's A-LRN, `B_5x5` the shallow net of section 4.1."""
+_PLAIN = read_nets(NETS_FILE)
+
+NETS = {named(arch, norm): net for norm in NORMS for arch, net in _PLAIN.items()}
+"""All nets by name, without and then with batch normalisation, which the name alone tells.
+
+`A_LRN` is the paper's A-LRN, `B_5x5` the shallow net of section 4.1, `A_BN` is A with batch normalisation.
+"""
 
 ARCHITECTURES: tuple[str, ...] = tuple(NETS)
 """Names of all nets."""
 
-ABLATION: tuple[str, ...] = tuple(arch for arch, net in NETS.items() if net.ablation)
-"""The nets that `arch: all` includes: those of Table 1 in its order."""
+PLAIN: tuple[str, ...] = tuple(_PLAIN)
+"""Names of the nets in nets.yaml, which have no batch normalisation."""
+
+ABLATION: tuple[str, ...] = tuple(arch for arch, net in _PLAIN.items() if net.ablation)
+"""The nets that `arch: all` includes, by plain name: those of Table 1 in its order."""
 
 GROUP_CHANNELS = (64, 128, 256, 512, 512)
 """Output channels of every convolution in a group, at width 1."""
@@ -92,7 +108,7 @@ class Layer(NamedTuple):
 
 def configuration(arch: str) -> dict[str, Any]:
     """Return what decides a net's layers and its start, as JSON values: part of the key of resume state."""
-    return NETS[arch].model_dump(exclude={"ablation"})
+    return NETS[arch].model_dump(exclude={"ablation"}) | {"norm": norm_of(arch)}
 
 
 def convolution_groups(arch: str, input_side: int = 224, width: float = 1.0) -> list[list[Layer]]:
@@ -152,10 +168,8 @@ def weight_layers(arch: str) -> int:
     return sum(len(group) for group in convolution_groups(arch)) + len(fully_connected(classes=1))
 
 
-def count_parameters(
-    arch: str, classes: int, input_side: int = 224, width: float = 1.0, *, batch_norm: bool = False
-) -> int:
-    """Count weights, biases, and with `batch_norm` a scale and a shift per convolution channel (Table 2).
+def count_parameters(arch: str, classes: int, input_side: int = 224, width: float = 1.0) -> int:
+    """Count weights, biases, and with batch normalisation a scale and a shift per convolution channel (Table 2).
 
     Raises:
         ValueError: If an argument is out of range, as in `convolution_groups` and `fully_connected`.
@@ -165,7 +179,7 @@ def count_parameters(
     layers = convolutions + fully_connected(classes, input_side, width)
     weights = sum(layer.kernel**2 * layer.inputs * layer.outputs for layer in layers)
     biases = sum(layer.outputs for layer in layers)
-    scales_and_shifts = 2 * sum(layer.outputs for layer in convolutions) if batch_norm else 0
+    scales_and_shifts = 2 * sum(layer.outputs for layer in convolutions) if norm_of(arch) == "batch" else 0
     return weights + biases + scales_and_shifts
 
 

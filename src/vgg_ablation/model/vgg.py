@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vgg_ablation.model.table1 import NETS, convolution_groups, fully_connected
+from vgg_ablation.runtime.names import norm_of
 
 SHALLOW_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 """Layers that the deeper nets copy from a trained A: its first four convolutions and its FC layers (section 3.1)."""
@@ -17,16 +18,15 @@ SHALLOW_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8
 class VGG(nn.Module):
     """Configuration `arch` of Table 1: images (N, 3, `input_side`, `input_side`) to logits (N, `classes`).
 
-    The state dict of A, B, D and E has the keys and, at width 1, the shapes of torchvision's vgg11, 13, 16 and 19
-    (with `batch_norm`, of vgg11_bn and so on). In A_LRN the normalisation is a module of `features` after the ReLU of
-    conv1_1, so later convolutions have the keys of A with an index one higher.
+    The state dict of A, B, D and E has the keys and, at width 1, the shapes of torchvision's vgg11, 13, 16 and 19; that
+    of A_BN, B_BN, D_BN and E_BN has those of vgg11_bn, 13, 16 and 19. In A_LRN the normalisation is a module of
+    `features` after the ReLU of conv1_1, so later convolutions have the keys of A with an index one higher.
 
     Args:
         arch: One of `ARCHITECTURES`.
         classes: Number of classes.
         input_side: Side of the crop in pixels, a multiple of 32; it decides the shape of the first FC layer.
         width: Factor on the channels of every hidden layer.
-        batch_norm: Whether batch normalisation follows every convolution.
         dropout: Probability of zeroing an output of the first two FC layers.
         init: Random weights, drawn from torch's global generator; see `reset_parameters`.
 
@@ -42,7 +42,6 @@ class VGG(nn.Module):
         *,
         input_side: int = 224,
         width: float = 1.0,
-        batch_norm: bool = False,
         dropout: float = 0.5,
         init: Literal["kaiming", "paper"] = "kaiming",
     ) -> None:
@@ -58,7 +57,7 @@ class VGG(nn.Module):
         for group in groups:
             for layer in group:
                 features.append(nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding=layer.kernel // 2))
-                if batch_norm:
+                if norm_of(arch) == "batch":
                     features.append(nn.BatchNorm2d(layer.outputs))
                 features.append(nn.ReLU(inplace=True))
                 if layer.name == NETS[arch].lrn:
@@ -93,6 +92,11 @@ class VGG(nn.Module):
         """Return the convolutions and FC layers by the paper's names: conv1_1, ..., conv5_4, fc6, fc7, fc8."""
         layers = [module for module in self.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
         return dict(zip(self.layer_names, layers, strict=True))
+
+    def named_norms(self) -> dict[str, nn.BatchNorm2d]:
+        """Return the batch normalisations by the names of their convolutions; none in a plain net."""
+        norms = [module for module in self.features if isinstance(module, nn.BatchNorm2d)]
+        return dict(zip(self.layer_names, norms, strict=False))  # convolutions come before FC layers, which have none
 
     def reset_parameters(self, init: Literal["kaiming", "paper"]) -> None:
         """Draw the weights of convolutions and FC layers from torch's global generator; set the biases to zero.
@@ -202,6 +206,8 @@ def batch_in_parts(network: nn.Module, size: int) -> Iterator[Callable[[slice], 
 def copy_from_shallow(network: VGG, shallow: VGG) -> None:
     """Copy `SHALLOW_LAYERS` of a trained A into a deeper net, in place; its other layers keep their values.
 
+    A trained A_BN, for a deeper net with batch normalisation, gives the normalisations of these layers too.
+
     Layers are matched by name: conv2_1 is the second convolution of A and the third of B to E.
 
     Raises:
@@ -213,5 +219,8 @@ def copy_from_shallow(network: VGG, shallow: VGG) -> None:
         source, target = sources[name].weight.shape, targets[name].weight.shape
         if source != target:
             raise ValueError(f"{name} has shape {tuple(source)} in {shallow.arch}, {tuple(target)} in {network.arch}")
+    norms = network.named_norms()
     for name in SHALLOW_LAYERS:
         targets[name].load_state_dict(sources[name].state_dict())
+        if name in norms:
+            norms[name].load_state_dict(shallow.named_norms()[name].state_dict())

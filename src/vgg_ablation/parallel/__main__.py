@@ -14,7 +14,7 @@ from rich.console import Console as Terminal
 
 from vgg_ablation.device import choose_compute
 from vgg_ablation.errors import StageError
-from vgg_ablation.model.table1 import ABLATION, ARCHITECTURES
+from vgg_ablation.model.table1 import ABLATION, PLAIN
 from vgg_ablation.parallel.computing import count_reports
 from vgg_ablation.parallel.counts import unit_work
 from vgg_ablation.parallel.estimate import estimate
@@ -145,8 +145,8 @@ def dry_run(params: Params, work: Work, archs: Sequence[str], console: Console, 
     slots = len(probe_machine(work, archs).slots(work.study.compute.threads, most))
     device = choose_compute(work.study.compute.threads)
     with console.task("net", len(archs)) as task:
-        table, seconds = estimate(work, params.arch, archs, slots, device, task.advance)
-    console.say(f"study {params.study}, arch {params.arch}, scale {params.scale}, on {device}")
+        table, seconds = estimate(work, params.arch, params.norm, archs, slots, device, task.advance)
+    console.say(f"study {params.study}, arch {params.arch}, norm {params.norm}, scale {params.scale}, on {device}")
     Terminal().print(table)
     if work.study.data.source != "sample":
         console.say("not counted: fetching and packing the archive; assumed: Caltech-256's mean images a category")
@@ -164,9 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--slots: one or more")
     with stage("parallel") as console:
         params = read_params()
-        params.require_selection(ARCHITECTURES)
+        params.require_selection(PLAIN)
         work = Work(params.whole(StudySettings), params.scale)
-        archs = ABLATION if params.arch == "all" else (params.arch,)
+        archs = params.nets(ABLATION)
         if chosen.dry_run:
             dry_run(params, work, archs, console, chosen.slots)
         else:

@@ -6,6 +6,7 @@ from vgg_ablation.dataset.sample import CATEGORIES, SAMPLE_PER_CATEGORY
 from vgg_ablation.dataset.splits import validation_per_class
 from vgg_ablation.model.table1 import count_gmacs
 from vgg_ablation.parallel.units import Unit, Work
+from vgg_ablation.runtime.names import ALL, NORMS, chosen
 from vgg_ablation.runtime.settings import DataSettings, TrainSettings, TuneSettings
 
 OFFICIAL_CATEGORIES = 256
@@ -27,14 +28,15 @@ class Images:
     test: int
 
 
-def count_shared_stages(arch: str, work: Work) -> int:
-    """Return how many stages run once for all nets, for `arch` of params.yaml; `check` is not counted."""
-    stages = 4  # download, preprocess, near-duplicates, report
-    if arch == "all":
-        stages += len(work.evaluated_scales) + 1  # aggregate, aggregate-search
-    if work.scale == "all":
-        stages += 1  # aggregate-scales
-    return stages
+def count_shared_stages(arch: str, norm: str, work: Work) -> int:
+    """Return how many stages run once for several nets, for a selection of params.yaml; `check` is not counted."""
+    merging = 0  # of one normalisation
+    if arch == ALL:
+        merging += len(work.evaluated_scales) + 1  # aggregate, aggregate-search
+    if work.scale == ALL:
+        merging += 1  # aggregate-scales
+    both = 2 if norm == ALL else 0  # aggregate-norms, aggregate-norms-search
+    return 4 + merging * len(chosen(norm, NORMS)) + both  # download, preprocess, near-duplicates, report
 
 
 def count_images(data: DataSettings) -> Images:

@@ -18,6 +18,7 @@ from vgg_ablation.parallel.pace import Pace, measure_pace, measure_rendering, me
 from vgg_ablation.parallel.schedule import longest_chains, makespan
 from vgg_ablation.parallel.units import Unit, Work
 from vgg_ablation.runtime.console import duration
+from vgg_ablation.runtime.names import named, norm_of
 
 
 def epoch_seconds(work: Work, images: Images, pace: Pace) -> float:
@@ -46,25 +47,33 @@ def unit_seconds(unit: Unit, work: Work, images: Images, paces: Mapping[str, Pac
 
 
 def starting_net_seconds(work: Work, images: Images, archs: Sequence[str], compute: Compute) -> float:
-    """Return the seconds of training the A that deeper nets start from: once a batch size in the search, once a run."""
+    """Return the seconds of training the A or A_BN that deeper nets start from.
+
+    Once a batch size in the search, and once a run.
+    """
     study = work.study
-    if study.model.init != "paper" or not any(NETS[arch].starts_from_A for arch in archs):
+    if study.model.init != "paper":
         return 0.0
-    pace = measure_pace("A", "fixed", study, images, compute)
-    searched = len(study.tune.batch_size) * study.tune.epochs * epoch_seconds(work, images, pace)
-    run = study.train.epochs * epoch_seconds(work, of_run(images, study.train), pace)
-    return searched + study.data.splits * run
+    starts = dict.fromkeys(named("A", norm_of(arch)) for arch in archs if NETS[arch].starts_from_A)
+    searched, runs = len(study.tune.batch_size) * study.tune.epochs, study.data.splits * study.train.epochs
+    total = 0.0
+    for start in starts:
+        pace = measure_pace(start, "fixed", study, images, compute)
+        total += searched * epoch_seconds(work, images, pace)
+        total += runs * epoch_seconds(work, of_run(images, study.train), pace)
+    return total
 
 
 def estimate(
-    work: Work, arch: str, archs: Sequence[str], slots: int, compute: Compute, advance: Callable[[str], None]
+    work: Work, arch: str, norm: str, archs: Sequence[str], slots: int, compute: Compute, advance: Callable[[str], None]
 ) -> tuple[Table, float]:
     """Return a table of the units with their times, and the seconds from the first to the report.
 
     Args:
         work: the study.
         arch: `arch` of params.yaml.
-        archs: the nets that it chooses.
+        norm: `norm` of params.yaml.
+        archs: the nets that they choose.
         slots: units that run at the same time.
         compute: device and precision.
         advance: called after each net.
@@ -77,7 +86,8 @@ def estimate(
         seconds |= own
         advance(f"{each}, {duration(sum(own.values()))}")
     # Besides the units: images, DVC's stages, which find the work done, and the A that other nets start from.
-    stages = count_shared_stages(arch, work) + len(archs) * (1 + len(work.trained_scales) + len(work.evaluated_scales))
+    of_net = 1 + len(work.trained_scales) + len(work.evaluated_scales)
+    stages = count_shared_stages(arch, norm, work) + of_net * len(archs)
     other = (stages + 1) * start + starting_net_seconds(work, images, archs, compute)
     if work.study.data.source == "sample":
         other += measure_rendering() * (images.training + images.validation + images.test)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vgg_ablation.evaluate.protocols import View, views
+from vgg_ablation.runtime.names import chosen
 from vgg_ablation.runtime.settings import SCALES, StudySettings
 
 
@@ -45,7 +46,7 @@ class Work:
     @property
     def evaluated_scales(self) -> tuple[str, ...]:
         """Training scales whose nets are evaluated."""
-        return SCALES if self.scale == "all" else (self.scale,)
+        return chosen(self.scale, SCALES)
 
     def epochs(self, scale: str) -> int:
         """Return the epochs of a run at a training scale."""

@@ -14,11 +14,11 @@ from vgg_ablation.analysis import agreement, claims, classes, fairness, fit, sea
 from vgg_ablation.analysis.findings import Findings
 from vgg_ablation.analysis.rows import published_beside
 from vgg_ablation.analysis.study import Net, Study
-from vgg_ablation.model.table1 import ABLATION
 from vgg_ablation.report import cost, words
 from vgg_ablation.report.figures.style import Figure
 from vgg_ablation.report.table import Table, count, grouped, inert
 from vgg_ablation.report.tables import in_common, published
+from vgg_ablation.runtime.names import plain
 from vgg_ablation.runtime.settings import SCALES
 
 SECTIONS = (
@@ -75,7 +75,6 @@ def sections(findings: Findings, tables: dict[str, Table]) -> list[Section]:
         "words": words,
         "scales": SCALES,
         "beside": published(beside.scale, beside.protocol),
-        "ablation": ABLATION,
         "in_common": in_common,
         "rate_factors": _rate_factors,
     }
@@ -105,6 +104,7 @@ def _markdown_environment(tables: dict[str, Table]) -> Environment:
         "decimal": lambda value, digits=1: f"{value:.{digits}f}",
         "signed": lambda value, digits=1: f"{value:+z.{digits}f}",
         "whole": lambda value: f"{value:,}",
+        "plain": plain,
         "largest": lambda pairs: sorted(pairs, key=lambda pair: -abs(pair.difference.mean))[:1],
         "error": lambda row: f"{row.top1_error:.1f} % [{row.top1_error_low:.1f}, {row.top1_error_high:.1f}]",
     }

@@ -49,7 +49,7 @@ def _claims(findings: Findings) -> dict[str, object]:
     """Return `claims.json`: errors in percent, differences in points, null where a claim was not judged."""
     judged = []
     for one in findings.judgements:
-        sensitivity = findings.sensitivities.get(one.claim.key)
+        sensitivity = findings.sensitivities.get(one.name)
         training_errors: dict[str, dict[str, float]] = {}
         for (arch, scale), error in one.training_errors.items():
             training_errors.setdefault(scale, {})[arch] = error
@@ -68,6 +68,7 @@ def _claims(findings: Findings) -> dict[str, object]:
         judged.append(
             {
                 "key": one.claim.key,
+                "norm": one.norm,
                 "section": one.claim.section,
                 "text": words.CLAIMS[one.claim.key],
                 "expects": one.claim.expects,

@@ -6,7 +6,6 @@ from vgg_ablation import paper
 from vgg_ablation.analysis.rows import Row
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.model.table1 import (
-    ABLATION,
     NETS,
     Layer,
     convolution_groups,
@@ -16,6 +15,7 @@ from vgg_ablation.model.table1 import (
 from vgg_ablation.paper import TRAINING_SCALES, published_errors
 from vgg_ablation.report import words
 from vgg_ablation.report.table import NONE, Number, Table, decimal, interval, whole
+from vgg_ablation.runtime.names import named, plain
 from vgg_ablation.runtime.settings import SCALES
 
 METHODS = ("dense_scales", "multi_crop", "combined")
@@ -34,30 +34,30 @@ def all_tables(study: Study, rows: Sequence[Row]) -> list[Table]:
     return [
         _table_1(study),
         _table_2(study),
-        _by_scale("table-3", "Table 3: one test scale, dense", nets, "dense"),
-        _by_scale("table-4", "Table 4: three test scales, dense", nets, "dense_scales"),
+        _by_scale(study, "table-3", "Table 3: one test scale, dense", nets, "dense"),
+        _by_scale(study, "table-4", "Table 4: three test scales, dense", nets, "dense_scales"),
         Table(
             "table-5",
             "Table 5: dense, multi-crop and both",
             ("net", "method", *_OURS, *_THEIRS),
-            [line for line, _ in _by_method(nets, paper.TABLE_5)],
+            [line for line, _ in _by_method(study, nets, paper.TABLE_5)],
         ),
-        _table_6(fusions),
+        _table_6(study, fusions),
     ]
 
 
 def _table_1(study: Study) -> Table:
-    """Two rows for each net: ours with the study's widths, and the paper's."""
-    body = []
+    """Our nets with the study's widths; each of the paper's once, after the first of ours with its layers."""
+    body, published = [], dict(paper.TABLE_1)
     for net in study.searched:
         groups = convolution_groups(net.arch, net.input_side, net.training.width)
         final = fully_connected(net.classes, net.input_side, net.training.width)
         outputs = " ".join(str(layer.outputs) for layer in final)
         ours = (_group(net.arch, group) for group in groups)
         body.append((net.arch, "this study", whole(net.weight_layers), *ours, outputs))
-        if net.arch in paper.TABLE_1:
-            depth = whole(net.weight_layers)
-            body.append((net.arch, "paper", depth, *paper.TABLE_1[net.arch], " ".join(map(str, paper.FULLY_CONNECTED))))
+        if theirs := published.pop(name := plain(net.arch), None):
+            outputs = " ".join(map(str, paper.FULLY_CONNECTED))
+            body.append((name, "paper", whole(net.weight_layers), *theirs, outputs))
     header = ("net", "of", "layers", *(f"group {number}" for number in range(1, 6)), "fully connected")
     return Table("table-1", "Table 1: output channels of the layers with weights", header, body)
 
@@ -76,7 +76,7 @@ def _table_2(study: Study) -> Table:
     body = []
     for net in study.searched:
         full = count_parameters(net.arch, paper.FULLY_CONNECTED[-1], paper.SIDE)
-        millions = paper.TABLE_2.get(net.arch)
+        millions = paper.TABLE_2.get(plain(net.arch))
         ours, full_size = (Number(f"{count / 1e6:.2f} M", count) for count in (net.params, full))
         theirs = whole(None) if millions is None else Number(f"{millions} M", millions * 10**6)
         body.append((net.arch, ours, full_size, theirs))
@@ -84,13 +84,13 @@ def _table_2(study: Study) -> Table:
     return Table("table-2", "Table 2: parameters", ("net", "this study", full_size, "paper"), body)
 
 
-def _by_scale(name: str, caption: str, rows: Sequence[Row], protocol: str) -> Table:
+def _by_scale(study: Study, name: str, caption: str, rows: Sequence[Row], protocol: str) -> Table:
     """One row for each net and training scale that we or the paper have; with one test scale the training error too."""
     ours = {(row.arch, row.scale): row for row in rows if row.protocol == protocol}
     body = []
-    for arch in dict.fromkeys([*ABLATION, *(row.arch for row in rows)]):
+    for arch in dict.fromkeys([*study.ablation, *(row.arch for row in rows)]):
         for scale in SCALES:
-            row, theirs = ours.get((arch, scale)), published_errors(scale, protocol).get(arch)
+            row, theirs = ours.get((arch, scale)), published_errors(scale, protocol).get(plain(arch))
             if row or theirs:
                 s, q, top1, top5 = _our_cells(row)
                 training = [decimal(row.training_error if row else None)] if protocol == "dense" else []
@@ -114,10 +114,11 @@ def _their_cells(errors: paper.Errors | None, scale: str, protocol: str) -> tupl
     return TRAINING_SCALES[scale], tested, decimal(errors.top1), decimal(errors.top5)
 
 
-def _table_6(rows: Sequence[Row]) -> Table:
+def _table_6(study: Study, rows: Sequence[Row]) -> Table:
     """One row for each fusion and method, and the paper's submission of seven nets."""
     body: list[tuple[str, ...]] = [
-        (*line, decimal(theirs.test_top5 if theirs else None)) for line, theirs in _by_method(rows, paper.TABLE_6)
+        (*line, decimal(theirs.test_top5 if theirs else None))
+        for line, theirs in _by_method(study, rows, paper.TABLE_6)
     ]
     submission = paper.SUBMISSION
     errors = map(decimal, (submission.top1, submission.top5, submission.test_top5))
@@ -129,7 +130,7 @@ def _table_6(rows: Sequence[Row]) -> Table:
 
 
 def _by_method(
-    rows: Sequence[Row], table: Mapping[str, Mapping[str, paper.Errors]]
+    study: Study, rows: Sequence[Row], table: Mapping[str, Mapping[str, paper.Errors]]
 ) -> Iterable[tuple[tuple[str, ...], paper.Errors | None]]:
     """Yield a row of cells for each net or fusion and method, with the paper's errors.
 
@@ -139,9 +140,10 @@ def _by_method(
     methods = {scale: len({row.protocol for row in rows if row.scale == scale}) for scale in SCALES}
     shown = max(reversed(SCALES), key=lambda scale: methods[scale])
     ours = {(row.arch, row.protocol): row for row in rows if row.scale == shown}
-    for arch in dict.fromkeys([*(row.arch for row in rows), *(arch for errors in table.values() for arch in errors)]):
+    published = [named(arch, norm) for norm in study.norms for errors in table.values() for arch in errors]
+    for arch in dict.fromkeys([*(row.arch for row in rows), *published]):
         for method in METHODS:
-            row, theirs = ours.get((arch, method)), table[method].get(arch)
+            row, theirs = ours.get((arch, method)), table[method].get(plain(arch))
             if row or theirs:
                 cells = (*_our_cells(row), *_their_cells(theirs, METHODS_SCALE, method))
                 yield (arch, words.PROTOCOLS[method], *cells), theirs

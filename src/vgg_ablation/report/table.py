@@ -9,8 +9,8 @@ from tabulate import tabulate
 
 NONE = "–"
 """Shown where there is no number."""
-LONGEST = 25
-"""Rows of the longest table in Markdown; of a longer one only its CSV file is named."""
+LONGEST = 36
+"""Rows of the longest table in Markdown, such as twelve nets at three scales; of a longer one its CSV file is named."""
 
 _ACTIVE = re.compile(
     r"[\\`*~|]"  # escapes, code, emphasis, columns

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from vgg_ablation.analysis import classes, fairness
 from vgg_ablation.analysis.findings import Findings
 from vgg_ablation.analysis.rows import Row, published_beside, side
@@ -11,6 +13,7 @@ from vgg_ablation.analysis.study import Net, Study
 from vgg_ablation.paper import TRAINING_SCALES
 from vgg_ablation.report import paper_tables, words
 from vgg_ablation.report.table import Number, Table, decimal, grouped, interval, probability, whole
+from vgg_ablation.runtime.names import norm_of, plain
 
 DETECTABLE = "detectable, points"
 
@@ -53,10 +56,11 @@ def _result(findings: Findings) -> Table:
             decimal(row.top5_error),
             decimal(row.mean_class_recall),
             Number(f"{row.runs}" + (f" ({row.did_not_train} did not train)" if row.did_not_train else ""), row.runs),
-            decimal(published[row.arch].top1 if row.arch in published else None),
-            decimal(published[row.arch].top5 if row.arch in published else None),
+            decimal(theirs and theirs.top1),
+            decimal(theirs and theirs.top5),
         )
         for row in rows
+        for theirs in [published.get(plain(row.arch))]
     ]
     header = ("net", "layers", "parameters", "top-1 error, %", "training error, %", "each run, %", "top-5 error, %")
     header = (*header, "class recall, %", "runs", "paper top-1, %", "paper top-5, %")
@@ -78,9 +82,9 @@ def _claims(findings: Findings) -> Table:
         part = one.weakest
         body.append(
             (
-                words.CLAIMS[one.claim.key],
+                words.claim(one, findings.study),
                 one.claim.section,
-                words.mark(one, findings.sensitivities.get(one.claim.key)),
+                words.mark(one, findings.sensitivities.get(one.name)),
                 _difference(part.difference) if part else decimal(None),
                 probability(part.p_adjusted if part else None),
                 decimal(part.detectable if part else None),
@@ -219,7 +223,6 @@ def _training(nets: Sequence[Net]) -> Table:
         "train_images": "training images a run",
         "refit": "validation images among them",
         "init": "initialisation",
-        "batch_norm": "batch normalisation",
         "dropout": "dropout",
         "width": "width, share of Table 1's channels",
         "device": "device",
@@ -230,6 +233,7 @@ def _training(nets: Sequence[Net]) -> Table:
         "side of the crop that a net sees, pixels": [net.input_side for net in nets],
         "training scale S, smallest side, pixels": [side(net.train_scale) for net in nets],
         "test scales Q, smallest side, pixels": [net.test_scales for net in nets],
+        "batch normalisation": [norm_of(net.arch) == "batch" for net in nets],
         **{label: [getattr(net.training, field) for net in nets] for field, label in labels.items()},
     }
     body = [(label, in_common(nets, list(map(_setting, of_nets)))) for label, of_nets in values.items()]
@@ -260,37 +264,47 @@ def _setting(value: object) -> str:
 
 
 def _classes(study: Study) -> Table:
-    """One row for each category, the one whose error falls most with depth first."""
+    """One row for each category, the one first whose error falls most with depth: that of the first normalisation."""
     errors = classes.class_errors(study, *study.lead)
-    header = ["category", *(f"{arch}, %" for arch in errors.columns)]
-    signs = [""] * len(errors.columns)
-    if between := classes.ends(study, study.lead[0]):
-        shallow, deep = (net.arch for net in between)
-        errors = errors.assign(change=errors[deep] - errors[shallow]).sort_values("change", kind="stable")
-        header.append(f"{shallow} to {deep}, points")
-        signs.append("+")
+    signs = {f"{arch}, %": "" for arch in errors.columns}
+    changes = pd.DataFrame(index=errors.index)
+    for part in study.by_norm:
+        if between := classes.ends(part, study.lead[0]):
+            shallow, deep = (net.arch for net in between)
+            changes[f"{shallow} to {deep}, points"] = errors[deep] - errors[shallow]
+    signs |= dict.fromkeys(changes.columns, "+")
+    table = pd.concat([errors, changes], axis=1)
+    if len(changes.columns):
+        table = table.sort_values(changes.columns[0], kind="stable")
     body = [
         (
             str(category),
             *(
                 decimal(None if value != value else float(value), sign=sign)
-                for value, sign in zip(row, signs, strict=True)
+                for value, sign in zip(row, signs.values(), strict=True)
             ),
         )
-        for category, row in zip(errors.index, errors.to_numpy(), strict=True)
+        for category, row in zip(table.index, table.to_numpy(), strict=True)
     ]
-    return Table("classes", "Top-1 error by class", header, body)
+    return Table("classes", "Top-1 error by class", ["category", *signs], body)
 
 
 def _confusions(study: Study) -> Table:
-    between = classes.ends(study, study.lead[0])
-    first, last = (net.arch for net in between) if between else ("", "")
     body = [
-        (one.category, one.taken_for, decimal(one.before), decimal(one.after), decimal(one.change, sign="+"))
-        for one in classes.fallen_confusions(study, *study.lead)
+        (
+            " to ".join(net.arch for net in between),
+            one.category,
+            one.taken_for,
+            decimal(one.before),
+            decimal(one.after),
+            decimal(one.change, sign="+"),
+        )
+        for part in study.by_norm
+        if (between := classes.ends(part, study.lead[0]))
+        for one in classes.fallen_confusions(part, *study.lead)
     ]
-    caption = f"Confusions that become rarer from {first} to {last}, share of the category's test images"
-    header = ("category", "taken for", f"{first}, %", f"{last}, %", "change, points")
+    caption = "Confusions that become rarer from the shallowest to the deepest net, share of the category's test images"
+    header = ("nets", "category", "taken for", "shallowest, %", "deepest, %", "change, points")
     return Table("confusions", caption, header, body)
 
 

@@ -2,8 +2,9 @@
 
 from vgg_ablation.analysis.claims import Judgement
 from vgg_ablation.analysis.sensitivity import Sensitivity
-from vgg_ablation.analysis.study import Data
+from vgg_ablation.analysis.study import Data, Study
 from vgg_ablation.report.table import count
+from vgg_ablation.runtime.names import ALL
 
 PROTOCOLS = {
     "centre": "centre crop",
@@ -27,6 +28,8 @@ CLAIMS = {
     "fusion": "Averaging the posteriors of several nets lowers the error",
 }
 """The paper's claims in short, by key."""
+NORMS = {"none": "without batch normalisation", "batch": "with batch normalisation"}
+"""Nets by normalisation."""
 BUDGETS = {
     "trials": "trials",
     "trial_epochs": "epochs a trial",
@@ -38,6 +41,12 @@ BUDGETS = {
 """Columns of the table of budgets by field."""
 
 _CALTECH_256 = 256  # categories, without clutter
+
+
+def claim(judgement: Judgement, study: Study) -> str:
+    """Return the claim, and the nets' normalisation where the study has nets of both."""
+    text = CLAIMS[judgement.claim.key]
+    return f"{text} ({NORMS[judgement.norm]})" if study.norm == ALL else text
 
 
 def describe(data: Data) -> str:

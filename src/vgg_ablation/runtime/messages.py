@@ -24,9 +24,9 @@ def epoch_trained(train_loss: float, accuracy: float | None, learning_rate: floa
     return f"loss {train_loss:.3f}{validation}, lr {learning_rate:.1e}, {images_per_second:,.0f} images/s"
 
 
-def starting_net_trained(epoch: int, epochs: int, train_loss: float) -> str:
+def starting_net_trained(net: str, epoch: int, epochs: int, train_loss: float) -> str:
     """Progress: an epoch of the net A whose layers a deeper net starts from."""
-    return f"net A (initial weights): epoch {epoch}/{epochs}, loss {train_loss:.3f}"
+    return f"net {net} (initial weights): epoch {epoch}/{epochs}, loss {train_loss:.3f}"
 
 
 def split_batch(too_much: str, at_once: int) -> str:

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from vgg_ablation.errors import StageError
+from vgg_ablation.runtime.names import ALL, NORMS, chosen, named
 from vgg_ablation.runtime.settings import SELECTIONS
 from vgg_ablation.text import printable
 
@@ -36,6 +37,7 @@ class _File(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     arch: str
+    norm: str
     scale: str
     study: str
     studies: dict[str, dict[Any, Any]]
@@ -43,20 +45,31 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class Params:
-    """What `params.yaml` holds: the selection (`arch`, `scale`, `study`) and the study's block, not yet validated."""
+    """What `params.yaml` holds: `arch`, `norm`, `scale` and `study`, and the block of this study, not yet validated."""
 
     arch: str
+    norm: str
     scale: str
     study: str
     block: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """Name of what `arch` and `norm` select: of a net, or of merged results such as `all_BN`."""
+        return named(self.arch, self.norm)
+
+    def nets(self, ablation: tuple[str, ...]) -> list[str]:
+        """Return the names of the nets that `arch` and `norm` select; `ablation`: those of `arch: all`."""
+        return [named(arch, norm) for norm in chosen(self.norm, NORMS) for arch in chosen(self.arch, ablation)]
+
     def require_selection(self, nets: Iterable[str]) -> None:
-        """Check that `arch` is one of `nets` or all, and `scale` a training scale or all.
+        """Check that `arch` is one of `nets` or all, `norm` one of `NORMS` or all, and `scale` a training scale or all.
 
         Raises:
             SettingsError: one of them is not.
         """
-        one_of(f"{PARAMS_FILE}: arch", self.arch, ("all", *nets))
+        one_of(f"{PARAMS_FILE}: arch", self.arch, (ALL, *nets))
+        one_of(f"{PARAMS_FILE}: norm", self.norm, (*NORMS, ALL))
         one_of(f"{PARAMS_FILE}: scale", self.scale, SELECTIONS)
 
     def section(self, name: str, settings: type[Settings]) -> Settings:
@@ -81,7 +94,7 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
     """
     file = _read(path)
     one_of(f"{path}: study", file.study, file.studies)
-    return Params(file.arch, file.scale, file.study, file.studies[file.study])
+    return Params(file.arch, file.norm, file.scale, file.study, file.studies[file.study])
 
 
 def read_studies(settings: type[Settings], path: Path = PARAMS_FILE) -> dict[str, Settings]:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from vgg_ablation.runtime.names import norm_of, plain
+
 SETTINGS_VALID = Path("data/settings-are-valid.txt")
 ARCHIVE = Path("data/raw/256_ObjectCategories.tar")
 PROCESSED = Path("data/processed")
@@ -10,18 +12,15 @@ NEAR_DUPLICATES = Path("data/near-duplicates")
 RESULTS = Path("results")
 REPORTS = Path("reports")
 
-ALL = "all"
-"""In place of a net or a training scale: all of them."""
-
 
 def search(arch: str, results: Path = RESULTS) -> Path:
-    """Return the folder of a net's search: `best.json`, `trials.csv`."""
-    return results / arch / "search"
+    """Return the folder of a net's search: `best.json`, `trials.csv`. `arch` is a name that `names.named` returns."""
+    return _folder(arch, results) / "search"
 
 
 def training(arch: str, scale: str, results: Path = RESULTS) -> Path:
     """Return the folder of a net's runs at one training scale: `weights/`, `curves.csv`, `training.json`."""
-    return results / arch / scale / "training"
+    return _folder(arch, results) / scale / "training"
 
 
 def weights_file(folder: Path, run: int) -> Path:
@@ -31,4 +30,9 @@ def weights_file(folder: Path, run: int) -> Path:
 
 def evaluation(arch: str, scale: str, results: Path = RESULTS) -> Path:
     """Return the folder of their evaluation: `predictions.npz`, `decisions.npz`, `metrics.json`."""
-    return results / arch / scale / "evaluation"
+    return _folder(arch, results) / scale / "evaluation"
+
+
+def _folder(arch: str, results: Path) -> Path:
+    """Return the folder of all results of a net: `results/batch/C` of `C_BN`."""
+    return results / norm_of(arch) / plain(arch)

@@ -178,8 +178,6 @@ class ModelSettings(Section):
     """Side of the square crop that the net sees."""
     width: Annotated[float, Field(gt=0, le=2), Reference("factor", 1.0, "Table 1")]
     """Factor on the channels of every hidden layer of Table 1."""
-    batch_norm: Annotated[bool, Reference(paper=False)]
-    """Whether batch normalisation follows every convolution."""
     dropout: Annotated[float, Field(ge=0, lt=1), Reference("probability", 0.5, "3.1")]
     """Probability of zeroing an output of the first two fully-connected layers."""
     init: Annotated[Literal["kaiming", "paper"], Reference(paper="paper", section="3.1")]

@@ -24,6 +24,8 @@ Generated from `src/vgg_ablation/runtime/settings.py` and `params.yaml` by `make
 | key | meaning | allowed |
 |---|---|---|
 | `arch` | net | `all` (the six nets of Table 1), or one net of `src/vgg_ablation/model/nets.yaml` |
+| `norm` | batch normalisation after every convolution; the paper's nets have none. Reports call net C with it `C_BN` \
+| `all` (every net both ways), `none` or `batch` |
 | `scale` | training scale S (section 3.1) | `all`, `fixed`, `large` or `jitter` |
 | `study` | block of `studies` that is used | a name from `studies` |
 

@@ -20,6 +20,7 @@ from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.checkpoints import Checkpoints
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.locks import locked
+from vgg_ablation.runtime.names import named, norm_of
 from vgg_ablation.runtime.settings import ModelSettings
 from vgg_ablation.runtime.state import source_digest, state_folder
 from vgg_ablation.train.epoch import Divergence, Epoch
@@ -78,7 +79,7 @@ class Experiment:
         """
         batch_size = min(batch_size, len(self.images.training))
         parts = math.ceil(batch_size / self.images_at_once)
-        if parts > 1 and self.model.batch_norm:
+        if parts > 1 and norm_of(self.arch) == "batch":
             raise StageError(
                 f"tune.batch_size = {batch_size}: the memory holds {self.images_at_once} images of net {self.arch} at "
                 "once, and batch normalisation needs the whole batch"
@@ -110,7 +111,7 @@ class Experiment:
                 "split": hashlib.sha256(b"/".join(split)).hexdigest(),
                 "scale": self.scale,
                 "sides": [batches.training_scale, batches.test_scale],
-                "start": self.start.sha256 if self.start else configuration("A") if self._starts_from_a else "",
+                "start": self.start.sha256 if self.start else configuration(self._a) if self._starts_from_a else "",
                 "source": source_digest(*sources),
                 **self.compute.names,
                 # These two decide how sums are grouped, and so the last digits.
@@ -142,7 +143,7 @@ class Experiment:
         """Return the untrained net, and an iterator that trains it epoch by epoch; see `train.run.train`.
 
         The first epoch sets the initial weights: those of `start`; or with `init: paper`, in nets that start from A,
-        layers of a trained A (section 3.1); else random ones.
+        layers of a trained A (section 3.1; A_BN for a net with batch normalisation); else random ones.
 
         Args:
             recipe: hyper-parameters.
@@ -150,6 +151,11 @@ class Experiment:
         """
         network = self._random_network()
         return network, self._epochs_from_start(network, recipe, checkpoint)
+
+    @property
+    def _a(self) -> str:
+        """Net A with this net's normalisation."""
+        return named("A", norm_of(self.arch))
 
     @property
     def _starts_from_a(self) -> bool:
@@ -181,7 +187,7 @@ class Experiment:
     def _shallow(self, recipe: Recipe) -> "tuple[Experiment, Recipe]":
         """Return net A in place of this net, and how it is trained."""
         point = replace(recipe.point, learning_rate=paper.LEARNING_RATE, weight_decay=paper.WEIGHT_DECAY)
-        return replace(self, arch="A"), replace(recipe, point=point)
+        return replace(self, arch=self._a), replace(recipe, point=point)
 
     def _trained_shallow(self, recipe: Recipe, folder: Path) -> VGG:
         """Return net A trained on the same images with the same seed, at the paper's learning rate and weight decay.
@@ -198,7 +204,7 @@ class Experiment:
             try:
                 for epoch in shallow._epochs(network, recipe, folder / CHECKPOINT):  # noqa: SLF001
                     self.meter.add(epoch.seconds, *work)
-                    self.say(messages.starting_net_trained(epoch.epoch, recipe.epochs, epoch.train_loss))
+                    self.say(messages.starting_net_trained(self._a, epoch.epoch, recipe.epochs, epoch.train_loss))
             except Divergence as error:
-                raise replace(error, net="net A (initial weights)") from None
+                raise replace(error, net=f"net {self._a} (initial weights)") from None
         return network

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure as MplFigure
 
 from vgg_ablation.analysis.classes import BINS, class_changes, class_errors, ends, fallen_confusions, reliability
 from vgg_ablation.analysis.findings import Findings
+from vgg_ablation.analysis.study import Study
 from vgg_ablation.report.figures import style
 from vgg_ablation.report.figures.style import BLUE, LINE, MUTED, VERMILLION, Figure
 
@@ -48,7 +49,12 @@ def errors_by_class(findings: Findings) -> Iterator[Figure]:
 
 def changes_with_depth(findings: Findings) -> Iterator[Figure]:
     """Draw the classes and the confusions that change most from the shallowest to the deepest net."""
-    study = findings.study
+    for part in findings.study.by_norm:
+        yield from _changes_of(part)
+
+
+def _changes_of(study: Study) -> Iterator[Figure]:
+    """Draw them for a study of one normalisation."""
     between, changes = ends(study, study.lead[0]), class_changes(study, *study.lead)
     if between is None or changes is None:
         return
@@ -76,7 +82,7 @@ def changes_with_depth(findings: Findings) -> Iterator[Figure]:
     style.legend(fig, {f"net {shallow}": open_mark, **{f"net {deep}, {word}": mark for word, mark in marks.items()}})
     yield style.figure(
         fig,
-        "class-changes",
+        f"class-changes-{study.norm}",
         "classes",
         f"Classes and confusions from {shallow} to {deep}",
         "Above: top-1 error of the classes that change most. Below: the confusions that fall most.",

@@ -15,10 +15,11 @@ from vgg_ablation.analysis.findings import Findings
 from vgg_ablation.analysis.rows import estimate_of
 from vgg_ablation.analysis.statistics import CONFIDENCE, Estimate
 from vgg_ablation.analysis.study import Net, Study, single_scale
-from vgg_ablation.model.table1 import ABLATION, weight_layers
+from vgg_ablation.model.table1 import weight_layers
 from vgg_ablation.paper import SINGLE_SCALE, TABLE_3, TRAINING_SCALES
 from vgg_ablation.report.figures import style
 from vgg_ablation.report.figures.style import BLUE, GREEN, INK, LINE, MUTED, PURPLE, VERMILLION, Figure, Mark
+from vgg_ablation.runtime.names import norm_of, plain
 
 SCALE_MARKS: dict[str, Mark] = {
     "fixed": {"color": BLUE, "marker": "o"},
@@ -35,34 +36,44 @@ PROTOCOL_MARKS: dict[str, tuple[str, Mark]] = {
 VERDICT_COLOURS = {"reproduced": BLUE, "contradicted": VERMILLION}
 RUN: Mark = {"marker": "o", "markersize": 2.6, "markeredgewidth": 0, "alpha": 0.75}
 UNTRAINED: Mark = {"linestyle": "none", "marker": "x", "markersize": 6, "markeredgewidth": 1.6, "color": INK}
+LINE_STYLES = {"none": "-", "batch": "--"}
+"""By normalisation."""
+BATCH: Mark = {"linestyle": "none", "marker": "o", "color": INK, "markerfacecolor": style.PAPER}
 INTERVAL = f"{100 * CONFIDENCE:.0f} % interval"
 
 
 def error_by_depth(findings: Findings) -> Iterator[Figure]:
-    """Draw top-1 error against depth, of this study and of the paper's Table 3; a kind of mark a training scale."""
+    """Draw top-1 error against depth, of this study and of the paper's Table 3; a kind of mark a training scale.
+
+    Marks of nets with batch normalisation are open, and their line is dashed.
+    """
     study = findings.study
     fig = MplFigure((style.WIDE, 2.9))
     ours, paper = fig.subplots(1, 2)
     ours.set_title("This study")
-    places = _depth_axis(ours, {net.arch: net.weight_layers for net in study.nets})
-    lines: dict[str, list[tuple[float, float]]] = {scale: [] for scale in study.scales}
+    places = _depth_axis(ours, {plain(net.arch): net.weight_layers for net in study.nets})
+    lines: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for net in study.nets:
-        x = places[net.arch] + _offset(net.scale, [scale for scale in study.scales if study.net(net.arch, scale)])
+        beside = [(one.scale, one.arch) for one in study.nets if plain(one.arch) == plain(net.arch)]
+        x = places[plain(net.arch)] + _offset((net.scale, net.arch), beside)
         estimate, colour = _estimate(study, net), SCALE_MARKS[net.scale]["color"]
-        _error_bar(ours, x, estimate, net.scale)
-        lines[net.scale] += [(x, estimate.mean)] if net.arch in ABLATION else []
+        _error_bar(ours, x, estimate, net)
+        if net.arch in study.ablation:
+            lines.setdefault((net.scale, norm_of(net.arch)), []).append((x, estimate.mean))
         for run in net.runs:
             mark = UNTRAINED if run.did_not_train else {**RUN, "color": colour}
             ours.plot(x - 0.13, run.protocols[single_scale(study, net.scale)].top1_error, **mark)
-    for scale, line in lines.items():
-        _draw_line(ours, line, linewidth=0.8, alpha=0.5, zorder=1, color=SCALE_MARKS[scale]["color"])
+    for (scale, norm), line in lines.items():
+        mark = {"color": SCALE_MARKS[scale]["color"], "linestyle": LINE_STYLES[norm]}
+        _draw_line(ours, line, linewidth=0.8, alpha=0.5, zorder=1, **mark)
     paper.set_title("The paper (Table 3, ImageNet)")
     places = _depth_axis(paper, {arch: weight_layers(arch) for arch in SINGLE_SCALE})
     for scale, errors in TABLE_3.items():
         xs = [places[arch] + _offset(scale, [one for one in TABLE_3 if arch in TABLE_3[one]]) for arch in errors]
         paper.plot(xs, [error.top1 for error in errors.values()], linewidth=0.8, **SCALE_MARKS[scale])
     paper.margins(y=0.12)
-    style.legend(fig, {**SCALE_MARKS, "run that did not train": UNTRAINED}, columns=4)
+    open_mark = {"batch normalisation": BATCH} if "batch" in study.norms else {}
+    style.legend(fig, {**SCALE_MARKS, **open_mark, "run that did not train": UNTRAINED}, columns=5)
     words = "; ".join(
         f"{scale} scale: " + ", ".join(f"{net.arch} {_estimate(study, net).mean:.1f}" for net in study.at(scale))
         for scale in study.scales
@@ -105,14 +116,16 @@ def _depth_axis(axes: Axes, layers: Mapping[str, int]) -> dict[str, float]:
     return places
 
 
-def _offset(scale: str, scales: Sequence[str]) -> float:
-    """Return the distance of a training scale's mark from its net's place."""
-    return 0.3 * (scales.index(scale) - (len(scales) - 1) / 2)
+def _offset(one: object, beside: Sequence[object]) -> float:
+    """Return the distance of one of several marks that stand side by side from the place of their net."""
+    return 0.3 * (beside.index(one) - (len(beside) - 1) / 2)
 
 
-def _error_bar(axes: Axes, x: float, estimate: Estimate, scale: str) -> None:
+def _error_bar(axes: Axes, x: float, estimate: Estimate, net: Net) -> None:
     whiskers = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
-    axes.errorbar(x, estimate.mean, yerr=whiskers, capsize=3, markersize=6, **SCALE_MARKS[scale])
+    fill = style.PAPER if norm_of(net.arch) == "batch" else SCALE_MARKS[net.scale]["color"]
+    mark = {**SCALE_MARKS[net.scale], "markerfacecolor": fill}
+    axes.errorbar(x, estimate.mean, yerr=whiskers, capsize=3, markersize=6, **mark)
 
 
 def claims(findings: Findings) -> Iterator[Figure]:
@@ -153,9 +166,9 @@ def pairs(findings: Findings) -> Iterator[Figure]:
     """Draw the differences of all pairs of nets as a matrix: the row's top-1 error less the column's."""
     if not (comparisons := findings.comparisons):
         return
-    archs = list(dict.fromkeys([comparisons[0].first, *(one.second for one in comparisons)]))
+    archs = list(dict.fromkeys(arch for one in comparisons for arch in (one.first, one.second)))
     points = np.full((len(archs), len(archs)), np.nan)
-    fig = MplFigure((1.2 + 0.56 * len(archs), 0.9 + 0.4 * len(archs)))
+    fig = MplFigure((1.2 + 0.64 * len(archs), 0.9 + 0.4 * len(archs)))
     axes = fig.subplots()
     for one in comparisons:
         first, second = archs.index(one.first), archs.index(one.second)
@@ -228,7 +241,7 @@ def compute(findings: Findings) -> Iterator[Figure]:
     axes.set_xscale("log")
     points = [(net, operations(study, net), _estimate(study, net)) for net in study.nets]
     for net, taken, estimate in points:
-        _error_bar(axes, taken, estimate, net.scale)
+        _error_bar(axes, taken, estimate, net)
     for arch in study.archs:
         line = [(taken, estimate.mean) for net, taken, estimate in points if net.arch == arch]
         _draw_line(axes, line, color=MUTED, linewidth=0.6, alpha=0.6)
