@@ -5,7 +5,7 @@ SET_UP := .venv/.set-up
 SET_UP_BENCH := .venv/.set-up-bench
 SET_UP_CLUSTER := .venv/.set-up-cluster
 
-.PHONY: reproduce test torture lint lock docs estimate search-cost scaling busy bench bench-short cluster test-cluster
+.PHONY: reproduce test torture lint lock docs estimate search-cost trial-ranks scaling busy bench bench-short cluster test-cluster
 .DELETE_ON_ERROR:
 
 # The first command computes the nets on all cores or GPUs; `dvc repro` finds that work done and assembles it. DVC finds
@@ -39,6 +39,11 @@ estimate: $(SET_UP)
 # Half an hour on two cores.
 search-cost: $(SET_UP)
 	$(BIN)/python -m benchmarks.search_cost
+
+# Fifteen minutes on two cores.
+trial-ranks: $(SET_UP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro stages/dvc.yaml:preprocess
+	$(BIN)/python -m benchmarks.trial_ranks
 
 # Times of a study on 1 to 64 slots, for docs/clusters.md.
 scaling: $(SET_UP)

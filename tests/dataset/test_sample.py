@@ -61,8 +61,8 @@ def test_files_are_jpegs_of_the_stated_sizes_mostly_in_colour(images: list[Image
     assert modes["RGB"] + modes["L"] == len(images)
     assert 0.02 < modes["L"] / len(images) < 0.2  # 8 %, and four standard errors more at the most
     sizes = np.array([image.size for image in images])
-    assert 75 <= sizes.min() <= sizes.min(1).max() <= 140 <= sizes.max() <= 1.5 * 140
-    assert len(np.unique(sizes, axis=0)) > 0.9 * len(sizes)
+    assert 48 <= sizes.min() <= sizes.min(1).max() <= 80 <= sizes.max() <= 1.5 * 80
+    assert len(np.unique(sizes, axis=0)) > 0.8 * len(sizes)
     assert 0.4 < (sizes[:, 0] > sizes[:, 1]).mean() < 0.8  # landscape
 
 

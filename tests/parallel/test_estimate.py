@@ -24,12 +24,13 @@ BLOCK = PARAMS["studies"]["sample"]
 STUDY = StudySettings.model_validate(
     {
         **BLOCK,
-        "train": {**BLOCK["train"], "refit": False},
-        "tune": {**BLOCK["tune"], "batch_size": [16, 32, 64]},
+        "data": {**BLOCK["data"], "splits": 3},
+        "train": {**BLOCK["train"], "epochs": 20, "refit": False},
+        "tune": {**BLOCK["tune"], "epochs": 10, "batch_size": [16, 32, 64]},
         "fine_tune": {"epochs": 4},
     }
 )
-"""3 runs of 20 epochs; 8 trials of 10."""
+"""3 runs of 20 epochs; trials of 10."""
 IMAGES = Images(classes=10, training=480, validation=100, test=50)
 
 
@@ -94,6 +95,7 @@ def dry_run(
     monkeypatch.setattr("vgg_ablation.parallel.pace.REPETITIONS", 1)
     block = {
         **BLOCK,
+        "data": {**BLOCK["data"], "splits": 3},
         "tune": {**BLOCK["tune"], "trials": 2},
         "model": {**BLOCK["model"], "input_side": 32, "width": 0.02},
         "scales": {
