@@ -56,9 +56,13 @@ def test_half_of_the_trials_that_may_be_pruned_are(
 def test_the_work_of_a_unit_is_its_multiply_accumulates() -> None:
     """Forward and backward: three times forward. The runs train on the 200 validation images too."""
     crop = count_gmacs("A", 10, 32, 0.125)
-    epochs = {"train": {"epochs": 20}, "tune": {"epochs": 10}}
     centre, crops = (
-        Work(study(evaluate={"protocols": {scale: [name] for scale in SCALES}}, **epochs), "fixed")
+        Work(
+            study(
+                train={"epochs": 20}, tune={"epochs": 10}, evaluate={"protocols": {scale: [name] for scale in SCALES}}
+            ),
+            "fixed",
+        )
         for name in ("centre", "multi_crop")
     )
     *_, run = centre.units(["A"])

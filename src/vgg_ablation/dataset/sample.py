@@ -225,7 +225,11 @@ def _rendered(solid: Solid, height: int, width: int, rng: Generator) -> Array:
     colour = _painted(p, TABLE_CONTRAST, rng)
     normal = np.repeat(up, p.shape[1], axis=1)
     seen, surface = _seen(distance, camera, rays)
-    p[:, seen], colour[:, seen], normal[:, seen] = surface, _painted(surface, SOLID_CONTRAST, rng), _normals(distance, surface)
+    p[:, seen], colour[:, seen], normal[:, seen] = (
+        surface,
+        _painted(surface, SOLID_CONTRAST, rng),
+        _normals(distance, surface),
+    )
 
     direct = _dot(normal, light).clip(0)
     shadow = np.flatnonzero((direct > 0) & (_dot(p, p) - _dot(p, light) ** 2 < 2))  # others pass the solid far off
