@@ -20,6 +20,7 @@ from vgg_ablation.images.index import (
     write_checksums,
 )
 from vgg_ablation.images.pixels import Pixels
+from vgg_ablation.runtime.checkpoints import VARIABLE as CHECKPOINT_SECONDS
 from vgg_ablation.runtime.console import Console
 
 pytest_plugins = ["image_fixtures", "study_fixtures"]
@@ -37,7 +38,8 @@ def default_signals() -> None:
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the variables that change the kind of output, or locations."""
+    """Remove the variables that change the kind of output, or locations; write a checkpoint after each epoch."""
+    monkeypatch.setenv(CHECKPOINT_SECONDS, "0")
     own = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "DVC_ROOT", "OPTUNA_STORAGE", "CALTECH256_MIRRORS")
     for name in own:
         monkeypatch.delenv(name, raising=False)

@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from vgg_ablation import files
 from vgg_ablation.errors import StageError
-from vgg_ablation.runtime.checkpoints import Checkpoints
+from vgg_ablation.runtime.checkpoints import VARIABLE, Checkpoints
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_the_latest_checkpoint_is_read(three: Checkpoints, said: list[str]) -> N
 
 def test_the_latest_two_are_kept(three: Checkpoints, stem: Path) -> None:
     assert sorted(path.name for path in stem.parent.iterdir()) == ["checkpoint.0", "checkpoint.1"]
-    (stem.parent / "checkpoint.1").unlink()
+    (stem.parent / "checkpoint.0").unlink()
     assert three.read() == b"content 2"
 
 
@@ -61,11 +62,15 @@ def test_a_damaged_file_is_named_and_the_previous_checkpoint_is_read(
     said: list[str] = []
     checkpoints = Checkpoints(stem, said.append)
     checkpoints.write(2, content)
-    checkpoints.write(3, b"content 3")
+    checkpoints.write(5, b"content 5")
     latest = stem.parent / "checkpoint.1"
     latest.write_bytes(damage(latest.read_bytes(), place))
     assert checkpoints.read() == content
     assert said == [f"{latest}: checksum mismatch; using the previous checkpoint"]
+    checkpoints.write(7, b"content 7")
+    assert checkpoints.read() == b"content 7"
+    assert len(said) == 1
+    checkpoints.remove()
 
 
 def test_two_damaged_files_are_named_and_nothing_is_read(three: Checkpoints, stem: Path, said: list[str]) -> None:
@@ -90,3 +95,25 @@ def test_removed_checkpoints_are_gone(three: Checkpoints, stem: Path) -> None:
     three.remove()
     three.remove()
     assert list(stem.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(("variable", "most"), [(None, 60.0), ("0", 0.0), ("2.5", 2.5)])
+def test_one_is_due_before_more_seconds_than_allowed_have_passed(
+    stem: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None, most: float
+) -> None:
+    monkeypatch.delenv(VARIABLE) if variable is None else monkeypatch.setenv(VARIABLE, variable)
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    checkpoints = Checkpoints(stem, pytest.fail)
+    clock[0] += most - 0.5
+    assert not checkpoints.due(0.25)
+    assert checkpoints.due(1.0)
+    checkpoints.write(1, b"")
+    assert not checkpoints.due(most - 0.25)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "often", "nan", "1e3"])
+def test_a_wrong_number_of_seconds_is_refused(stem: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(VARIABLE, text)
+    with pytest.raises(StageError, match=f"CHECKPOINT_SECONDS='{text}' is not a number of seconds"):
+        Checkpoints(stem, pytest.fail)

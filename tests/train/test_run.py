@@ -215,13 +215,27 @@ def test_an_interrupted_run_resumes_with_the_bytes_of_an_uninterrupted_one(
     assert trainer.lines == [f"resuming after epoch {epochs}/3"]
 
 
+def test_a_run_interrupted_between_two_checkpoints_repeats_the_epochs_since_the_latest(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uninterrupted, resumed = narrow("A_BN"), narrow("A_BN")
+    history = list(trainer.epochs(uninterrupted, file=tmp_path / "uninterrupted"))
+    written = iter([True, False, False])
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "due", lambda *_: next(written))
+        interrupted(trainer, narrow("A_BN"), 2)
+    assert list(trainer.epochs(resumed)) == history
+    assert weights(resumed) == weights(uninterrupted)
+    assert trainer.lines == ["resuming after epoch 1/3"]
+
+
 def test_an_epoch_that_was_interrupted_or_whose_checkpoint_is_damaged_is_repeated(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uninterrupted = narrow()
     history = list(trainer.epochs(uninterrupted, file=tmp_path / "uninterrupted"))
     interrupted(trainer, narrow(), 2)
-    latest = tmp_path / "checkpoint.0"
+    latest = tmp_path / "checkpoint.1"
     latest.write_bytes(latest.read_bytes()[:-1])
 
     def interrupt(*_: object) -> None:

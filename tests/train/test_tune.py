@@ -136,6 +136,8 @@ def test_exploded_trials_count_as_diverged(study: dict[str, Any]) -> None:
 def test_a_best_point_at_the_edge_of_the_space_is_reported(
     study: dict[str, Any], rate: float, edges: list[str]
 ) -> None:
+    space = {"learning_rate": {"low": 1e-4, "high": 1e-1}, "weight_decay": {"low": 1e-5, "high": 1e-2}}
+    study["tune"] |= space
     trial = Trial(0, "complete", "", rate, 5e-4, 4, 50.0, 1, 0.5)
     assert summarise([trial], TuneSettings.model_validate(study["tune"]), 8)["at_edge"] == edges
 

@@ -90,7 +90,7 @@ def train(
         seed: of order, crops, flips, colours and dropout. The random numbers of an epoch derive from the seed and the
             epoch's number alone, so that a resumed run is bit-identical and all nets see the same crops.
         largest: images that go through the network at once; see `TrainingStep`.
-        checkpoints: written after each epoch.
+        checkpoints: written when due, and after the last epoch.
         say: receives progress lines.
 
     Raises:
@@ -143,7 +143,8 @@ def train(
             checkpoint.save(checkpoints, network, take_step.optimiser, take_step.scaler, history, divergence)
             raise divergence
         history.append(Epoch(number, first_rate, train_loss, validation_loss, accuracy, seconds))
-        checkpoint.save(checkpoints, network, take_step.optimiser, take_step.scaler, history)
+        if number == recipe.epochs or checkpoints.due(seconds):
+            checkpoint.save(checkpoints, network, take_step.optimiser, take_step.scaler, history)
         yield history[-1]
 
 
