@@ -288,7 +288,7 @@ def test_images_are_shown_of_a_rendered_study_alone(make: Make):
     Image.new("RGB", (80, 30), "white").save(sheet)
     (example,) = classes.examples(find(files.again()))
     with Image.open(io.BytesIO(example.data)) as image:
-        assert (image.format, image.size) == ("WEBP", (50, 30))
+        assert (image.format, image.size) == ("WEBP", (40, 30))
     files.summary["source"] = "caltech256"
     files.write_data()
     assert sheet.exists()

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -192,6 +193,22 @@ def test_fine_tuning_names_its_learning_rate_and_the_command_that_makes_the_repo
     assert "at 0.1 of the tuned learning rate" in text["training"]
     alone = cost_sections(make("C", runs=1, scales="large").read())[1].markdown
     assert "Made by `dvc exp run -S study=sample -S arch=C -S norm=none -S scale=large`. " in alone
+
+
+def test_the_checklist_answers_with_the_facts_of_the_study(six: Study):
+    text = cost_sections(six)[1].markdown
+    for fact in (
+        "5 splits of the same images: of each category 60 drawn at random (seed 0 ",
+        "Learning rate and weight decay of each net: the best validation accuracy on split 0 of 15 trials",
+        "A made-up processor, 2 cores, 24 GiB; cpu (2 threads, bfloat16); 6:50 min in all, 1:33 min of it for",
+        "90 trials of the searches (30 pruned, 6 diverged, all included)",
+        "Commit c0ffeec0ffee",
+        "Rendered by `dataset/sample.py`; MIT licence",
+    ):
+        assert fact in text
+    photographs = replace(six, data=six.data.model_copy(update={"source": "caltech256"}))
+    text = cost_sections(photographs)[1].markdown
+    assert "doi 10.22002/D1.20087, under the terms of that record; this report shows none of them" in text
 
 
 def test_a_study_in_which_nothing_trained_has_a_report(make: Make):

@@ -119,6 +119,8 @@ def test_settings_that_nets_share_are_said_once(whole: Study, make: Make):
     assert in_common(whole.nets, ["64"] * len(whole.nets)) == "64"
     values = ["100" if net.scale == "fixed" else "40" for net in whole.nets]
     assert in_common(whole.nets, values) == "100 (fixed); 40 (large, jitter)"
+    by_net = ["0.5" if net.arch == "E" else "0" for net in whole.nets]
+    assert in_common(whole.nets, by_net) == "0 (A, A_LRN, B, C, D, B_5x5); 0.5 (E)"
     files = make("A B C", runs=1)
     files.metrics["nets"][1]["training"]["init"] = "paper"
     assert ("initialisation", "kaiming (A, C); paper (B)") in all_tables(find(files.read()))["training"].rows

@@ -242,6 +242,11 @@ def _training(nets: Sequence[Net]) -> Table:
 
 def in_common(nets: Sequence[Net], values: Sequence[str]) -> str:
     """Return the value that all nets share, else each with its nets; a training scale whose nets agree by its name."""
+    of_archs: dict[str, set[str]] = {}
+    for net, value in zip(nets, values, strict=True):
+        of_archs.setdefault(net.arch, set()).add(value)
+    if all(len(different) == 1 for different in of_archs.values()):
+        return grouped({arch: value for arch, (value,) in of_archs.items()})
     of_scales: dict[str, dict[str, str]] = {}
     for net, value in zip(nets, values, strict=True):
         of_scales.setdefault(net.scale, {})[net.arch] = value

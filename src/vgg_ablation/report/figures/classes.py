@@ -18,7 +18,7 @@ NAMED = 45
 """Classes whose names fit below a heat map."""
 LONGEST_NAME = 22
 """Characters of a class's name that are shown."""
-EXAMPLES = 5 / 8
+EXAMPLES = 1 / 2
 """Share of the contact sheet's columns that the report shows."""
 MOST_CHANGED = 8
 """Classes shown of those that gain most and of those that lose most with depth; also confusions."""

@@ -55,7 +55,7 @@ NARROW = 4.8
 """Width of a figure that two can share a row of the page with, inches."""
 LARGEST_SVG = 20_000
 """Bytes of the largest SVG. SVG is sharp at any size, but of thousands of points PNG takes a tenth of the bytes."""
-DPI = 110
+DPI = 100
 """Resolution of a PNG."""
 COLOURS = 32
 """Colours in the palette of a PNG, which takes a third of the bytes of full colour."""
