@@ -16,11 +16,11 @@ from PIL import Image
 import made_up_study
 from made_up_study import EXPECTED, Files, Make
 from vgg_ablation.analysis import study as study_module
+from vgg_ablation.analysis.agreement import TORCHVISION
 from vgg_ablation.analysis.findings import Findings, find
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.paper import TABLE_3
 from vgg_ablation.report import document
-from vgg_ablation.report.cost import cost_tables
 from vgg_ablation.report.figures import classes, errors, style, training
 from vgg_ablation.report.figures import draw as draw_module
 from vgg_ablation.report.figures.draw import FIGURES, draw
@@ -34,13 +34,19 @@ class Drawn:
     """Figures of a study, and the matplotlib figures that they were saved from, by name."""
 
     def __init__(self, findings: Findings, *makes: Callable[[Findings], Iterator[Figure]]) -> None:
-        drawn: list[MplFigure] = []
-        save = style.save
+        drawn: dict[str, MplFigure] = {}
+        figure = style.figure
+
+        def kept(fig: MplFigure, name: str, *values: Any, **options: Any) -> Figure:
+            drawn[name] = fig
+            if narrow := options.get("narrow"):
+                drawn[f"{name}, narrow"] = narrow
+            return figure(fig, name, *values, **options)
+
         with pytest.MonkeyPatch.context() as patch, mpl.rc_context(STYLE):
-            patch.setattr(style, "save", lambda fig, *, png: [save(fig, png=png), drawn.append(fig)][0])
-            figures = [figure for make in makes or FIGURES for figure in make(findings)]
-        self.figures = {figure.name: figure for figure in figures}
-        self.axes = {figure.name: fig.axes for figure, fig in zip(figures, drawn, strict=True)}
+            patch.setattr(style, "figure", kept)
+            self.figures = {figure.name: figure for make in makes or FIGURES for figure in make(findings)}
+        self.axes = {name: fig.axes for name, fig in drawn.items()}
 
     @property
     def clipped(self) -> list[str]:
@@ -84,10 +90,10 @@ def large(large_findings: Findings) -> Drawn:
 
 def test_a_study_has_its_figures_in_the_order_of_the_page(large: Drawn):
     assert {name: figure.section for name, figure in large.figures.items()} == {
-        "error-by-depth": "result", "claims": "claims", "error-by-protocol": "table-5", "pairs": "pairs",
-        "search": "search", "learning-curves-fixed": "curves", "learning-curves-large": "curves",
-        "learning-curves-jitter": "curves", "class-errors": "classes", "class-changes-none": "classes",
-        "reliability": "calibration", "compute": "cost",
+        "error-by-depth": "result", "claims": "claims", "error-by-protocol": "paper", "pairs": "pairs",
+        "search": "training", "trial-errors": "training", "learning-curves-fixed": "training",
+        "learning-curves-large": "training", "learning-curves-jitter": "training", "class-errors": "classes",
+        "class-changes-none": "classes", "reliability": "classes", "costs": "cost",
     }  # fmt: skip
 
 
@@ -96,7 +102,7 @@ def test_one_net_with_one_trial_and_two_classes_has_the_figures_that_need_no_oth
     files.trials = files.trials.iloc[:1]
     drawn = Drawn(find(files.read()))
     assert not {"pairs", "claims", "class-changes-none"} & set(drawn.figures)
-    assert {"error-by-depth", "search", "learning-curves-fixed", "class-errors", "compute"} <= set(drawn.figures)
+    assert {"error-by-depth", "search", "learning-curves-fixed", "class-errors", "costs"} <= set(drawn.figures)
 
 
 def test_a_study_in_which_nothing_trained_has_figures(make: Make):
@@ -140,8 +146,8 @@ def renamed(study: Study, old: str, new: str, **changes: Any) -> Study:
 
 def test_the_page_of_a_large_study_is_below_400_kb(large: Drawn, large_findings: Findings):
     parts = document.sections(large_findings, all_tables(large_findings))
-    parts.append(document.cost_section(large_findings.study, cost_tables(large_findings.study)))
-    assert len(document.page("Report", parts, list(large.figures.values())).encode()) < 400_000
+    parts += document.cost_sections(large_findings.study)
+    assert len(document.page("Report", parts, list(large.figures.values()), "dvc repro").encode()) < 400_000
 
 
 def test_each_figure_is_a_file_of_its_type_that_fits_the_page_described_with_numbers(large: Drawn):
@@ -181,7 +187,7 @@ def test_the_same_study_gives_the_same_bytes_whatever_a_users_matplotlib_setting
 
 
 def test_the_error_by_depth_shows_every_run_and_marks_those_that_did_not_train(large: Drawn, large_findings: Findings):
-    ours, _ = large.axes["error-by-depth"]
+    ours, *_ = large.axes["error-by-depth"]
     points = {
         mark: [np.ravel(line.get_ydata())[0] for line in ours.lines if line.get_marker() == mark] for mark in "ox"
     }
@@ -190,10 +196,11 @@ def test_the_error_by_depth_shows_every_run_and_marks_those_that_did_not_train(l
     assert set(points["o"]) >= {run.protocols["dense"].top1_error for run in runs if not run.did_not_train}
 
 
-def test_the_papers_panel_shows_all_of_table_3(large: Drawn):
-    _, paper = large.axes["error-by-depth"]
-    shown = [list(np.ravel(line.get_ydata())) for line in paper.lines]
-    assert shown == [[error.top1 for error in table.values()] for table in TABLE_3.values()]
+def test_the_published_errors_are_those_of_table_3_and_of_torchvision(large: Drawn):
+    _, paper, torchvision = large.axes["error-by-depth"]
+    for axes, tables in ((paper, TABLE_3), (torchvision, TORCHVISION)):
+        shown = [list(np.ravel(line.get_ydata())) for line in axes.lines]
+        assert shown == [[error.top1 for error in table.values()] for table in tables.values()]
 
 
 def test_every_pair_is_in_the_matrix_both_ways(large: Drawn, large_findings: Findings):
@@ -248,6 +255,44 @@ def test_runs_without_validation_images_have_curves_of_the_training_loss_alone(m
     ends = study.curves[(study.curves["arch"] == "B") & (study.curves["epoch"] == 40)]["train_loss"]
     said = f"Last training loss in nats, lowest and highest run: .*; B {ends.min():.3g} to {ends.max():.3g}[.]"
     assert re.fullmatch(said, drawn.figures["learning-curves-fixed"].alt)
+
+
+def test_every_trial_is_in_the_column_of_its_net(large: Drawn, large_findings: Findings):
+    (axes,) = large.axes["trial-errors"]
+    trials = large_findings.study.trials
+    marks = [line for line in axes.lines if str(line.get_marker()) in "ovx"]
+    by_net = [np.sum([len(np.ravel(mark.get_ydata())) for mark in marks[3 * n : 3 * n + 3]]) for n in range(7)]
+    assert by_net == [40] * 7
+    ended = trials[(trials["state"] == "complete") & (trials["outcome"] == "")]
+    shown = np.concatenate([np.ravel(mark.get_ydata()) for mark in marks if mark.get_marker() == "o"])
+    assert np.sort(shown) == pytest.approx(np.sort(100 - ended["validation_accuracy"]))
+
+
+def test_errors_are_drawn_against_parameters_multiply_accumulates_and_operations(
+    large: Drawn, large_findings: Findings
+):
+    nets = large_findings.study.at("fixed")
+    for axes, values, count in zip(
+        large.axes["costs"], ([net.params / 1e6 for net in nets], [1e3 * net.gmacs for net in nets], None), (7, 7, 21),
+        strict=True,
+    ):  # fmt: skip
+        xs = [float(np.ravel(line.get_xdata())[0]) for line in axes.lines if str(line.get_marker()) in "osD"]
+        assert len(xs) == count
+        assert values is None or xs == pytest.approx(values)
+
+
+def test_images_are_shown_of_a_rendered_study_alone(make: Make):
+    files = make("A", runs=1)
+    files.write()
+    sheet = files.folder / "data" / "processed" / "contact-sheet.jpg"
+    Image.new("RGB", (80, 30), "white").save(sheet)
+    (example,) = classes.examples(find(files.again()))
+    with Image.open(io.BytesIO(example.data)) as image:
+        assert (image.format, image.size) == ("WEBP", (40, 30))
+    files.summary["source"] = "caltech256"
+    files.write_data()
+    assert sheet.exists()
+    assert list(classes.examples(find(files.again()))) == []
 
 
 def panel(drawn: Drawn, name: str, place: int) -> Any:

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from vgg_ablation.analysis.findings import Findings, find
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.model.table1 import ABLATION
 from vgg_ablation.report import words
-from vgg_ablation.report.document import SECTIONS, page, sections
+from vgg_ablation.report.document import SECTIONS, cost_sections, page, sections
 from vgg_ablation.report.figures.style import Figure
 from vgg_ablation.report.tables import all_tables
 
@@ -91,15 +92,15 @@ def test_depth_is_judged_beside_another_net_that_did_not_fit(make: Make):
 
 def test_the_headline_says_which_difference_the_study_finds(of_six: dict[str, str], six_found: Findings):
     assert (
-        "With 360 test images and 5 runs, this study finds a difference of "
-        f"{six_found.detectable:.1f} points between two nets in 80 of 100 repetitions." in headline(of_six)[2]
+        "With 360 test images and 5 runs, a true difference of "
+        f"{six_found.detectable:.1f} points between two nets is found with power 80 %." in headline(of_six)[2]
     )
 
 
 def test_a_study_that_finds_no_possible_difference_says_so(make: Make):
     files = make("A B", runs=2)
     files.set_errors("fixed", "dense", A=[40.0, 20.0], B=[20.0, 40.0])
-    assert "this study finds no difference between two nets in 80 of 100" in headline(parts(find(files.read())))[2]
+    assert "no true difference between two nets is found with power 80 %" in headline(parts(find(files.read())))[2]
 
 
 def test_the_headline_starts_with_the_verdict_on_depth(make: Make):
@@ -111,7 +112,8 @@ def test_the_headline_starts_with_the_verdict_on_depth(make: Make):
 
 
 def test_one_net_has_a_headline_too(make: Make):
-    text = parts(find(make("C", runs=1).read()))
+    found = find(make("C", runs=1).read())
+    text = parts(found)
     depth, net, fit = headline(text)
     assert depth == "- **Depth: not asked.** It takes the nets A, B, C, D and E."
     assert net.startswith("- **Net C:** top-1 error ")
@@ -119,7 +121,7 @@ def test_one_net_has_a_headline_too(make: Make):
         "1 of 1 net fit their training images (training error at most 2.0 %). One run decides no difference."
     )
     assert "It takes two nets to compare them." in text["pairs"]
-    assert "Wilson's 95 % interval from the test images of one run" in text["result"]
+    assert "Wilson's 95 % interval from the test images of one run" in cost_sections(found.study)[1].markdown
 
 
 def test_a_partial_report_names_what_is_missing(make: Make):
@@ -135,10 +137,11 @@ def test_every_claim_has_its_verdict_rule_and_reason(of_six: dict[str, str], six
     text = of_six["claims"]
     assert "To ask: `dvc exp run -S scale=all`." in text
     assert "Run `dvc exp run -S arch=B_5x5`, then `python stages/report.py --partial`." in text
-    details = text.split("\n\n### ")[2:]  # the first has the rules
+    details = text.split("\n\n### ")[1:-1]  # the last has the rules
     assert len(details) == len(six_found.judgements) == len(words.CLAIMS)
     for detail, one in zip(details, six_found.judgements, strict=True):
-        assert detail.startswith(f"{words.CLAIMS[one.claim.key]}: {one.verdict}")
+        assert detail.startswith(f"**{words.SYMBOLS[one.verdict]} {one.verdict}")
+        assert words.CLAIMS[one.claim.key] in detail.partition("\n")[0]
         reason = detail.partition("*Why:* ")[2]
         for part in one.components:
             assert f"{part.label} {part.difference.mean:+z.2f} points (95 % interval" in reason
@@ -150,7 +153,7 @@ def test_a_fragile_verdict_has_its_reasons(make: Make):
     files = make("C D", runs=6)
     files.set_errors("fixed", "dense", C=[40.0, 41, 39, 40, 40, 41], D=[28.0, 29, 27, 55, 28, 29])
     text = parts(find(files.read()))["claims"]
-    assert "D is better than C, of the same depth: undecided, fragile" in text
+    assert "### **? undecided, fragile** Spatial context matters: D is better than C, of the same depth" in text
     assert "*Fragile:* without run 3: reproduced." in text
 
 
@@ -158,10 +161,10 @@ def test_missing_nets_and_scales_and_an_untrained_net_are_named(make: Make):
     text = parts(find(make("D E", runs=1, untrained={("E", 0)}).read()))
     assert "To ask: `dvc exp run -S arch=all`." in text["claims"]
     others = ", ".join(arch for arch in ABLATION if arch not in ("D", "E"))
-    assert f"`dvc exp run -S arch=all` adds {others}." in text["table-3"]
-    assert "`dvc exp run -S scale=all` adds the training scales large and jitter." in text["table-3"]
-    saturation = text["claims"].partition("### The error saturates")[2].partition("###")[0]
-    assert "19 layers: not trained far enough" in saturation
+    assert f"`dvc exp run -S arch=all` adds {others}." in text["paper"]
+    assert "`dvc exp run -S scale=all` adds the training scales large and jitter." in text["paper"]
+    saturation = next(one for one in text["claims"].split("\n\n### ") if "The error saturates" in one)
+    assert saturation.startswith("**△ not trained far enough** ")
     assert "1 of 1 runs of E (fixed) did not train." in saturation
 
 
@@ -176,20 +179,36 @@ def test_fairness_names_budgets_edges_reuse_and_leaks(of_six: dict[str, str]):
 
 def test_differences_of_searches_are_named(make: Make, of_six: dict[str, str]):
     claim = "The paper's learning rate 0.01 and weight decay 0.0005 are among every net's trials."
-    assert claim in of_six["search"]
+    assert claim in of_six["training"]
     files = make("A B", runs=1)
     files.metrics["nets"][0]["tuned"]["trials"] = 7
     files.trials = files.trials[(files.trials["arch"] == "A") | (files.trials["trial"] > 0)]
     text = parts(find(files.read()))
-    assert claim not in text["search"]
+    assert claim not in text["training"]
     assert "Budgets differ: trials: 7 (A); 15 (B)." in text["fairness"]
 
 
 def test_fine_tuning_names_its_learning_rate_and_the_command_that_makes_the_report_is_named(make: Make):
     text = parts(find(make("C", runs=1, scales="fixed large").read()))
-    assert "at 0.1 of the tuned learning rate" in text["curves"]
-    alone = parts(find(make("C", runs=1, scales="large").read()))["provenance"]
+    assert "at 0.1 of the tuned learning rate" in text["training"]
+    alone = cost_sections(make("C", runs=1, scales="large").read())[1].markdown
     assert "Made by `dvc exp run -S study=sample -S arch=C -S norm=none -S scale=large`. " in alone
+
+
+def test_the_checklist_answers_with_the_facts_of_the_study(six: Study):
+    text = cost_sections(six)[1].markdown
+    for fact in (
+        "5 splits of the same images: of each category 60 drawn at random (seed 0 ",
+        "Learning rate and weight decay of each net: the best validation accuracy on split 0 of 15 trials",
+        "A made-up processor, 2 cores, 24 GiB; cpu (2 threads, bfloat16); 6:50 min in all, 1:33 min of it for",
+        "90 trials of the searches (30 pruned, 6 diverged, all included)",
+        "Commit c0ffeec0ffee",
+        "Rendered by `dataset/sample.py`; MIT licence",
+    ):
+        assert fact in text
+    photographs = replace(six, data=six.data.model_copy(update={"source": "caltech256"}))
+    text = cost_sections(photographs)[1].markdown
+    assert "doi 10.22002/D1.20087, under the terms of that record; this report shows none of them" in text
 
 
 def test_a_study_in_which_nothing_trained_has_a_report(make: Make):
@@ -213,21 +232,26 @@ def test_no_value_is_nan_or_none(of_six: dict[str, str]):
 
 
 def test_a_figure_is_in_its_section_with_caption_and_alt_text(six_found: Findings):
-    figure = Figure("x", "pairs", "Title", "How to read it", 'A "quoted" <b>', b"<svg/>", "image/svg+xml", True)
-    html = page("Report", sections(six_found, all_tables(six_found)), [figure])
-    section = html.partition('<section id="pairs">')[2].partition("</section>")[0]
+    figure = Figure(
+        "x", "pairs", "Title", "How to read it", 'A "quoted" <b>', b"<svg/>", "image/svg+xml", True, ["x.csv"]
+    )
+    html = page("Report", sections(six_found, all_tables(six_found)), [figure], "make report")
+    section = html.partition('<div id="pairs">')[2].partition("</details>")[0]
     assert '<img src="data:image/svg+xml;base64,PHN2Zy8+" alt="A &#34;quoted&#34; &lt;b&gt;">' in section
     assert "<strong>Title.</strong> How to read it" in section
+    assert 'Data: <a href="x.csv">x.csv</a>. Made by <code>make report</code>.' in section
     assert html.count("<img") == 1
 
 
 def test_the_page_shows_the_reasons_of_a_claim_on_demand(six_found: Findings):
     made = sections(six_found, all_tables(six_found))
-    html = page("Report", made, [])
+    html = page("Report", made, [], "dvc repro")
     claims = html.partition('<section id="claims">')[2].partition("</section>")[0]
     assert claims.count("<details>") == 1 + len(words.CLAIMS)
     assert "###" not in html
-    first = claims.partition("<summary>Local response")[2].partition("</details>")[0]
+    first = claims.partition("<summary><strong>")[2].partition("</details>")[0]
+    one = six_found.judgements[0]
+    assert first.startswith(f"{words.SYMBOLS[one.verdict]} {one.verdict}")
     assert "<em>Rule:</em> does not fall" in first
 
 
@@ -241,6 +265,6 @@ def test_names_from_outside_are_no_markup_in_markdown_and_page(make: Make):
     text = "\n\n".join(part.markdown for part in made)
     assert "\\<script>alert(1)" in text
     assert not re.search(r"(?<!\\)<[a-z/]|(?<!\\)\]\(http", text)
-    html = page(findings.study.name, made, [])
+    html = page(findings.study.name, made, [], "dvc repro")
     assert len(re.findall("<script", html)) == 1
     assert not re.search(r"<(b|i|img)\b", html)

@@ -25,7 +25,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 def page() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
-        yield browser.new_page(viewport={"width": 1280, "height": 900})
+        yield browser.new_page(viewport={"width": 1280, "height": 800})
         browser.close()
 
 
@@ -37,9 +37,10 @@ def test_the_page_shows_headline_table_and_figures_without_network_or_errors(pag
     page.goto(address, wait_until="networkidle")
     assert errors == []
     assert [url for url in requests if not url.startswith("data:")] == [address]
-    table = page.locator("#result table").first.bounding_box()
-    assert table
-    assert table["y"] + table["height"] < 900  # on the first screen
+    for part in ("h1", "#result ul", "#result figure img", "#result table"):
+        box = page.locator(part).first.bounding_box()
+        assert box
+        assert box["y"] + box["height"] < 800  # on the first screen
     images = page.locator("figure img")
     assert images.count() > 5
     assert page.evaluate("[...document.images].every((image) => image.naturalWidth > 200 && image.alt)")
@@ -47,16 +48,35 @@ def test_the_page_shows_headline_table_and_figures_without_network_or_errors(pag
 
 def test_a_table_is_sorted_by_a_click(page: Page, address: str):
     page.goto(address)
-    button = page.locator("#result th button", has_text="layers")
+    button = page.locator(".answer th button", has_text="layers")
     for expected in (["11", "16", "19"], ["19", "16", "11"]):
         button.click()
-        assert page.locator("#result td:nth-child(2)").all_inner_texts() == expected
+        assert page.locator(".answer td:nth-child(2)").all_inner_texts() == expected
 
 
-def test_the_page_is_as_wide_as_a_phone(page: Page, address: str):
+def test_a_phone_shows_the_page_and_the_main_table_without_scrolling_sideways(page: Page, address: str):
     page.set_viewport_size({"width": 375, "height": 800})
     page.goto(address)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator(".answer .scroll").evaluate("(table) => table.scrollWidth <= table.clientWidth")
+
+
+def test_the_contents_open_the_section_that_they_name(page: Page, address: str):
+    page.goto(address)
+    assert not page.locator("#fairness").is_visible()
+    page.locator("nav a", has_text="Was it fair?").click()
+    assert page.locator("#fairness").is_visible()
+
+
+def test_printing_opens_everything_and_folds_it_again(page: Page, address: str):
+    page.goto(address)
+    folded = page.locator("details:not([open])")
+    before = folded.count()
+    assert before > 10
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert folded.count() == 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert folded.count() == before
 
 
 def test_every_link_leads_to_a_section_or_a_file(page: Page, address: str):

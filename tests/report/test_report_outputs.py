@@ -47,7 +47,7 @@ def test_a_report_has_its_files(rendered: dict[str, bytes]):
     top = {name for name in rendered if "/" not in name}
     assert top == {"ablation.md", "ablation.csv", "metrics.json", "claims.json", "index.html", "cost.md"}
     assert {"tables/tables.tex", "tables/cost.csv", "tables/error-by-depth.csv"} < rendered.keys()
-    for number in range(1, 7):
+    for number in (1, 3, 4, 5, 6):
         assert len(table(rendered, f"tables/table-{number}.csv")) > 0
     assert "figures/error-by-depth" in {name.rpartition(".")[0] for name in rendered}
 
@@ -95,7 +95,7 @@ def test_the_stage_reports_on_finished_nets_while_a_study_runs_and_refuses_other
     files = Files(tmp_path / "study", ["C"], 1)
     files.write_apart()
     monkeypatch.chdir(prepared(tmp_path / "work", files))
-    monkeypatch.setattr(outputs, "draw", lambda _: [Figure("x", "pairs", "X", "X.", "x", b"", "image/png", True)])
+    monkeypatch.setattr(outputs, "draw", lambda _: [Figure("x", "pairs", "X", "X.", "x", b"", "image/webp", True, ())])
     monkeypatch.setattr(sys, "argv", ["report.py", "--partail"])
     with pytest.raises(SystemExit):
         runpy.run_path(str(STAGE))

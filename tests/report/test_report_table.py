@@ -1,5 +1,6 @@
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -26,6 +27,14 @@ def test_columns_of_a_markdown_table_are_aligned():
 def test_a_long_table_is_only_named():
     table = Table("made-up", "", ("number",), [(str(number),) for number in range(LONGEST + 1)])
     assert table.markdown() == "37 rows: `tables/made-up.csv`."
+
+
+def test_a_table_is_shown_with_some_of_its_columns():
+    table = Table("made-up", "", ("net", "error", "runs"), [("A", decimal(1.0), whole(3))])
+    shown = table.only(["net", "runs"])
+    assert (shown.header, shown.rows, shown.numeric()) == (["net", "runs"], [["A", "3"]], [False, True])
+    with pytest.raises(ValueError, match="is not in list"):
+        table.only(["loss"])
 
 
 def test_a_number_with_an_interval_is_three_columns_for_machines():

@@ -108,3 +108,8 @@ def reliability(study: Study, net: Net, protocol: str) -> pd.DataFrame:
             "accuracy": np.bincount(of_bin, weights=right, minlength=BINS) / filled,
         }
     )
+
+
+def reliabilities(study: Study, scale: str, protocol: str) -> pd.DataFrame:
+    """Return `reliability` of all nets of a training scale, one after the other."""
+    return pd.concat([reliability(study, net, protocol) for net in study.at(scale)], ignore_index=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vgg_ablation.analysis.agreement import FEWEST, Agreement, agreement
+from vgg_ablation.analysis.agreement import FEWEST, TORCHVISION, Agreement, agreement
 from vgg_ablation.analysis.claims import Judgement, judge
 from vgg_ablation.analysis.comparisons import Comparison, compare_all
 from vgg_ablation.analysis.fit import unfitted
@@ -10,7 +10,6 @@ from vgg_ablation.analysis.power import detectable_difference
 from vgg_ablation.analysis.rows import Published, Row, ablation, published_beside
 from vgg_ablation.analysis.sensitivity import Sensitivity, sensitivities
 from vgg_ablation.analysis.study import Study
-from vgg_ablation.paper import TORCHVISION
 from vgg_ablation.runtime.names import plain
 from vgg_ablation.runtime.settings import SCALES
 
@@ -93,6 +92,6 @@ def _agreements(study: Study) -> list[tuple[Published | None, str, Agreement]]:
     return [
         (source, ours, found)
         for part in study.by_norm
-        for source, ours, errors in ((paper, protocol, paper.errors), (None, crop, TORCHVISION))
+        for source, ours, errors in ((paper, protocol, paper.errors), (None, crop, TORCHVISION[part.norm]))
         if (found := agreement(part, scale, ours, {arch: error.top1 for arch, error in errors.items()}))
     ]

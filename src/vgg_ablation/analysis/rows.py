@@ -6,11 +6,13 @@ from statistics import fmean
 
 import pandas as pd
 
+from vgg_ablation.analysis.agreement import TORCHVISION
 from vgg_ablation.analysis.records import Fusion, Net
 from vgg_ablation.analysis.statistics import Estimate, expected_error
 from vgg_ablation.analysis.study import Study
-from vgg_ablation.paper import Errors, published_errors
-from vgg_ablation.runtime.names import plain
+from vgg_ablation.model.table1 import weight_layers
+from vgg_ablation.paper import TABLE_3, Errors, published_errors
+from vgg_ablation.runtime.names import named, plain
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,25 @@ def published_beside(scale: str, protocol: str) -> Published:
     """Return the paper's errors at a training scale under a protocol; dense ones where the paper has no such table."""
     shown = protocol if published_errors(scale, protocol) else "dense"
     return Published(scale, shown, published_errors(scale, shown))
+
+
+def published() -> pd.DataFrame:
+    """Return the published errors that figures show, percent: the paper's Table 3 and torchvision's."""
+    tables = {("paper", scale, "dense", "none"): errors for scale, errors in TABLE_3.items()}
+    tables |= {("torchvision", "", "centre", norm): errors for norm, errors in TORCHVISION.items()}
+    return pd.DataFrame(
+        {
+            "source": source,
+            "net": named(arch, norm),
+            "weight_layers": weight_layers(arch),
+            "scale": scale,
+            "protocol": protocol,
+            "top1_error": error.top1,
+            "top5_error": error.top5,
+        }
+        for (source, scale, protocol, norm), errors in tables.items()
+        for arch, error in errors.items()
+    )
 
 
 def side(scale: int | tuple[int, int]) -> str:

@@ -89,6 +89,8 @@ class Study:
     """Whether `read_partial` read it."""
     settings: StudySettings
     """In `params.yaml` now."""
+    contact_sheet: bytes | None
+    """JPEG: a row of images of each category, under its name. None of photographs: a report may not show them."""
 
     @property
     def scales(self) -> list[str]:
@@ -304,7 +306,7 @@ def _study(
     splits = _tables([processed / "splits.csv"], columns).set_index("image")
     of_images = [processed, near_duplicates]
     costs = [folder / "cost.csv" for folder in (*of_images, *searches, *trainings, *evaluations)]
-    pairs = near_duplicates / "near-duplicates.csv"
+    pairs, sheet = near_duplicates / "near-duplicates.csv", processed / "contact-sheet.jpg"
     return Study(
         name=name,
         nets=metrics.nets,
@@ -319,6 +321,7 @@ def _study(
         missing=list(missing),
         partial=partial,
         settings=settings,
+        contact_sheet=sheet.read_bytes() if data.source == "sample" and sheet.exists() else None,
     )
 
 

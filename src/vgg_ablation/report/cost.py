@@ -1,11 +1,12 @@
-"""Tables of what the study cost: times differ from run to run, so they have a page of their own."""
+"""What the study cost: times differ from run to run, so they have a page of their own."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
 from vgg_ablation.analysis.study import Study
-from vgg_ablation.report.table import NONE, Number, Table, count, decimal, grouped, whole
+from vgg_ablation.report.table import NONE, Number, Table, count, decimal, whole
 from vgg_ablation.runtime.console import duration
 
 
@@ -18,26 +19,36 @@ class Total:
     share: str
     """Share of `time` in steps that train, validate or classify."""
     device: str
+    search: str
+    """Part of `time` of the searches, pruned and diverged trials included."""
+    machine: str
+    commit: str
+    versions: str
 
 
 def total(costs: pd.DataFrame) -> Total:
     """Return the sum over all stages."""
     nets = costs[costs["arch"] != ""]
-    devices = {
-        f"{row['stage']} {row['arch']}": f"{row['device']} ({count(row['threads'], 'thread')}, {row['precision']})"
-        for row in nets.to_dict("records")
-    }
-    seconds = costs["seconds"].sum()
-    return Total(duration(seconds), f"{nets['work_seconds'].sum() / seconds:.0%}", grouped(devices))
+    devices = [
+        f"{row['device']} ({count(row['threads'], 'thread')}, {row['precision']})" for row in nets.to_dict("records")
+    ]
+    seconds, searching = costs["seconds"].sum(), costs["seconds"][costs["stage"] == "tune"].sum()
+    return Total(
+        duration(seconds),
+        f"{nets['work_seconds'].sum() / seconds:.0%}",
+        _each(devices),
+        duration(searching),
+        *(_each(costs[column]) for column in ("machine", "commit", "versions")),
+    )
 
 
-def cost_tables(study: Study) -> dict[str, Table]:
-    """Return the cost of each net and of each stage, and where the stages ran."""
-    tables = (_by_net(study), _by_stage(study.costs), _machine(study.costs))
-    return {table.name: table for table in tables}
+def _each(values: Iterable[str]) -> str:
+    """Return the different values; a dash for one that is not known."""
+    return "; ".join(dict.fromkeys(value or NONE for value in values))
 
 
-def _by_net(study: Study) -> Table:
+def by_net(study: Study) -> Table:
+    """Return the cost of each net."""
     nets = study.costs[study.costs["arch"] != ""]
     stages = list(nets["stage"].unique())
     body = []
@@ -51,7 +62,7 @@ def _by_net(study: Study) -> Table:
         rate = whole(round(images / work)) if work else whole(None)
         body.append((arch, *times, _time(rows["seconds"]), whole(images), rate, *shares))
     header = ("net", *stages, "all", "images trained on", "images/s", "share of the limit, training", "evaluation")
-    return Table("cost-nets", "Cost of each net", header, body)
+    return Table("cost", "Cost of each net", header, body)
 
 
 def _share(rows: pd.DataFrame) -> Number:
@@ -63,25 +74,5 @@ def _share(rows: pd.DataFrame) -> Number:
     return Number(f"{share:.1%}", share)
 
 
-def _by_stage(costs: pd.DataFrame) -> Table:
-    body = []
-    for stage in [*costs["stage"].unique(), "all"]:
-        rows = costs if stage == "all" else costs[costs["stage"] == stage]
-        seconds, work = rows["seconds"], rows["work_seconds"]
-        images = whole(None) if stage == "all" else whole(int(rows["images"].sum()))
-        body.append((stage, _time(seconds), _time(work), _time(seconds - work), images))
-    header = ("stage", "time", "work", "start, reading and writing", "images")
-    return Table("cost-stages", "Cost of each stage", header, body)
-
-
 def _time(seconds: pd.Series) -> Number:
     return Number(duration(float(seconds.sum())), float(seconds.sum())) if len(seconds) else decimal(None)
-
-
-def _machine(costs: pd.DataFrame) -> Table:
-    steps = [" ".join(filter(None, step)) for step in costs[["stage", "arch", "scale"]].itertuples(index=False)]
-    body = [
-        (column, grouped(dict(zip(steps, costs[column].replace("", NONE), strict=True))))
-        for column in ("machine", "device", "versions", "commit")
-    ]
-    return Table("machine", "Machine, commit and versions", ("what", "value"), body)

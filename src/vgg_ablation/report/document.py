@@ -1,6 +1,7 @@
 """The report as Markdown and as an HTML page: both are rendered from templates/*.md.jinja."""
 
 import base64
+import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -8,9 +9,10 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
+from PIL import Image
 
 from vgg_ablation import paper
-from vgg_ablation.analysis import agreement, claims, classes, fairness, fit, search, statistics
+from vgg_ablation.analysis import claims, classes, fairness, fit, search, statistics
 from vgg_ablation.analysis.findings import Findings
 from vgg_ablation.analysis.rows import published_beside
 from vgg_ablation.analysis.study import Net, Study
@@ -21,11 +23,12 @@ from vgg_ablation.report.tables import in_common, published
 from vgg_ablation.runtime.names import plain
 from vgg_ablation.runtime.settings import SCALES
 
-SECTIONS = (
-    "result", "claims", "table-1", "table-3", "table-5", "pairs", "agreement", "fairness", "search", "curves",
-    "classes", "calibration", "data", "provenance",
-)  # fmt: skip
+SECTIONS = ("result", "claims", "paper", "pairs", "fairness", "training", "classes", "data")
 """Names of the templates of ablation.md, in order."""
+COST_SECTIONS = ("cost", "reproducibility")
+"""Names of the templates of cost.md, which differs from one run of a study to the next."""
+OPEN = ("result", "claims")
+"""Sections that the page shows at once; all others are folded."""
 
 _DETAIL = "\n\n### "
 
@@ -43,6 +46,11 @@ class Section:
         return self.markdown.partition("\n")[0].lstrip("# ")
 
     @property
+    def body(self) -> str:
+        """The Markdown after the heading."""
+        return self.markdown.partition("\n")[2]
+
+    @property
     def opening(self) -> str:
         """The Markdown up to the first heading of the third level."""
         return self.markdown.partition(_DETAIL)[0]
@@ -58,22 +66,16 @@ def sections(findings: Findings, tables: dict[str, Table]) -> list[Section]:
     """Render the sections of ablation.md."""
     study = findings.study
     beside = published_beside(*study.lead)
-    modules = (agreement, claims, classes, fairness, fit, paper, search, statistics)
-    environment = _markdown_environment(tables)
+    modules = (claims, classes, fairness, fit, paper, search, statistics)
+    environment = _markdown_environment(study, tables)
     environment.globals |= {module.__name__.rpartition(".")[2]: module for module in modules}
     environment.globals |= {
         "findings": findings,
-        "study": study,
-        "percent": {
-            "confidence": f"{100 * statistics.CONFIDENCE:.0f}",
-            "level": f"{100 * statistics.LEVEL:.0f}",
-            "one_sided": f"{100 * claims.ONE_SIDED:.0f}",
-            "power": f"{100 * statistics.POWER:.0f}",
-        },
         "lead_scale": study.lead[0],
         "lead_protocol": study.lead[1],
         "words": words,
         "scales": SCALES,
+        "published": published,
         "beside": published(beside.scale, beside.protocol),
         "in_common": in_common,
         "rate_factors": _rate_factors,
@@ -81,11 +83,11 @@ def sections(findings: Findings, tables: dict[str, Table]) -> list[Section]:
     return [_section(environment, key) for key in SECTIONS]
 
 
-def cost_section(study: Study, tables: dict[str, Table]) -> Section:
-    """Render the section on cost, which differs from one run of a study to the next."""
-    environment = _markdown_environment(tables)
-    environment.globals |= {"study": study, "total": cost.total(study.costs)}
-    return _section(environment, "cost")
+def cost_sections(study: Study) -> list[Section]:
+    """Render the sections of cost.md."""
+    environment = _markdown_environment(study, {"cost": cost.by_net(study)})
+    environment.globals |= {"total": cost.total(study.costs)}
+    return [_section(environment, key) for key in COST_SECTIONS]
 
 
 def _rate_factors(nets: Sequence[Net]) -> list[str]:
@@ -97,7 +99,7 @@ def _section(environment: Environment, key: str) -> Section:
     return Section(key, tidy(environment.get_template(f"{key}.md.jinja").render()))
 
 
-def _markdown_environment(tables: dict[str, Table]) -> Environment:
+def _markdown_environment(study: Study, tables: dict[str, Table]) -> Environment:
     """Return an environment in which every value is printed without markup, unless it is `Markup`."""
     environment = _environment(lambda value: value if isinstance(value, Markup) else Markup(inert(str(value))))  # noqa: S704
     environment.filters |= {
@@ -109,13 +111,22 @@ def _markdown_environment(tables: dict[str, Table]) -> Environment:
         "error": lambda row: f"{row.top1_error:.1f} % [{row.top1_error_low:.1f}, {row.top1_error_high:.1f}]",
     }
 
-    def table(name: str, *, caption: bool = True) -> Markup:
+    def table(name: str, columns: Sequence[str] = ()) -> Markup:
         if name not in tables:
             return Markup()
-        title = f"**{inert(tables[name].caption)}**\n\n" if caption else ""
-        return Markup(title + tables[name].markdown())  # noqa: S704 (cells are inert)
+        return Markup((tables[name].only(columns) if columns else tables[name]).markdown())  # noqa: S704 (cells are inert)
 
-    environment.globals |= {"table": table, "count": count, "grouped": grouped}
+    environment.globals |= {
+        "study": study,
+        "percent": {
+            "confidence": f"{100 * statistics.CONFIDENCE:.0f}",
+            "one_sided": f"{100 * claims.ONE_SIDED:.0f}",
+            "power": f"{100 * statistics.POWER:.0f}",
+        },
+        "table": table,
+        "count": count,
+        "grouped": grouped,
+    }
     return environment
 
 
@@ -146,8 +157,8 @@ def _lines_joined(block: str) -> str:
     return re.sub(r" (?=[.,;])", "", text)
 
 
-def page(title: str, parts: Sequence[Section], figures: Iterable[Figure]) -> str:
-    """Return the sections as one HTML file that needs no other file and no network."""
+def page(title: str, parts: Sequence[Section], figures: Iterable[Figure], command: str) -> str:
+    """Return the sections as one HTML file that needs no other file and no network; `command` made the figures."""
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     markdown.validateLink = lambda url: not url.startswith("//") and ":" not in url  # links lead to the report's files
     markdown.add_render_rule("table_open", lambda *_: '<div class="scroll" tabindex="0">\n<table>\n')
@@ -158,10 +169,14 @@ def page(title: str, parts: Sequence[Section], figures: Iterable[Figure]) -> str
     environment.filters["data"] = data_address
     of_sections = {part.key: [figure for figure in figures if figure.section == part.key] for part in parts}
     template = environment.get_template("page.html.jinja")
-    text = template.render(title=title, sections=parts, figures=of_sections)
+    text = template.render(title=title, sections=parts, open=OPEN, figures=of_sections, command=command)
     return text.replace(' style="text-align:left"', "").replace('style="text-align:right"', "class=n")  # half the bytes
 
 
-def data_address(figure: Figure) -> str:
-    """Return a figure as the address of an image."""
-    return f"data:{figure.mime};base64,{base64.b64encode(figure.data).decode()}"
+def data_address(data: bytes, mime: str) -> str:
+    """Return an image file as an address. PNG becomes lossless WebP, which takes three quarters of the bytes."""
+    if mime == "image/png":
+        with Image.open(io.BytesIO(data)) as image:
+            image.convert("RGB").save(smaller := io.BytesIO(), "webp", lossless=True)
+        data, mime = smaller.getvalue(), "image/webp"
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"

@@ -6,7 +6,7 @@ import pandas as pd
 
 from vgg_ablation.report.table import Table
 
-MAIN = ("result", "claims", "table-1", "table-2", "table-3", "table-4", "table-5", "table-6", "pairs")
+MAIN = ("result", "claims", "table-1", "table-3", "table-4", "table-5", "table-6", "pairs")
 """Names of the tables, in order."""
 
 _WIDE = 40  # characters of a cell from which its column is a paragraph

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from vgg_ablation.analysis import rows
+from vgg_ablation.analysis import classes, rows
 from vgg_ablation.analysis.claims import MARGIN
 from vgg_ablation.analysis.findings import Findings, find
 from vgg_ablation.analysis.fit import FITTED
@@ -14,7 +14,6 @@ from vgg_ablation.analysis.statistics import CONFIDENCE, LEVEL, POWER
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.files import write_bytes
 from vgg_ablation.report import document, latex, words
-from vgg_ablation.report.cost import cost_tables
 from vgg_ablation.report.figures.draw import draw
 from vgg_ablation.report.tables import all_tables
 
@@ -25,18 +24,23 @@ def render(study: Study) -> dict[str, bytes]:
     index.html, cost.md and tables/cost.csv also depend on what a run cost, its machine and its commit.
     """
     findings = find(study)
-    tables, costs = all_tables(findings), cost_tables(study)
-    sections, cost = document.sections(findings, tables), document.cost_section(study, costs)
+    tables = all_tables(findings)
+    sections, cost = document.sections(findings, tables), document.cost_sections(study)
     figures = draw(findings)
-    page = document.page(f"VGG depth ablation: {study.name}", [*sections[:-1], cost, sections[-1]], figures)
+    command = "python stages/report.py --partial" if study.partial else "dvc repro"
+    page = document.page(f"VGG depth ablation: {study.name}", [*sections, *cost], figures, command)
     texts = {
         "ablation.md": document.joined(sections),
         "ablation.csv": _csv(rows.frame(findings.rows)),
         "metrics.json": json.dumps(rows.headline(findings.lead_rows), indent=2, allow_nan=False) + "\n",
         "claims.json": json.dumps(_significant(_claims(findings)), indent=2, allow_nan=False) + "\n",
         "index.html": page,
-        "cost.md": document.joined([cost]).removeprefix("#"),
+        "cost.md": document.joined(cost).removeprefix("#"),
         "tables/cost.csv": study.costs.to_csv(index=False, lineterminator="\n"),
+        "tables/curves.csv": _csv(study.curves),
+        "tables/trials.csv": _csv(study.trials),
+        "tables/reliability.csv": _csv(classes.reliabilities(study, *study.lead)),
+        "tables/published.csv": _csv(rows.published()),
         "tables/error-by-depth.csv": _csv(rows.by_depth(findings.lead_rows)),
         "tables/tables.tex": latex.main_tables(tables),
         **{f"tables/{name}.csv": _csv(table.frame()) for name, table in tables.items()},

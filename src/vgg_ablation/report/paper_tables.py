@@ -9,7 +9,6 @@ from vgg_ablation.model.table1 import (
     NETS,
     Layer,
     convolution_groups,
-    count_parameters,
     fully_connected,
 )
 from vgg_ablation.paper import TRAINING_SCALES, published_errors
@@ -33,7 +32,6 @@ def all_tables(study: Study, rows: Sequence[Row]) -> list[Table]:
     fusions = [row for row in rows if "+" in row.arch]
     return [
         _table_1(study),
-        _table_2(study),
         _by_scale(study, "table-3", "Table 3: one test scale, dense", nets, "dense"),
         _by_scale(study, "table-4", "Table 4: three test scales, dense", nets, "dense_scales"),
         Table(
@@ -47,19 +45,27 @@ def all_tables(study: Study, rows: Sequence[Row]) -> list[Table]:
 
 
 def _table_1(study: Study) -> Table:
-    """Our nets with the study's widths; each of the paper's once, after the first of ours with its layers."""
+    """Our nets with the study's widths; each of the paper's once, after the first of ours with its layers.
+
+    Table 2 of the paper is the column of parameters.
+    """
     body, published = [], dict(paper.TABLE_1)
     for net in study.searched:
         groups = convolution_groups(net.arch, net.input_side, net.training.width)
         final = fully_connected(net.classes, net.input_side, net.training.width)
         outputs = " ".join(str(layer.outputs) for layer in final)
         ours = (_group(net.arch, group) for group in groups)
-        body.append((net.arch, "this study", whole(net.weight_layers), *ours, outputs))
+        body.append((net.arch, "this study", whole(net.weight_layers), *ours, outputs, _millions(net.params, 2)))
         if theirs := published.pop(name := plain(net.arch), None):
             outputs = " ".join(map(str, paper.FULLY_CONNECTED))
-            body.append((name, "paper", whole(net.weight_layers), *theirs, outputs))
-    header = ("net", "of", "layers", *(f"group {number}" for number in range(1, 6)), "fully connected")
-    return Table("table-1", "Table 1: output channels of the layers with weights", header, body)
+            parameters = _millions(paper.TABLE_2[name] * 10**6, 0)
+            body.append((name, "paper", whole(net.weight_layers), *theirs, outputs, parameters))
+    header = ("net", "of", "layers", *(f"group {number}" for number in range(1, 6)), "fully connected", "parameters")
+    return Table("table-1", "Tables 1 and 2: output channels of the layers with weights, and parameters", header, body)
+
+
+def _millions(parameters: int, digits: int) -> Number:
+    return Number(f"{parameters / 1e6:.{digits}f} M", parameters)
 
 
 def _group(arch: str, group: Sequence[Layer]) -> str:
@@ -71,25 +77,12 @@ def _group(arch: str, group: Sequence[Layer]) -> str:
     )
 
 
-def _table_2(study: Study) -> Table:
-    """Parameters of our nets, of the same nets at full size, and of the paper's."""
-    body = []
-    for net in study.searched:
-        full = count_parameters(net.arch, paper.FULLY_CONNECTED[-1], paper.SIDE)
-        millions = paper.TABLE_2.get(plain(net.arch))
-        ours, full_size = (Number(f"{count / 1e6:.2f} M", count) for count in (net.params, full))
-        theirs = whole(None) if millions is None else Number(f"{millions} M", millions * 10**6)
-        body.append((net.arch, ours, full_size, theirs))
-    full_size = f"at full width, {paper.FULLY_CONNECTED[-1]} classes, {paper.SIDE} pixels"
-    return Table("table-2", "Table 2: parameters", ("net", "this study", full_size, "paper"), body)
-
-
 def _by_scale(study: Study, name: str, caption: str, rows: Sequence[Row], protocol: str) -> Table:
-    """One row for each net and training scale that we or the paper have; with one test scale the training error too."""
+    """One row for each net and each of our training scales; with one test scale the training error too."""
     ours = {(row.arch, row.scale): row for row in rows if row.protocol == protocol}
     body = []
     for arch in dict.fromkeys([*study.ablation, *(row.arch for row in rows)]):
-        for scale in SCALES:
+        for scale in study.scales:
             row, theirs = ours.get((arch, scale)), published_errors(scale, protocol).get(plain(arch))
             if row or theirs:
                 s, q, top1, top5 = _our_cells(row)

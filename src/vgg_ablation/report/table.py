@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from tabulate import tabulate
@@ -50,6 +50,11 @@ class Table:
     def numeric(self) -> list[bool]:
         """Return for each column whether it holds numbers."""
         return [any(isinstance(row[place], Number) for row in self.rows) for place in range(len(self.header))]
+
+    def only(self, columns: Sequence[str]) -> "Table":
+        """Return the table with these columns alone. Raises ValueError if it lacks one."""
+        places = [list(self.header).index(name) for name in columns]
+        return replace(self, header=columns, rows=[[row[place] for place in places] for row in self.rows])
 
     def frame(self) -> pd.DataFrame:
         """Return the values: a number with an interval fills three columns, a missing one is empty."""

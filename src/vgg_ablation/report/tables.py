@@ -33,7 +33,6 @@ def all_tables(findings: Findings) -> dict[str, Table]:
         _training(study.nets),
         _classes(study),
         _confusions(study),
-        _calibration(findings.rows),
         _images(study),
         _settings(study),
         _weights(study.nets),
@@ -55,6 +54,7 @@ def _result(findings: Findings) -> Table:
             ", ".join(f"{error:.1f}" for error in row.each_run),
             decimal(row.top5_error),
             decimal(row.mean_class_recall),
+            decimal(row.ece),
             Number(f"{row.runs}" + (f" ({row.did_not_train} did not train)" if row.did_not_train else ""), row.runs),
             decimal(theirs and theirs.top1),
             decimal(theirs and theirs.top5),
@@ -63,7 +63,7 @@ def _result(findings: Findings) -> Table:
         for theirs in [published.get(plain(row.arch))]
     ]
     header = ("net", "layers", "parameters", "top-1 error, %", "training error, %", "each run, %", "top-5 error, %")
-    header = (*header, "class recall, %", "runs", "paper top-1, %", "paper top-5, %")
+    header = (*header, "class recall, %", "ECE, %", "runs", "paper top-1, %", "paper top-5, %")
     return Table("result", "Error by net", header, body)
 
 
@@ -84,7 +84,7 @@ def _claims(findings: Findings) -> Table:
             (
                 words.claim(one, findings.study),
                 one.claim.section,
-                words.mark(one, findings.sensitivities.get(one.name)),
+                words.verdict(one, findings.sensitivities.get(one.name)),
                 _difference(part.difference) if part else decimal(None),
                 probability(part.p_adjusted if part else None),
                 decimal(part.detectable if part else None),
@@ -242,6 +242,11 @@ def _training(nets: Sequence[Net]) -> Table:
 
 def in_common(nets: Sequence[Net], values: Sequence[str]) -> str:
     """Return the value that all nets share, else each with its nets; a training scale whose nets agree by its name."""
+    of_archs: dict[str, set[str]] = {}
+    for net, value in zip(nets, values, strict=True):
+        of_archs.setdefault(net.arch, set()).add(value)
+    if all(len(different) == 1 for different in of_archs.values()):
+        return grouped({arch: value for arch, (value,) in of_archs.items()})
     of_scales: dict[str, dict[str, str]] = {}
     for net, value in zip(nets, values, strict=True):
         of_scales.setdefault(net.scale, {})[net.arch] = value
@@ -306,11 +311,6 @@ def _confusions(study: Study) -> Table:
     caption = "Confusions that become rarer from the shallowest to the deepest net, share of the category's test images"
     header = ("nets", "category", "taken for", "shallowest, %", "deepest, %", "change, points")
     return Table("confusions", caption, header, body)
-
-
-def _calibration(rows: Sequence[Row]) -> Table:
-    body = [(row.arch, row.scale, words.PROTOCOLS[row.protocol], decimal(row.ece), decimal(row.nll, 3)) for row in rows]
-    return Table("calibration", "Calibration", ("net", "training scale", "test", "ECE, %", "NLL, nats"), body)
 
 
 def _images(study: Study) -> Table:

@@ -28,6 +28,8 @@ CLAIMS = {
     "fusion": "Averaging the posteriors of several nets lowers the error",
 }
 """The paper's claims in short, by key."""
+SYMBOLS = {"reproduced": "✓", "contradicted": "✗", "undecided": "?", "not trained far enough": "△", "not asked": "–"}
+"""Signs of verdicts, which readers who see no colours can distinguish."""
 NORMS = {"none": "without batch normalisation", "batch": "with batch normalisation"}
 """Nets by normalisation."""
 BUDGETS = {
@@ -60,7 +62,7 @@ def describe(data: Data) -> str:
     return f"{count(number, 'category', 'categories')} of {data.origin}"
 
 
-def mark(judgement: Judgement, sensitivity: Sensitivity | None) -> str:
+def verdict(judgement: Judgement, sensitivity: Sensitivity | None) -> str:
     """Return the verdict on a claim: `reproduced`, or `reproduced, fragile`."""
     return judgement.verdict + (", fragile" if sensitivity and sensitivity.fragile else "")
 

@@ -1,10 +1,12 @@
-"""Figures of errors by class, of what changes with depth, and of calibration."""
+"""Figures of errors by class, of what changes with depth, of calibration, and of the images themselves."""
 
+import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
+from PIL import Image
 
 from vgg_ablation.analysis.classes import BINS, class_changes, class_errors, ends, fallen_confusions, reliability
 from vgg_ablation.analysis.findings import Findings
@@ -16,6 +18,8 @@ NAMED = 45
 """Classes whose names fit below a heat map."""
 LONGEST_NAME = 22
 """Characters of a class's name that are shown."""
+EXAMPLES = 1 / 2
+"""Share of the contact sheet's columns that the report shows."""
 MOST_CHANGED = 8
 """Classes shown of those that gain most and of those that lose most with depth; also confusions."""
 
@@ -43,6 +47,7 @@ def errors_by_class(findings: Findings) -> Iterator[Figure]:
         "One column a class, one row a net; the test images of all runs together.",
         f"Top-1 error by class, mean over the nets: from {mean.iloc[0]:.0f} % ({mean.index[0]}) to "
         f"{mean.iloc[-1]:.0f} % ({mean.index[-1]}), {len(mean)} classes.",
+        ("tables/classes.csv",),
         wide=True,
     )
 
@@ -87,6 +92,7 @@ def _changes_of(study: Study) -> Iterator[Figure]:
         f"Classes and confusions from {shallow} to {deep}",
         "Above: top-1 error of the classes that change most. Below: the confusions that fall most.",
         f"Change of the top-1 error by class from net {shallow} to net {deep}, points: from {words}.",
+        ("tables/classes.csv", "tables/confusions.csv"),
         wide=False,
     )
 
@@ -128,10 +134,32 @@ def reliabilities(findings: Findings) -> Iterator[Figure]:
     yield style.figure(
         fig,
         "reliability",
-        "calibration",
+        "classes",
         "Reliability",
         "Accuracy by confidence: a calibrated net is on the dotted line. Below: share of the test images.",
         f"Expected calibration error in percent, mean over runs: {eces}.",
+        ("tables/reliability.csv",),
         wide=len(nets) > 2,
         png=True,
+    )
+
+
+def examples(findings: Findings) -> Iterator[Figure]:
+    """Show a few images of each class, where they may be shown."""
+    study = findings.study
+    if study.contact_sheet is None:
+        return
+    with Image.open(io.BytesIO(study.contact_sheet)) as sheet:
+        shown = sheet.crop((0, 0, round(EXAMPLES * sheet.width), sheet.height))
+    shown.save(strip := io.BytesIO(), "webp", quality=50)
+    yield Figure(
+        "examples",
+        "data",
+        "Example images",
+        "The first images of each class, drawn by a program.",
+        f"Images of {len(study.data.categories)} classes: {', '.join(study.data.categories)}.",
+        strip.getvalue(),
+        "image/webp",
+        wide=False,
+        sources=(),
     )

@@ -12,11 +12,13 @@ FIGURES = (
     errors.error_by_protocol,
     errors.pairs,
     training.searches,
+    training.trial_errors,
     training.learning_curves,
     classes.errors_by_class,
     classes.changes_with_depth,
     classes.reliabilities,
-    errors.compute,
+    classes.examples,
+    errors.costs,
 )
 """What makes the figures, in the order of the page."""
 

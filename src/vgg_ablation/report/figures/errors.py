@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MplFigure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from vgg_ablation.analysis.agreement import TORCHVISION
 from vgg_ablation.analysis.fairness import operations
 from vgg_ablation.analysis.findings import Findings
 from vgg_ablation.analysis.rows import estimate_of
@@ -38,18 +39,63 @@ RUN: Mark = {"marker": "o", "markersize": 2.6, "markeredgewidth": 0, "alpha": 0.
 UNTRAINED: Mark = {"linestyle": "none", "marker": "x", "markersize": 6, "markeredgewidth": 1.6, "color": INK}
 LINE_STYLES = {"none": "-", "batch": "--"}
 """By normalisation."""
+TORCHVISION_MARK: Mark = {"color": PURPLE, "marker": "^"}
 BATCH: Mark = {"linestyle": "none", "marker": "o", "color": INK, "markerfacecolor": style.PAPER}
 INTERVAL = f"{100 * CONFIDENCE:.0f} % interval"
 
 
 def error_by_depth(findings: Findings) -> Iterator[Figure]:
-    """Draw top-1 error against depth, of this study and of the paper's Table 3; a kind of mark a training scale.
+    """Draw top-1 error against depth: of this study, of the paper's Table 3, of torchvision; a mark a training scale.
 
     Marks of nets with batch normalisation are open, and their line is dashed.
     """
     study = findings.study
-    fig = MplFigure((style.WIDE, 2.9))
-    ours, paper = fig.subplots(1, 2)
+    marks: dict[str, Mark] = {**SCALE_MARKS, "torchvision": TORCHVISION_MARK, "batch normalisation": BATCH}
+    if any(net.did_not_train for net in study.nets):
+        marks["run that did not train"] = UNTRAINED
+    fig, narrow = (
+        _by_depth(study, size, layout, marks, columns)
+        for size, layout, columns in (
+            ((style.WIDE, 4.9), [["ours", "ours"], ["paper", "torchvision"]], 6),
+            ((3.7, 6.6), [["ours"], ["paper"], ["torchvision"]], 2),
+        )
+    )
+    words = "; ".join(
+        f"{scale} scale: " + ", ".join(f"{net.arch} {_estimate(study, net).mean:.1f}" for net in study.at(scale))
+        for scale in study.scales
+    )
+    sides = ", ".join(f"{scale} {side}" for scale, side in TRAINING_SCALES.items())
+    yield style.figure(
+        fig,
+        "error-by-depth",
+        "result",
+        "Top-1 error by depth",
+        f"Mean over runs with its {INTERVAL}; small dots are single runs. Training scales S of the paper: {sides}; "
+        "torchvision: one centre crop.",
+        f"Top-1 error in percent, {words}; "
+        f"the paper: {', '.join(f'{arch} {error.top1:.1f}' for arch, error in TABLE_3['fixed'].items())}.",
+        ("ablation.csv", "tables/published.csv"),
+        wide=True,
+        png=True,  # README shows it too, under one name
+        narrow=narrow,
+    )
+
+
+def _by_depth(
+    study: Study, size: tuple[float, float], layout: Sequence[Sequence[str]], marks: Mapping[str, Mark], columns: int
+) -> MplFigure:
+    """Return a figure of `size` (inches) with the panels `ours`, `paper` and `torchvision`."""
+    fig = MplFigure(size)
+    panels = fig.subplot_mosaic([list(row) for row in layout])
+    _draw_ours(panels["ours"], study)
+    _draw_papers(panels["paper"])
+    _draw_torchvisions(panels["torchvision"])
+    panels["torchvision"].sharey(panels["paper"])
+    style.legend(fig, marks, columns)
+    return fig
+
+
+def _draw_ours(ours: Axes, study: Study) -> None:
     ours.set_title("This study")
     places = _depth_axis(ours, {plain(net.arch): net.weight_layers for net in study.nets})
     lines: dict[tuple[str, str], list[tuple[float, float]]] = {}
@@ -66,30 +112,24 @@ def error_by_depth(findings: Findings) -> Iterator[Figure]:
     for (scale, norm), line in lines.items():
         mark = {"color": SCALE_MARKS[scale]["color"], "linestyle": LINE_STYLES[norm]}
         _draw_line(ours, line, linewidth=0.8, alpha=0.5, zorder=1, **mark)
-    paper.set_title("The paper (Table 3, ImageNet)")
+
+
+def _draw_papers(paper: Axes) -> None:
+    paper.set_title("The paper, ImageNet")
     places = _depth_axis(paper, {arch: weight_layers(arch) for arch in SINGLE_SCALE})
     for scale, errors in TABLE_3.items():
         xs = [places[arch] + _offset(scale, [one for one in TABLE_3 if arch in TABLE_3[one]]) for arch in errors]
         paper.plot(xs, [error.top1 for error in errors.values()], linewidth=0.8, **SCALE_MARKS[scale])
     paper.margins(y=0.12)
-    open_mark = {"batch normalisation": BATCH} if "batch" in study.norms else {}
-    style.legend(fig, {**SCALE_MARKS, **open_mark, "run that did not train": UNTRAINED}, columns=5)
-    words = "; ".join(
-        f"{scale} scale: " + ", ".join(f"{net.arch} {_estimate(study, net).mean:.1f}" for net in study.at(scale))
-        for scale in study.scales
-    )
-    sides = ", ".join(f"{scale} {side}" for scale, side in TRAINING_SCALES.items())
-    yield style.figure(
-        fig,
-        "error-by-depth",
-        "result",
-        "Top-1 error by depth",
-        f"Mean over runs with its {INTERVAL}; small dots are single runs. Training scales S of the paper: {sides}.",
-        f"Top-1 error in percent, {words}; "
-        f"the paper: {', '.join(f'{arch} {error.top1:.1f}' for arch, error in TABLE_3['fixed'].items())}.",
-        wide=True,
-        png=True,  # README shows it too, under one name
-    )
+
+
+def _draw_torchvisions(axes: Axes) -> None:
+    axes.set_title("torchvision, ImageNet")
+    places = _depth_axis(axes, {arch: weight_layers(arch) for arch in TORCHVISION["none"]})
+    for norm, errors in TORCHVISION.items():
+        fill = style.PAPER if norm == "batch" else TORCHVISION_MARK["color"]
+        mark = {**TORCHVISION_MARK, "markerfacecolor": fill, "linestyle": LINE_STYLES[norm]}
+        axes.plot([places[arch] for arch in errors], [error.top1 for error in errors.values()], linewidth=0.8, **mark)
 
 
 def _estimate(study: Study, net: Net) -> Estimate:
@@ -106,7 +146,7 @@ def _depth_axis(axes: Axes, layers: Mapping[str, int]) -> dict[str, float]:
     places: dict[str, float] = {}
     for arch, depth in layers.items():
         beside = [other for other in layers if layers[other] == depth]
-        places[arch] = depth + 1.15 * (beside.index(arch) - (len(beside) - 1) / 2)
+        places[arch] = depth + 1.5 * (beside.index(arch) - (len(beside) - 1) / 2)
     axes.set_xticks(list(places.values()), [f"{arch}\n{layers[arch]}" for arch in places])
     axes.tick_params(axis="x", labelcolor=INK)
     axes.set_xlim(min(places.values()) - 0.8, max(places.values()) + 0.8)
@@ -118,7 +158,7 @@ def _depth_axis(axes: Axes, layers: Mapping[str, int]) -> dict[str, float]:
 
 def _offset(one: object, beside: Sequence[object]) -> float:
     """Return the distance of one of several marks that stand side by side from the place of their net."""
-    return 0.3 * (beside.index(one) - (len(beside) - 1) / 2)
+    return min(0.3, 1.2 / len(beside)) * (beside.index(one) - (len(beside) - 1) / 2)
 
 
 def _error_bar(axes: Axes, x: float, estimate: Estimate, net: Net) -> None:
@@ -158,6 +198,7 @@ def claims(findings: Findings) -> Iterator[Figure]:
         "Differences behind the claims",
         f"Each difference with its {INTERVAL} and the verdict on its claim; an open mark is no decision.",
         f"Differences in top-1 error in points: {words}.",
+        ("claims.json",),
         wide=True,
     )
 
@@ -194,6 +235,7 @@ def pairs(findings: Findings) -> Iterator[Figure]:
         "All pairs of nets",
         "Top-1 error of the row's net less that of the column's net, points; a frame marks a decided pair.",
         f"Differences in top-1 error in points: {words}.",
+        ("tables/pairs.csv",),
         wide=False,
     )
 
@@ -225,47 +267,59 @@ def error_by_protocol(findings: Findings) -> Iterator[Figure]:
     yield style.figure(
         fig,
         "error-by-protocol",
-        "table-5",
+        "paper",
         "Top-1 error by test protocol",
         "Mean over the runs of each net under each test protocol of section 3.2.",
         f"Top-1 error in percent, mean over the nets: {'; '.join(words)}.",
+        ("ablation.csv",),
         wide=len(scales) > 1,
     )
 
 
-def compute(findings: Findings) -> Iterator[Figure]:
-    """Draw top-1 error against the operations of search and training."""
+def costs(findings: Findings) -> Iterator[Figure]:
+    """Draw top-1 error against parameters, multiply-accumulates, and the operations of search and training."""
     study = findings.study
-    fig = MplFigure((style.NARROW, 3.2))
-    axes = fig.subplots()
-    axes.set_xscale("log")
     points = [(net, operations(study, net), _estimate(study, net)) for net in study.nets]
-    for net, taken, estimate in points:
-        _error_bar(axes, taken, estimate, net)
-    for arch in study.archs:
-        line = [(taken, estimate.mean) for net, taken, estimate in points if net.arch == arch]
-        _draw_line(axes, line, color=MUTED, linewidth=0.6, alpha=0.6)
-    first = {net.arch: (taken, estimate) for net, taken, estimate in reversed(points)}
-    for place, arch in enumerate(sorted(first, key=lambda arch: first[arch][0])):  # neighbours above and below
-        taken, estimate = first[arch]
-        end, offset = ((estimate.low, -11), (estimate.high, 5))[place % 2]
-        axes.annotate(arch, (taken, end), xytext=(0, offset), textcoords="offset points", ha="center")
-    axes.margins(y=0.12)
-    everything = [taken for _, taken, _ in points]
-    axes.set_xlim(min(everything) / 1.5, max(everything) * 1.5)
+    lead = [point for point in points if point[0].scale == study.scales[0]]
+    fig = MplFigure((style.WIDE, 2.9))
+    all_axes = fig.subplots(1, 3, sharey=True)
+    values = {
+        "parameters, millions": [(net.params / 1e6, net, one) for net, _, one in lead],
+        "multiply-accumulates of a crop, millions": [(1e3 * net.gmacs, net, one) for net, _, one in lead],
+        "operations of search and training": [(taken, net, one) for net, taken, one in points],
+    }
+    for axes, (label, marks) in zip(all_axes, values.items(), strict=True):
+        for place, (x, net, estimate) in enumerate(marks):
+            _error_bar(axes, x, estimate, net)
+            if net.scale == study.scales[0] and norm_of(net.arch) == study.norms[0]:
+                offset = (4, 3 if place % 2 else -10)  # nets of one size are neighbours
+                axes.annotate(
+                    plain(net.arch), (x, estimate.mean), xytext=offset, textcoords="offset points", fontsize=8
+                )
+        axes.margins(x=0.15)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.set_xlabel(label, fontsize=8)
+    axes = all_axes[-1]
+    axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda number, _: f"{number:.0e}".replace("e+", "e"))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("operations of search and training")
-    axes.set_ylabel("top-1 error, %")
-    style.legend(fig, {scale: SCALE_MARKS[scale] for scale in study.scales})
-    words = "; ".join(f"{net.arch} ({net.scale}) {taken:.1e}, {one.mean:.1f} %" for net, taken, one in points)
+    all_axes[0].set_ylabel("top-1 error, %")
+    open_mark = {"batch normalisation": BATCH} if "batch" in study.norms else {}
+    style.legend(fig, {**{scale: SCALE_MARKS[scale] for scale in study.scales}, **open_mark}, columns=4)
+    words = "; ".join(
+        f"{net.arch} ({net.scale}) {net.params / 1e6:.2f} M, {1e3 * net.gmacs:.0f} M, {taken:.1e}, {one.mean:.1f} %"
+        for net, taken, one in points
+    )
     yield style.figure(
         fig,
-        "compute",
+        "costs",
         "cost",
-        "Top-1 error against compute",
-        "A multiply-accumulate is two operations; a training step takes three times its forward pass.",
-        f"Operations and top-1 error by net and training scale: {words}.",
-        wide=False,
+        "Top-1 error against parameters, multiply-accumulates and compute",
+        "The first two at one training scale. Operations: two a multiply-accumulate, three forward passes a training "
+        "step, times the images trained on.",
+        f"Parameters, multiply-accumulates, operations and top-1 error by net and training scale: {words}.",
+        ("ablation.csv", "tables/cost.csv"),
+        wide=True,
+        png=True,
     )

@@ -14,8 +14,8 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from PIL import Image
 
-Section = Literal["result", "claims", "table-5", "pairs", "search", "curves", "classes", "calibration", "cost"]
-Mime = Literal["image/svg+xml", "image/png"]
+Section = Literal["result", "claims", "paper", "pairs", "training", "classes", "data", "cost"]
+Mime = Literal["image/svg+xml", "image/png", "image/webp"]
 Mark = Mapping[str, Any]
 """Keyword arguments of `Axes.plot`."""
 
@@ -55,7 +55,7 @@ NARROW = 4.8
 """Width of a figure that two can share a row of the page with, inches."""
 LARGEST_SVG = 20_000
 """Bytes of the largest SVG. SVG is sharp at any size, but of thousands of points PNG takes a tenth of the bytes."""
-DPI = 110
+DPI = 100
 """Resolution of a PNG."""
 COLOURS = 32
 """Colours in the palette of a PNG, which takes a third of the bytes of full colour."""
@@ -78,19 +78,34 @@ class Figure:
     mime: Mime
     wide: bool
     """Whether it needs the whole width of the page."""
+    sources: Sequence[str]
+    """The report's files with its data; none where it shows images."""
+    narrow: bytes | None = None
+    """The same, of the same type, for narrow screens."""
 
     @property
     def file_name(self) -> str:
         """Name of the figure's file."""
-        return f"{self.name}.{'svg' if self.mime == 'image/svg+xml' else 'png'}"
+        return f"{self.name}.{self.mime.partition('/')[2].removesuffix('+xml')}"
 
 
 def figure(
-    fig: MplFigure, name: str, section: Section, title: str, caption: str, alt: str, *, wide: bool, png: bool = False
+    fig: MplFigure,
+    name: str,
+    section: Section,
+    title: str,
+    caption: str,
+    alt: str,
+    sources: Sequence[str],
+    *,
+    wide: bool,
+    png: bool = False,
+    narrow: MplFigure | None = None,
 ) -> Figure:
     """Return what was drawn under `STYLE` as a figure of the report; `png` as for `save`, the others as in `Figure`."""
     data, mime = save(fig, png=png)
-    return Figure(name, section, title, caption, alt, data, mime, wide)
+    small = save(narrow, png=png)[0] if narrow else None
+    return Figure(name, section, title, caption, alt, data, mime, wide, sources, small)
 
 
 def save(fig: MplFigure, *, png: bool = False) -> tuple[bytes, Mime]:

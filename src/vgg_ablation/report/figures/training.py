@@ -3,10 +3,12 @@
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure as MplFigure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator
 
@@ -23,6 +25,7 @@ PRUNED: Mark = {**_OPEN, "marker": "v", "markersize": 5, "color": MUTED}
 FAILED: Mark = {**_OPEN, "marker": "x", "markersize": 5, "color": MUTED, "markeredgewidth": 1.6}
 PAPERS: Mark = {**_OPEN, "marker": "D", "markersize": 10, "color": INK}
 CHOSEN: Mark = {**_OPEN, "marker": "o", "markersize": 11, "color": VERMILLION, "markeredgewidth": 1.8}
+MEDIAN: Mark = {"linestyle": "-", "linewidth": 1.6, "color": INK}
 SPACE: Mark = {"linestyle": "--", "linewidth": 0.9, "color": MUTED}
 
 CURVES = {
@@ -66,21 +69,66 @@ def searches(findings: Findings) -> Iterator[Figure]:
     yield style.figure(
         fig,
         "search",
-        "search",
+        "training",
         "Trials of the search",
         "One mark a trial, coloured by validation accuracy. Rate: share of the learning rate in what distinguishes a "
         "net's better trials, against that of weight decay (PED-ANOVA).",
         f"Chosen learning rate and weight decay by net: {chosen}.",
+        ("tables/trials.csv",),
         wide=len(nets) > 2,
         png=True,
     )
+
+
+def trial_errors(findings: Findings) -> Iterator[Figure]:
+    """Draw the validation error of each trial, a column a net; failed trials have the error of guessing."""
+    study, nets = findings.study, findings.study.searched
+    fig = MplFigure((style.WIDE, 2.7))
+    axes = fig.subplots()
+    words = []
+    for place, net in enumerate(nets):
+        trials = study.trials[study.trials["arch"] == net.arch]
+        errors = 100 - trials["validation_accuracy"]
+        failed = _failed(trials)
+        pruned, ended = (trials["state"] == "pruned") & ~failed, complete(trials).index
+        for values, mark in (
+            (errors[pruned], PRUNED),
+            (np.full(np.count_nonzero(failed), 100 - 100 / net.classes), FAILED),
+            (errors[ended], {**COMPLETE, "linestyle": "none", "markersize": 5, "alpha": 0.7}),
+        ):
+            spread = np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else np.zeros(len(values))
+            axes.plot(place + spread, values, **mark)
+        if len(ended):
+            axes.hlines(errors[ended].median(), place - 0.32, place + 0.32, color=INK, linewidth=1.6)
+            words.append(f"{net.arch} {errors[ended].min():.1f}, {errors[ended].median():.1f}")
+    axes.set_xticks(range(len(nets)), [net.arch for net in nets], rotation=45 if len(nets) > 8 else 0)
+    axes.tick_params(axis="x", labelcolor=INK)
+    axes.grid(visible=False, axis="x")
+    axes.set_ylabel("validation error, %")
+    style.legend(fig, {"complete": COMPLETE, "pruned": PRUNED, "diverged or at chance": FAILED, "median": MEDIAN}, 4)
+    yield style.figure(
+        fig,
+        "trial-errors",
+        "training",
+        "Validation errors of the trials",
+        "One mark a trial, in the order of the search; the line is the median of the complete ones.",
+        f"Validation error of the complete trials in percent, lowest and median: {'; '.join(words)}.",
+        ("tables/trials.csv",),
+        wide=True,
+        png=True,
+    )
+
+
+def _failed(trials: pd.DataFrame) -> pd.Series:
+    """Return whether each trial diverged, stayed at chance or failed."""
+    return (trials["outcome"] != "") | (trials["state"] == "failed")
 
 
 def _draw_trials(axes: Axes, net: Net, trials: pd.DataFrame, colours: ScalarMappable) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-"))
         axis.set_minor_locator(NullLocator())
-    failed = (trials["outcome"] != "") | (trials["state"] == "failed")
+    failed = _failed(trials)
     for chosen, mark in (((trials["state"] == "pruned") & ~failed, PRUNED), (failed, FAILED)):
         axes.plot(trials["learning_rate"][chosen], trials["weight_decay"][chosen], **mark)
     ended = complete(trials)
@@ -120,6 +168,7 @@ def learning_curves(findings: Findings) -> Iterator[Figure]:
         for multiple, net in zip(grid, nets, strict=True):
             own = curves[curves["arch"] == net.arch]
             _draw_curves(multiple, columns, net, own)
+            multiple[0].set_title(f"{net.training_error:.1f} %", loc="right", fontsize=8, fontweight="normal")
             for axes in multiple:
                 axes.set_xlim(0, last)
             ends = own[own["epoch"] == own["epoch"].max()][columns[-1]].dropna()
@@ -128,10 +177,12 @@ def learning_curves(findings: Findings) -> Iterator[Figure]:
         yield style.figure(
             fig,
             f"learning-curves-{scale}",
-            "curves",
+            "training",
             f"Learning curves, training scale {scale}",
-            "Mean over the runs that trained, and their range; dashed black: a run that did not train; dotted: chance.",
+            "Mean over the runs that trained, and their range; dashed black: a run that did not train; dotted: chance. "
+            "Beside the name: the training error in the end.",
             f"Last {CURVES[columns[-1]][1]}, lowest and highest run: {'; '.join(words)}.",
+            ("tables/curves.csv",),
             wide=len(nets) > 2,
             png=True,
         )

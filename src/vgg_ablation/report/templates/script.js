@@ -1,4 +1,4 @@
-// The page says everything without this: it makes the columns of tables sortable.
+// The page says everything without this: it sorts tables by column, and opens what a link or the printer needs.
 "use strict";
 for (const table of document.querySelectorAll("table")) {
   const sort = (header) => {
@@ -21,3 +21,21 @@ for (const table of document.querySelectorAll("table")) {
     header.append(button);
   }
 }
+const reveal = () => {
+  const target = document.getElementById(location.hash.slice(1));
+  const fold = target?.closest("details");
+  if (fold) {
+    fold.open = true;
+    target.scrollIntoView();
+  }
+};
+addEventListener("hashchange", reveal);
+reveal();
+let folded = [];
+addEventListener("beforeprint", () => {
+  folded = [...document.querySelectorAll("details:not([open])")];
+  for (const details of folded) details.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const details of folded) details.open = false;
+});
