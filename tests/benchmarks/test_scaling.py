@@ -15,5 +15,5 @@ def test_units_of_equal_length_take_slots_in_turn() -> None:
     """With every unit 1 s: one slot takes as many seconds as there are units, and the chain is rounds and a run."""
     data = {"machine": "x", "seconds": {name: dict.fromkeys(MEASURED["seconds"][name], 1.0) for name in STUDIES}}
     rows = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in table(data).splitlines() if "| " in line}
-    assert rows["1"] == "1:06 min", "6 nets with 8 trials and 3 runs"
-    assert rows["64"] == rows["longest chain"] == "5.0 s", "four rounds of two trials, and a run"
+    assert rows["1"] == "54 s", "6 nets with 4 trials and 5 runs"
+    assert rows["64"] == rows["longest chain"] == "3.0 s", "two rounds of two trials, and a run"

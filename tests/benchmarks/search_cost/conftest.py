@@ -39,7 +39,14 @@ def plan() -> Plan:
             "jitter": {"train": [36, 40], "test": [36, 38, 40]},
         },
         "model": {"input_side": 32, "width": 0.0625},
-        "tune": {"trials": 3, "epochs": 1, "random_trials": 1, "batch_size": [16]},
+        "tune": {
+            "trials": 3,
+            "epochs": 1,
+            "random_trials": 1,
+            "batch_size": [16],
+            "learning_rate": {"low": 1e-4, "high": 1e-1},
+            "weight_decay": {"low": 1e-5, "high": 1e-1},
+        },
     }
     study = {key: {**values, **changes.get(key, {})} for key, values in block.items()}
     return Plan(StudySettings.model_validate(study), grid=(2, 2), seeds=2)
