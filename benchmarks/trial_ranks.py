@@ -55,7 +55,7 @@ class Training:
     mean_accuracy: float
     """Mean of the last three epochs."""
     loss: float
-    """Of the validation images, nats, last epoch; infinite if training diverged."""
+    """Loss of the validation images, nats, last epoch; infinite if training diverged."""
     test_error: float
     """Percent."""
 

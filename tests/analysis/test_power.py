@@ -46,7 +46,7 @@ def test_the_stated_difference_is_found_in_80_of_100_repetitions(runs: int, spre
 
 
 def correlation(error: float, spread: float) -> float:
-    """Of two nets' errors on an image in `simulate`: two normal variables above one bound, correlated by the image."""
+    """Correlation of two nets' errors on an image in `simulate`, by two correlated normal variables above a bound."""
     shared = 1 / (2 + spread**2)
     bound = stats.norm.isf(error)
     covariance = np.array([[1, shared], [shared, 1]])
@@ -77,7 +77,7 @@ def test_one_run_finds_nothing():
 
 @pytest.mark.parametrize(("key", "second"), [("saturation", "E"), ("lrn", "A_LRN"), ("context", "D")])
 def test_the_detectable_difference_of_a_claim_decides_it_in_80_of_100_studies(key: str, second: str):
-    """Of normal runs with a known spread; the other claims are not asked."""
+    """Power with normal runs of a known spread; the other claims are not asked."""
     rng = np.random.default_rng(5)
     first = {"E": "D", "A_LRN": "A", "D": "C"}[second]
 

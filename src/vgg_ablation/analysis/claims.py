@@ -100,10 +100,10 @@ class Judgement:
     """Normalisation of the nets that it is about."""
     verdict: Verdict
     contrasts: Contrasts = field(default_factory=dict)
-    """Of the components."""
+    """Coefficients of the components, by label."""
     components: list[JudgedComponent] = field(default_factory=list)
     nets: list[Net] = field(default_factory=list)
-    """Of the contrasts, members of fusions included, at each training scale; none where the claim is not asked."""
+    """Nets in the contrasts, members of fusions included, at each training scale; none where the claim is not asked."""
     missing: list[Source] = field(default_factory=list)
     """What the study lacks where the claim is not asked."""
     settings: list[str] = field(default_factory=list)
@@ -115,7 +115,7 @@ class Judgement:
 
     @property
     def judged(self) -> bool:
-        """Whether the rules were applied."""
+        """True if the rules were applied."""
         return self.verdict not in ("not asked", "not trained far enough")
 
     @property

@@ -27,7 +27,7 @@ class Findings:
     """All pairs of nets at the other training scales and protocols."""
     judgements: list[Judgement]
     sensitivities: dict[tuple[str, str], Sensitivity]
-    """Of the claims that were judged, by normalisation and key."""
+    """Sensitivity of the claims that were judged, by normalisation and key."""
     agreements: list[tuple[Published | None, str, Agreement]]
     """Published order (None: torchvision's, on one centre crop), protocol of ours, and how far they agree."""
 

@@ -1,4 +1,4 @@
-"""Whether nets fit their training images: the errors of a net that does not say nothing about its depth."""
+"""Fit of the training images. The test error of a net that does not fit them says nothing about its depth."""
 
 from collections.abc import Mapping
 from typing import TypeVar

@@ -110,7 +110,7 @@ class Training(Record):
     patience: int
     colour_shift: float
     refit: bool
-    """Whether the runs trained on the validation images too."""
+    """True if the runs trained on the validation images too."""
     init: str
     dropout: float
     width: float

@@ -1,4 +1,4 @@
-"""Whether a verdict depends on one run, on how errors are weighted, or on each net's own settings.
+"""Sensitivity of verdicts to single runs, to the weights of the classes, and to each net's own settings.
 
 Each claim that was judged is judged again, with the same family of tests:
 
@@ -35,7 +35,7 @@ class CommonSettings:
     """Points; below zero: the validation error falls."""
     standard_error: float
     opposed: bool
-    """Whether it is significantly on the other side of zero, or beyond `MARGIN` where no difference is reproduced."""
+    """True if it is significantly on the other side of zero, or beyond `MARGIN` where no difference is reproduced."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class Sensitivity:
 
     @property
     def opposed(self) -> bool:
-        """Whether the common settings oppose the verdict."""
+        """True if the common settings oppose the verdict."""
         return self.common is not None and self.common.opposed
 
     @property
     def fragile(self) -> bool:
-        """Whether any of the other analyses disagrees."""
+        """True if any of the other analyses disagrees."""
         return bool(self.changed) or self.by_class != self.verdict or self.opposed
 
 

@@ -1,4 +1,4 @@
-"""What the study cost: times differ from run to run, so they have a page of their own."""
+"""Cost of the study: times differ from run to run, so they have a page of their own."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

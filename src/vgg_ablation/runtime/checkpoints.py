@@ -13,7 +13,7 @@ from vgg_ablation.files import replacing
 VARIABLE = "CHECKPOINT_SECONDS"
 """Environment variable: most seconds of work between two checkpoints; it affects no result."""
 SECONDS = 60.0
-"""Its default."""
+"""Default of `VARIABLE`."""
 
 
 class Checkpoints:

@@ -7,7 +7,7 @@ NORMS = ("none", "batch")
 """Normalisations of a net: none, as in the paper, or batch normalisation after every convolution."""
 
 SUFFIXES = {"none": "", "batch": "_BN", ALL: "_all"}
-"""What follows a net's name in nets.yaml, by normalisation; `_all` names results of both, merged."""
+"""Suffixes of a net's name in nets.yaml, by normalisation; `_all` names results of both, merged."""
 
 
 def named(arch: str, norm: str) -> str:

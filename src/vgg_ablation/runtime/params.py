@@ -45,7 +45,7 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class Params:
-    """What `params.yaml` holds: `arch`, `norm`, `scale` and `study`, and the block of this study, not yet validated."""
+    """Content of `params.yaml`: `arch`, `norm`, `scale` and `study`, and the block of this study, not yet validated."""
 
     arch: str
     norm: str

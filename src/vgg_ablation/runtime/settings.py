@@ -202,7 +202,7 @@ class TrainSettings(Section):
     colour_shift: Annotated[float, Field(ge=0), Reference(paper=0.1, section="3.1")]
     """Standard deviation of the strengths of the RGB colour shift (Krizhevsky et al., section 4.1)."""
     refit: Annotated[bool, Reference(paper=False)]
-    """Whether the runs, after the search, train on the validation images too. Not with `plateau`, which needs them."""
+    """Train the runs, after the search, on the validation images too. Not with `plateau`, which needs them."""
 
     @model_validator(mode="after")
     def _plateau_is_validated(self) -> "TrainSettings":
