@@ -4,16 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import file_digest, write_bytes
+from vgg_ablation.model.table1 import ARCHITECTURES
 
 _KEY = "vgg_ablation"
 _Side = Annotated[int, Field(ge=32, le=1024)]
+
+
+def _known(arch: str) -> str:
+    if arch not in ARCHITECTURES:
+        raise ValueError(f"{arch} is none of {', '.join(ARCHITECTURES)}")
+    return arch
 
 
 class Description(BaseModel):
@@ -21,7 +28,7 @@ class Description(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    arch: str
+    arch: Annotated[str, AfterValidator(_known)]
     """Name of the net; `_BN` at its end: with batch normalisation."""
     width: Annotated[float, Field(gt=0, le=2)]
     """Factor on the channels of every hidden layer."""
@@ -37,6 +44,12 @@ class Description(BaseModel):
     """Mean of each channel of the training images, pixel values in 0..1."""
     deviation: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=3, max_length=3)]
     """Standard deviation of each channel."""
+
+    @model_validator(mode="after")
+    def _crops_fit(self) -> "Description":
+        if not self.input_side <= self.test_scale <= self.stored_side:
+            raise ValueError("allowed: input_side up to test_scale, test_scale up to stored_side")
+        return self
 
 
 def pack(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
@@ -83,8 +96,8 @@ def read_description(path: Path) -> Description:
         return Description.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise StageError(f"{path}: description of its net: {place}: {first['msg']}") from None
+        place, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise StageError(f"{path}: description of its net: {': '.join(filter(None, [place, reason]))}") from None
 
 
 def verify_weights(path: Path, sha256: str) -> None:
