@@ -14,6 +14,8 @@ from vgg_ablation.predict.nets import TrainedRun
 TOLERANCE = 1e-4
 """Largest difference of a posterior between onnxruntime and torch."""
 
+_LARGEST = 2 * 10**9  # bytes of weights; the format's limit is 2**31 for the file
+
 
 class FromPixels(nn.Module):
     """A net with its normalisation and soft-max: crops (N, 3, side, side), RGB, 0..255, to posteriors (N, K)."""
@@ -37,8 +39,10 @@ def write_onnx(path: Path, run: TrainedRun) -> None:
 
     Raises:
         OSError: the file cannot be written.
-        StageError: onnxruntime gives other posteriors than torch, or the disk is full.
+        StageError: onnxruntime gives other posteriors than torch, the net is too large, or the disk is full.
     """
+    if sum(values.nbytes for values in run.network.state_dict().values()) > _LARGEST:
+        raise StageError(f"{path}: the net has more than the 2 GB that an ONNX file holds")
     model = FromPixels(run).eval()
     side = run.description.input_side
     pixels = torch.randint(0, 256, (2, 3, side, side), generator=torch.Generator().manual_seed(0)).float()
