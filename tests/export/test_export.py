@@ -69,7 +69,7 @@ def test_the_numbers_of_the_cards_code_are_those_of_every_net(arch: str) -> None
     network = VGG(arch, 3, input_side=64, width=1 / 16).eval()
     modules: list[torch.nn.Module] = []
     for convolution in numbers["convolutions"]:
-        inputs, outputs, kernel, after = eval(convolution, vars(torch.nn))  # noqa: S307
+        inputs, outputs, kernel, after = eval(convolution, dict(vars(torch.nn)))  # noqa: S307
         modules += [torch.nn.Conv2d(inputs, outputs, kernel, padding="same")]
         modules += [torch.nn.BatchNorm2d(outputs)] * arch.endswith("_BN") + [torch.nn.ReLU(), *after]
     features = torch.nn.Sequential(*modules).eval()
