@@ -4,8 +4,9 @@ BIN := .venv/bin
 SET_UP := .venv/.set-up
 SET_UP_BENCH := .venv/.set-up-bench
 SET_UP_CLUSTER := .venv/.set-up-cluster
+SET_UP_EXPORT := .venv/.set-up-export
 
-.PHONY: reproduce test torture lint lock docs estimate search-cost trial-ranks scaling busy bench bench-short cluster test-cluster
+.PHONY: reproduce test torture lint lock docs estimate search-cost trial-ranks scaling busy bench bench-short cluster test-cluster export-onnx
 .DELETE_ON_ERROR:
 
 # The first command computes the nets on all cores or GPUs; `dvc repro` finds that work done and assembles it. DVC finds
@@ -63,11 +64,14 @@ bench-short: $(SET_UP_BENCH)
 # The environment with Ray, on each machine of a cluster: docs/clusters.md.
 cluster: $(SET_UP_CLUSTER)
 
+# The environment with what `python -m vgg_ablation.export` writes ONNX with.
+export-onnx: $(SET_UP_EXPORT)
+
 # Starts Ray on this machine, as two nodes. A minute or two.
 test-cluster: $(SET_UP_CLUSTER)
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest --numprocesses=0 tests/parallel/test_cluster.py
 
-# --universal: one lock for every platform; hashes, and no address of an index. The benchmark and Ray have locks of their
+# --universal: one lock for every platform; hashes, and no address of an index. The benchmark, Ray and ONNX have locks of their
 # own, with the same versions, so that only who uses them installs them.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
     --custom-compile-command "make lock" pyproject.toml
@@ -77,6 +81,7 @@ lock:
 	$(COMPILE) --group dev --output-file requirements.lock
 	$(COMPILE) --group bench --constraint requirements.lock --output-file requirements-bench.lock
 	$(COMPILE) --group cluster --constraint requirements.lock --output-file requirements-cluster.lock
+	$(COMPILE) --group export --constraint requirements.lock --output-file requirements-export.lock
 
 # The installer itself comes out of the lock too, held to its hashes like the rest. Bytecode is compiled here, once: where
 # Python may not write it (PYTHONDONTWRITEBYTECODE, as in many containers), every stage would compile torch again, seconds.
@@ -96,4 +101,8 @@ $(SET_UP_BENCH): requirements-bench.lock $(SET_UP)
 
 $(SET_UP_CLUSTER): requirements-cluster.lock $(SET_UP)
 	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --requirement requirements-cluster.lock
+	@touch $@
+
+$(SET_UP_EXPORT): requirements-export.lock $(SET_UP)
+	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --requirement requirements-export.lock
 	@touch $@

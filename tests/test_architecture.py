@@ -36,6 +36,8 @@ ROOMS = {
     "evaluate": {*EVERYWHERE, "device", "images", "model"},
     "analysis": {*EVERYWHERE, "paper", "model", "evaluate"},
     "report": {*EVERYWHERE, "paper", "model", "analysis"},
+    "predict": {*EVERYWHERE, "device", "images", "dataset", "model", "evaluate", "analysis"},
+    "export": {*EVERYWHERE, "model", "analysis", "report", "predict"},
     "parallel": {*EVERYWHERE, "device", "images", "dataset", "model", "train", "evaluate"},
 }
 """What each room may import besides itself."""

@@ -69,6 +69,13 @@ def test_stages_that_the_readme_types_exist():
 
 def test_links_lead_to_committed_files():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    links = {link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link}
+    links = {link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link and link[0] != "#"}
     assert links
     assert links <= set(listed.split())
+
+
+def test_links_within_the_page_lead_to_its_headings():
+    headings = {"#" + heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", README, re.MULTILINE)}
+    links = set(re.findall(r"\]\((#[^)]+)\)", README))
+    assert links
+    assert links <= headings

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from described import write_described
 from vgg_ablation.device import Compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate import cache
@@ -17,7 +18,7 @@ from vgg_ablation.evaluate.protocols import PackedImages, View, posteriors
 from vgg_ablation.files import file_digest
 from vgg_ablation.images.batches import RunImages
 from vgg_ablation.model.vgg import VGG
-from vgg_ablation.model.weights import read_weights, write_weights
+from vgg_ablation.model.weights import read_weights
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.settings import FixedScale, ModelSettings, Protocol
 
@@ -41,7 +42,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Ca
     for run in range(2):
         torch.manual_seed(run)
         path = TRAINING / "weights" / f"run-{run}.safetensors"
-        write_weights(path, VGG("C", 2, **MODEL.model_dump()))
+        write_described(path, VGG("C", 2, **MODEL.model_dump()))
         runs.append({"run": run, "did_not_train": False, "weights_sha256": file_digest(path)})
     (TRAINING / "training.json").write_text(json.dumps({"training": {"epochs": 3, "refit": False}, "runs": runs}))
     Path("results/none/C/search").mkdir()

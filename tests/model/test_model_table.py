@@ -47,3 +47,17 @@ def test_an_impossible_size_is_an_error_of_the_command_line() -> None:
     assert result.returncode == 2
     assert "50" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_one_net_is_printed_layer_by_layer_with_its_sums() -> None:
+    found = rows(run("D_BN", "--classes", "257").stdout)
+    assert [row[0] for row in found[:4]] == ["conv1_1", "conv1_2", "pool1", "conv2_1"]
+    assert found[0] == ["conv1_1", "conv 3x3, BN", "64 x 224 x 224", "1,920", "86,704,128"]
+    assert [row[0] for row in found[-4:]] == ["fc6", "fc7", "fc8", "sum"]
+    assert found[-1][3] == f"{count_parameters('D_BN', 257):,}"
+
+
+def test_a_net_that_is_not_there_is_an_error_of_the_command_line() -> None:
+    result = run("F")
+    assert result.returncode == 2
+    assert "'F'" in result.stderr

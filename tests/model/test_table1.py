@@ -23,6 +23,7 @@ from vgg_ablation.model.table1 import (
     count_parameters,
     fully_connected,
     read_nets,
+    steps,
     weight_layers,
 )
 from vgg_ablation.model.vgg import VGG
@@ -105,6 +106,30 @@ def test_gmacs_are_those_torch_counts(arch: str) -> None:
     layers = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     counted = sum(sum(counter.flop_counts[f"VGG.{name}"].values()) for name in layers)
     assert 2e9 * count_gmacs(arch, classes, input_side, width) == pytest.approx(counted, rel=1e-12)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_layers_have_the_shapes_parameters_and_macs_of_the_network(arch: str) -> None:
+    classes, input_side, width = 10, 96, 0.3
+    shapes: dict[str, tuple[int, ...]] = {}
+    counter = FlopCounterMode(display=False)
+    with torch.device("meta"), counter:
+        network = VGG(arch, classes, input_side=input_side, width=width)
+        layers = network.named_layers()
+        pools = [module for module in network.features if isinstance(module, nn.MaxPool2d)]
+        named = {**layers, **{f"pool{number}": pool for number, pool in enumerate(pools, start=1)}}
+        for name, module in named.items():
+            module.register_forward_hook(lambda _, __, out, name=name: shapes.update({name: tuple(out.shape[1:])}))
+        network(torch.empty(1, 3, input_side, input_side))
+    keys = {module: key for key, module in network.named_modules()}
+    norms = network.named_norms()
+    for step in steps(arch, classes, input_side, width):
+        module = named[step.name]
+        assert step.outputs[: len(shapes[step.name])] == shapes[step.name]
+        own = [module, norms[step.name]] if step.name in norms else [module]
+        assert step.parameters == sum(map(module_parameters, own))
+        assert 2 * step.macs == sum(counter.flop_counts[f"VGG.{keys[module]}"].values())
+    assert list(shapes) == [step.name for step in steps(arch, classes, input_side, width)]
 
 
 def test_a_net_keeps_one_channel_at_any_width() -> None:

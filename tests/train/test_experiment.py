@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from described import write_described
 from vgg_ablation.device import Compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import file_digest
 from vgg_ablation.images.batches import RunImages
 from vgg_ablation.model import table1
 from vgg_ablation.model.vgg import SHALLOW_LAYERS, VGG
-from vgg_ablation.model.weights import write_weights
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.settings import ModelSettings
 from vgg_ablation.train import experiment as experiment_module
@@ -210,7 +210,7 @@ def test_a_net_with_weights_to_start_from_starts_from_those_and_needs_no_a(
 ) -> None:
     torch.manual_seed(5)
     start = VGG("C", 2, **PAPER.model_dump())
-    write_weights(tmp_path / "start", start)
+    write_described(tmp_path / "start", start)
     going_on = experiment(model=PAPER, start=Start(tmp_path / "start", file_digest(tmp_path / "start")))
     network = trained(going_on, at(short, learning_rate=1e-30, weight_decay=0.0), tmp_path / "file")
     torch.testing.assert_close(network.state_dict(), start.state_dict(), rtol=0, atol=1e-25)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,7 +16,9 @@ from vgg_ablation import paper
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import file_digest
 from vgg_ablation.images.batches import Batches
-from vgg_ablation.images.index import SPLITS_FILE, write_checksums
+from vgg_ablation.images.index import PIXELS_FILE, SPLITS_FILE, Index, write_checksums
+from vgg_ablation.model.weights import read_description
+from vgg_ablation.runtime.paths import PROCESSED
 from vgg_ablation.train import run as run_module
 
 Train = Callable[..., dict[str, Any]]
@@ -56,6 +59,24 @@ def test_curves_record_and_cost_describe_the_training(train_c: Train) -> None:
     assert curves["learning_rate"][0] == pytest.approx(0.002)
     cost = pd.read_csv(cost_file("large")).loc[0]
     assert (cost["stage"], cost["scale"], cost["images"]) == ("train", "large", 3 * 8)
+
+
+def test_weights_say_how_to_use_them(study: dict[str, Any], train_c: Train) -> None:
+    """Images are stored with 32 pixels for the fixed scale and with 64 for the others."""
+    study["train"]["refit"] = True
+    for scale in ("fixed", "large", "jitter"):
+        train_c(scale)
+    found = {scale: read_description(weights(scale)) for scale in ("fixed", "large", "jitter")}
+    sides = {scale: (each.stored_side, each.test_scale) for scale, each in found.items()}
+    assert sides == {"fixed": (32, 32), "large": (64, 48), "jitter": (64, 50)}
+    net = found["fixed"]
+    assert (net.arch, net.width, net.input_side, net.classes) == ("C", 1 / 16, 32, ("001.x", "002.x"))
+    index, pixels = Index.read(PROCESSED), np.fromfile(PROCESSED / PIXELS_FILE, np.uint8)
+    trained = [number for number in range(12) if number // 2 % 4 != 3]
+    colours = np.concatenate([index.image(pixels, number).reshape(-1, 3) for number in trained]) / 255
+    np.testing.assert_allclose(net.mean, colours.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(net.deviation, colours.std(0), rtol=1e-6)
+    assert {(each.mean, each.deviation) for each in found.values()} == {(net.mean, net.deviation)}
 
 
 def test_a_run_that_diverges_is_recorded_and_the_stage_continues(train_c: Train) -> None:

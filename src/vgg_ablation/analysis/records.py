@@ -2,11 +2,13 @@
 
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from vgg_ablation.errors import StageError
+from vgg_ablation.files import read_json
 from vgg_ablation.model.table1 import ARCHITECTURES
 from vgg_ablation.runtime.settings import SCALES, Protocol
 
@@ -234,3 +236,25 @@ class Data(Record):
         if not address.scheme:
             return Path(self.source).name
         return f"{address.scheme}://{address.hostname}{address.path}"
+
+
+Kind = TypeVar("Kind", bound=Record)
+
+
+def read_record(path: Path, kind: type[Kind]) -> Kind:
+    """Read a results file.
+
+    Raises:
+        OSError: it cannot be read.
+        StageError: it is not a record of this kind.
+    """
+    return validated(path, kind, read_json(path))
+
+
+def validated(path: Path, kind: type[Kind], values: object) -> Kind:
+    """Return values as a record. Raises StageError if they are none; the message names `path`."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise StageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -3,17 +3,24 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
-from vgg_ablation.analysis.records import PROTOCOLS, Data, Fusion, Metrics, Net, Record, Tuned, WeightsRecord
+from vgg_ablation.analysis.records import (
+    PROTOCOLS,
+    Data,
+    Fusion,
+    Metrics,
+    Net,
+    Tuned,
+    WeightsRecord,
+    read_record,
+    validated,
+)
 from vgg_ablation.analysis.statistics import Errors
 from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate.arrays import read_arrays
-from vgg_ablation.files import read_json
 from vgg_ablation.model.table1 import ABLATION, ARCHITECTURES
 from vgg_ablation.runtime import paths
 from vgg_ablation.runtime.cost import Cost
@@ -29,7 +36,6 @@ COST_COLUMNS = {column.name: column.type if column.type in (int, str) else float
 
 _ROUNDING = 1e-3  # percentage points; errors are written with four decimals
 
-Kind = TypeVar("Kind", bound=Record)
 Arrays = Mapping[str, np.ndarray]
 """The arrays of `decisions.npz` by name; see `evaluate.decisions`."""
 
@@ -233,14 +239,14 @@ def _is_done(arch: str, scale: str, settings: StudySettings, results: Path) -> b
     needed += [evaluation / "metrics.json", evaluation / "decisions.npz", evaluation / "cost.csv"]
     if not all(path.exists() for path in needed):
         return False
-    (net,) = _record(evaluation / "metrics.json", Metrics).nets
+    (net,) = read_record(evaluation / "metrics.json", Metrics).nets
     weights = _weights(training)
     start = dict.fromkeys(weights, "")
     if scale != SCALES[0]:
         start = _weights(paths.training(arch, SCALES[SCALES.index(scale) - 1], results))
     return (
         _is_of(net, settings)
-        and _record(search / "best.json", Tuned) == net.tuned
+        and read_record(search / "best.json", Tuned) == net.tuned
         and weights == {run.run: run.weights_sha256 for run in net.runs}
         and start == {run.run: run.start_sha256 for run in net.runs}
     )
@@ -249,7 +255,7 @@ def _is_done(arch: str, scale: str, settings: StudySettings, results: Path) -> b
 def _weights(training: Path) -> dict[int, str]:
     """Return the SHA-256 of each run's weights; empty where no run is trained."""
     path = training / "training.json"
-    return {run.run: run.weights_sha256 for run in _record(path, WeightsRecord).runs} if path.exists() else {}
+    return {run.run: run.weights_sha256 for run in read_record(path, WeightsRecord).runs} if path.exists() else {}
 
 
 def _is_of(net: Net, settings: StudySettings) -> bool:
@@ -293,15 +299,15 @@ def _study(
     evaluations = [paths.evaluation(*place, results) for place in places]
     trainings = [paths.training(*place, results) for place in places]
     searches = [paths.search(arch, results) for arch in dict.fromkeys(arch for arch, _ in places)]
-    parts = {folder: _record(folder / "metrics.json", Metrics) for folder in evaluations}
+    parts = {folder: read_record(folder / "metrics.json", Metrics) for folder in evaluations}
     nets = [net for part in parts.values() for net in part.nets]
     merged = [(named(ALL, norm), scale) for norm in NORMS for scale in SCALES if partial]
     for folder in (paths.evaluation(*place, results) for place in merged):
         if all((folder / name).exists() for name in ("metrics.json", "decisions.npz")):
-            parts[folder] = _fusions_of(nets, _record(folder / "metrics.json", Metrics))
+            parts[folder] = _fusions_of(nets, read_record(folder / "metrics.json", Metrics))
     found = {"nets": nets, "fusions": [fusion for part in parts.values() for fusion in part.fusions]}
-    metrics = _validated(evaluations[0] / "metrics.json", Metrics, found)
-    data = _record(processed / "summary.json", Data)
+    metrics = validated(evaluations[0] / "metrics.json", Metrics, found)
+    data = read_record(processed / "summary.json", Data)
     columns = {"image": int, **{f"split_{split}": str for split in range(data.splits)}}
     splits = _tables([processed / "splits.csv"], columns).set_index("image")
     of_images = [processed, near_duplicates]
@@ -376,18 +382,6 @@ def _by_stage(costs: pd.DataFrame) -> pd.DataFrame:
     """Name each stage as stages/dvc.yaml does: `train-large` where the script wrote `train` and `large`."""
     later = (costs["stage"] == "train") & (costs["scale"] != SCALES[0])
     return costs.assign(stage=costs["stage"].mask(later, "train-" + costs["scale"]))
-
-
-def _record(path: Path, kind: type[Kind]) -> Kind:
-    return _validated(path, kind, read_json(path))
-
-
-def _validated(path: Path, kind: type[Kind], values: object) -> Kind:
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise StageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _tables(files: Sequence[Path], columns: Mapping[str, type]) -> pd.DataFrame:

@@ -66,7 +66,7 @@ class PackedImages:
     @cached_property
     def side(self) -> int:
         """Smallest side in pixels at the fixed scale."""
-        return int(torch.minimum(self.fixed.pixels.heights, self.fixed.pixels.widths).min())
+        return self.fixed.pixels.side
 
     def centre(self, images: Tensor, scale: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the numbers (B,) and centre crops (B, 3, input side, input side) of `images` at a scale."""

@@ -42,6 +42,11 @@ class Pixels:
         )
         return cls(flat, offsets, heights, widths, labels, index.categories, index.digest)
 
+    @property
+    def side(self) -> int:
+        """Smallest side of the images in pixels."""
+        return int(torch.minimum(self.heights, self.widths).min())
+
     def image(self, number: int) -> Tensor:
         """Return one whole image as (height, width, 3) uint8, a view."""
         height, width, offset = (int(part[number]) for part in (self.heights, self.widths, self.offsets))

@@ -158,6 +158,45 @@ def fully_connected(classes: int, input_side: int = 224, width: float = 1.0) -> 
     ]
 
 
+class Step(NamedTuple):
+    """A layer in the order of computation: with its activations, and its normalisation if it has one."""
+
+    name: str
+    """As in `Layer`, or `pool1` to `pool5`."""
+    kind: str
+    """In words: `conv 3x3, BN` (batch normalisation), `max-pool 2x2`, `fully connected`."""
+    outputs: tuple[int, int, int]
+    """Channels, height and width of its outputs, for one crop."""
+    parameters: int
+    macs: int
+    """Multiply-accumulates for one crop, forward; biases, ReLU, pooling and normalisation are not counted."""
+
+
+def steps(arch: str, classes: int, input_side: int = 224, width: float = 1.0) -> list[Step]:
+    """List a net layer by layer.
+
+    Raises:
+        ValueError: If an argument is out of range, as in `convolution_groups` and `fully_connected`.
+
+    """
+    groups, fc = convolution_groups(arch, input_side, width), fully_connected(classes, input_side, width)
+    norm = ", BN" if norm_of(arch) == "batch" else ""
+    found: list[Step] = []
+    side = input_side
+    for number, group in enumerate(groups, start=1):
+        for layer in group:
+            weights = layer.kernel**2 * layer.inputs * layer.outputs
+            others = layer.outputs * (3 if norm else 1)  # bias; scale and shift
+            kind = f"conv {layer.kernel}x{layer.kernel}{norm}" + ", LRN" * (layer.name == NETS[arch].lrn)
+            found.append(Step(layer.name, kind, (layer.outputs, side, side), weights + others, weights * side**2))
+        side //= 2
+        found.append(Step(f"pool{number}", "max-pool 2x2", (group[-1].outputs, side, side), 0, 0))
+    for layer in fc:
+        weights = layer.kernel**2 * layer.inputs * layer.outputs
+        found.append(Step(layer.name, "fully connected", (layer.outputs, 1, 1), weights + layer.outputs, weights))
+    return found
+
+
 def weight_layers(arch: str) -> int:
     """Count the convolutions and fully-connected layers of a net, the depth that Table 1 prints (11 to 19).
 
@@ -175,12 +214,7 @@ def count_parameters(arch: str, classes: int, input_side: int = 224, width: floa
         ValueError: If an argument is out of range, as in `convolution_groups` and `fully_connected`.
 
     """
-    convolutions = [layer for group in convolution_groups(arch, input_side, width) for layer in group]
-    layers = convolutions + fully_connected(classes, input_side, width)
-    weights = sum(layer.kernel**2 * layer.inputs * layer.outputs for layer in layers)
-    biases = sum(layer.outputs for layer in layers)
-    scales_and_shifts = 2 * sum(layer.outputs for layer in convolutions) if norm_of(arch) == "batch" else 0
-    return weights + biases + scales_and_shifts
+    return sum(step.parameters for step in steps(arch, classes, input_side, width))
 
 
 def count_gmacs(

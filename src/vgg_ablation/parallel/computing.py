@@ -17,7 +17,7 @@ from vgg_ablation.runtime import messages, paths
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.train.epoch import Epoch
 from vgg_ablation.train.experiment import Experiment, Start
-from vgg_ablation.train.net import describe_epoch, images_of_run, recipe_at, run_folder, train_run
+from vgg_ablation.train.net import describe_epoch, describe_net, images_of_run, recipe_at, run_folder, train_run
 from vgg_ablation.train.run import Point, Recipe
 from vgg_ablation.train.search import Trial, best
 from vgg_ablation.train.tune import Search, describe_trial
@@ -113,7 +113,7 @@ def _compute_run(
         use(folder := run_folder(plan, recipe))
         network, _, reason = train_run(plan, recipe, watch)
         weights = folder / WEIGHTS
-        write_weights(weights, network)
+        write_weights(weights, network, describe_net(network, images))
         start = Start(weights, file_digest(weights))
         if scale in work.evaluated_scales:
             sides, protocols = study.scales.of(scale), study.evaluate.protocols.of(scale)

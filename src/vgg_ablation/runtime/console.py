@@ -1,6 +1,7 @@
 """Console output of a running stage: progress with rate and time left, a closing line, one line for an error."""
 
 import atexit
+import io
 import os
 import signal
 import sys
@@ -135,11 +136,7 @@ def stage(name: str) -> Iterator[Console]:
         try:
             yield Console(name, at_exit)
         except Exception as error:
-            if not (message := explain(error)):
-                raise
-            for line in message.splitlines():
-                print(f"{name}: {printable(line)}", file=sys.stderr)
-            sys.exit(1)
+            _end(name, error)
         except KeyboardInterrupt as stop:
             number = stop.args[0] if stop.args else signal.SIGINT
             print(f"{name}: stopped by {_STOPPED_BY[number]}; {_SAVED}", file=sys.stderr)
@@ -147,6 +144,31 @@ def stage(name: str) -> Iterator[Console]:
         finally:
             # DVC leaves Ctrl-C to the stage, and libraries that clean up at exit swallow it: the study would continue.
             atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def command(name: str) -> Iterator[None]:
+    """Run the body of a command that is no stage; errors end it as they end a `stage`, Ctrl-C without a word.
+
+    Characters that the terminal's encoding lacks are printed as escapes.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    except Exception as error:
+        _end(name, error)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _end(name: str, error: Exception) -> None:
+    """End the process with an error that a user can fix, one line on stderr; raise any other."""
+    if not (message := explain(error)):
+        raise error
+    for line in message.splitlines():
+        print(f"{name}: {printable(line)}", file=sys.stderr)
+    sys.exit(1)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal handlers are called

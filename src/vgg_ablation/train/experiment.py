@@ -38,6 +38,11 @@ SOURCES = (
 """Files of the package that decide a run: their digest is part of the key of its state."""
 
 
+def seed_of(run: int, scale: str) -> int:
+    """Return the seed of order, crops and dropout; it differs between scales: no net sees the same crops again."""
+    return run if scale == "fixed" else derive_seed(run, scale)
+
+
 @dataclass(frozen=True)
 class Start:
     """Weights of the previous training scale that a run starts from."""
@@ -176,13 +181,9 @@ class Experiment:
     def _epochs(self, network: VGG, recipe: Recipe, checkpoint: Path) -> Iterator[Epoch]:
         return train(
             network, self.images.batches, self.images.training, self.images.validation, recipe, self.compute,
-            seed=self._seed, largest=self.images_at_once, checkpoints=Checkpoints(checkpoint, self.say), say=self.say,
+            seed=seed_of(self.run, self.scale), largest=self.images_at_once,
+            checkpoints=Checkpoints(checkpoint, self.say), say=self.say,
         )  # fmt: skip
-
-    @property
-    def _seed(self) -> int:
-        """Seed of order, crops and dropout; it differs between scales, so that no net sees the same crops again."""
-        return self.run if self.scale == "fixed" else derive_seed(self.run, self.scale)
 
     def _shallow(self, recipe: Recipe) -> "tuple[Experiment, Recipe]":
         """Return net A in place of this net, and how it is trained."""

@@ -17,7 +17,7 @@ from vgg_ablation.files import file_digest, read_json, write_json, write_table
 from vgg_ablation.images.batches import RunImages
 from vgg_ablation.images.index import LARGE_FOLDER, PACKED, TRAIN, images_in, read_splits, verify
 from vgg_ablation.model.vgg import VGG
-from vgg_ablation.model.weights import verify_weights, write_weights
+from vgg_ablation.model.weights import Description, verify_weights, write_weights
 from vgg_ablation.runtime import messages, paths
 from vgg_ablation.runtime.console import Console, Task
 from vgg_ablation.runtime.cost import Meter
@@ -89,7 +89,7 @@ def train_net(
         if reason:
             console.say(messages.did_not_train(run, runs, reason))
         weights = paths.weights_file(folder, run)
-        write_weights(weights, network)
+        write_weights(weights, network, describe_net(network, images))
         curves += [{"arch": arch, "scale": scale, "run": run, **epoch.curve} for epoch in epochs]
         records.append(
             {
@@ -185,6 +185,22 @@ def describe_epoch(epoch: Epoch, images: int) -> str:
     """Return a line about an epoch of so many training images."""
     pace = images / epoch.seconds
     return messages.epoch_trained(epoch.train_loss, epoch.validation_accuracy, epoch.learning_rate, pace)
+
+
+def describe_net(network: VGG, images: RunImages) -> Description:
+    """Describe a trained net for those who use its weights; the test scale is that of the validation images."""
+    batches = images.batches
+    stored = batches.pixels.side
+    return Description(
+        arch=network.arch,
+        width=network.width,
+        input_side=network.input_side,
+        classes=batches.pixels.categories,
+        stored_side=stored,
+        test_scale=batches.test_scale or stored,
+        mean=tuple(batches.colour.mean.tolist()),
+        deviation=tuple(batches.colour.deviation.tolist()),
+    )
 
 
 def run_folder(plan: Experiment, recipe: Recipe) -> Path:

@@ -1,0 +1,1 @@
+"""A trained net as a folder for others: weights, model card, class names, ONNX."""
