@@ -13,6 +13,8 @@ class Epoch:
     """At the first step of the epoch."""
     train_loss: float
     """Mean cross-entropy of the training crops in nats, in training mode, while the weights change."""
+    train_error: float
+    """Their top-1 error in percent."""
     validation_loss: float | None
     """Mean cross-entropy of the centre crops of the validation images, in nats; None if the net is trained on them."""
     validation_accuracy: float | None
