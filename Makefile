@@ -4,8 +4,9 @@ BIN := .venv/bin
 SET_UP := .venv/.set-up
 SET_UP_BENCH := .venv/.set-up-bench
 SET_UP_CLUSTER := .venv/.set-up-cluster
+SET_UP_LIVE := .venv/.set-up-live
 
-.PHONY: reproduce test torture lint lock docs estimate search-cost trial-ranks scaling busy bench bench-short cluster test-cluster
+.PHONY: reproduce test torture lint lock docs estimate search-cost trial-ranks scaling busy bench bench-short cluster test-cluster live search-live
 .DELETE_ON_ERROR:
 
 # The first command computes the nets on all cores or GPUs; `dvc repro` finds that work done and assembles it. DVC finds
@@ -67,8 +68,18 @@ cluster: $(SET_UP_CLUSTER)
 test-cluster: $(SET_UP_CLUSTER)
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest --numprocesses=0 tests/parallel/test_cluster.py
 
-# --universal: one lock for every platform; hashes, and no address of an index. The benchmark and Ray have locks of their
-# own, with the same versions, so that only who uses them installs them.
+# Learning curves of what runs or has run, in a browser. What runs before this has installed TensorBoard has a CSV file
+# alone; its event files follow when it is run again.
+live: $(SET_UP_LIVE)
+	mkdir -p live
+	$(BIN)/tensorboard --logdir live
+
+# Finished trials of the searches that run or have run, in a browser.
+search-live: $(SET_UP_LIVE)
+	$(BIN)/python -m vgg_ablation.train.dashboard
+
+# --universal: one lock for every platform; hashes, and no address of an index. The benchmark, Ray and the live
+# pages have locks of their own, with the same versions, so that only who uses them installs them.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
     --custom-compile-command "make lock" pyproject.toml
 lock:
@@ -77,6 +88,7 @@ lock:
 	$(COMPILE) --group dev --output-file requirements.lock
 	$(COMPILE) --group bench --constraint requirements.lock --output-file requirements-bench.lock
 	$(COMPILE) --group cluster --constraint requirements.lock --output-file requirements-cluster.lock
+	$(COMPILE) --group live --constraint requirements.lock --output-file requirements-live.lock
 
 # The installer itself comes out of the lock too, held to its hashes like the rest. Bytecode is compiled here, once: where
 # Python may not write it (PYTHONDONTWRITEBYTECODE, as in many containers), every stage would compile torch again, seconds.
@@ -96,4 +108,8 @@ $(SET_UP_BENCH): requirements-bench.lock $(SET_UP)
 
 $(SET_UP_CLUSTER): requirements-cluster.lock $(SET_UP)
 	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --requirement requirements-cluster.lock
+	@touch $@
+
+$(SET_UP_LIVE): requirements-live.lock $(SET_UP)
+	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --requirement requirements-live.lock
 	@touch $@

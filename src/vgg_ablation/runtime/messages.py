@@ -24,6 +24,11 @@ def epoch_trained(train_loss: float, accuracy: float | None, learning_rate: floa
     return f"loss {train_loss:.3f}{validation}, lr {learning_rate:.1e}, {images_per_second:,.0f} images/s"
 
 
+def without_live_curves(folder: object, reason: str) -> str:
+    """Warning: the curves for people cannot be written; training continues."""
+    return f"{folder}: {reason}; continuing without live curves"
+
+
 def starting_net_trained(net: str, epoch: int, epochs: int, train_loss: float) -> str:
     """Progress: an epoch of the net A whose layers a deeper net starts from."""
     return f"net {net} (initial weights): epoch {epoch}/{epochs}, loss {train_loss:.3f}"
@@ -55,6 +60,11 @@ def trial_finished(point: Mapping[str, float], accuracy: float, epochs: int, sta
 def search_finished(path: object, best: str) -> str:
     """Closing line of `tune`; `best`: line about the best trial."""
     return f"{path}: {best}"
+
+
+def dashboard_open(port: int) -> str:
+    """The searches are shown in a browser."""
+    return f"open http://localhost:{port} in a browser; end with Ctrl-C"
 
 
 def retrying(storage: str, reason: str, wait: float) -> str:

@@ -21,6 +21,7 @@ from vgg_ablation.model.weights import verify_weights, write_weights
 from vgg_ablation.runtime import messages, paths
 from vgg_ablation.runtime.console import Console, Task
 from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.live import LiveCurves
 from vgg_ablation.runtime.locks import locked
 from vgg_ablation.runtime.settings import SCALES, FineTuneSettings, ModelSettings, ScalesSettings, TrainSettings
 from vgg_ablation.train import experiment
@@ -161,12 +162,14 @@ def train_run(plan: Experiment, recipe: Recipe, watch: Callable[[Epoch], None]) 
     work = plan.epoch_work(recipe.point.batch_size)
     classes = len(plan.images.batches.pixels.categories)
     epochs: list[Epoch] = []
-    with locked(folder, plan.say):
+    name = f"{plan.arch}/{plan.scale}/run-{plan.run}"
+    with locked(folder, plan.say), LiveCurves(name, folder, plan.say) as live:
         network, training = plan.train(recipe, folder / CHECKPOINT)
         try:
             for epoch in training:
                 plan.meter.add(epoch.seconds, *work)
                 epochs.append(epoch)
+                live.add(epoch.curve, len(plan.images.training) / epoch.seconds)
                 watch(epoch)
         except Divergence as error:
             plan.meter.add(error.seconds, *work)

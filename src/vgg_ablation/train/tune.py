@@ -16,6 +16,7 @@ from vgg_ablation.runtime import messages, paths
 from vgg_ablation.runtime.checkpoints import Checkpoints
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.live import LiveCurves
 from vgg_ablation.runtime.locks import locked
 from vgg_ablation.runtime.settings import ModelSettings, TrainSettings, TuneSettings
 from vgg_ablation.train import experiment
@@ -130,16 +131,21 @@ class Search:
             StageError: the stored trials are damaged, or the database cannot be reached.
         """
         checkpoint = self.trial_folder(number) / CHECKPOINT
+        live = LiveCurves(f"{self.plan.arch}/search/trial-{number}", self.folder, self.plan.say)
+        images = len(self.plan.images.training)
 
         def objective(point: Point) -> Iterator[Epoch]:
             for epoch in self.plan.train(self.recipe(point), checkpoint)[1]:
+                live.add(epoch.curve, images / epoch.seconds)
                 watch(epoch)
                 yield epoch
 
-        with locked(checkpoint.parent, self.plan.say):
+        with locked(checkpoint.parent, self.plan.say), live:
             classes = len(self.plan.images.batches.pixels.categories)
             trial = finish(objective, classes, self.settings, self.trials, number)
             Checkpoints(checkpoint, self.plan.say).remove()
+            chosen = {"net": self.plan.arch, "epochs": self.settings.epochs, **asdict(trial.point)}
+            live.finish(chosen, {"validation_error": 100 - trial.validation_accuracy})
         return trial
 
 
