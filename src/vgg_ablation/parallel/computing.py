@@ -16,9 +16,9 @@ from vgg_ablation.model.weights import write_weights
 from vgg_ablation.parallel.units import Unit, Work
 from vgg_ablation.runtime import messages, paths
 from vgg_ablation.runtime.cost import Meter
-from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.epoch import Epoch, describe_epoch
 from vgg_ablation.train.experiment import Experiment, Start
-from vgg_ablation.train.net import describe_epoch, images_of_run, recipe_at, run_folder, train_run
+from vgg_ablation.train.net import images_of_run, recipe_at, run_folder, train_run
 from vgg_ablation.train.run import Point, Recipe
 from vgg_ablation.train.search import Trial, best
 from vgg_ablation.train.tune import Search, describe_trial

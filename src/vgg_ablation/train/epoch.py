@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field, fields
 
+from vgg_ablation.runtime import messages
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -29,6 +31,14 @@ class Epoch:
 
 
 CURVE_COLUMNS = tuple(column.name for column in fields(Epoch) if column.name != "seconds")
+
+
+def describe_epoch(epoch: Epoch, images: int) -> str:
+    """Return a line about an epoch of so many training images."""
+    rate = images / epoch.seconds
+    return messages.epoch_trained(
+        epoch.train_loss, epoch.train_error, epoch.validation_accuracy, epoch.learning_rate, rate
+    )
 
 
 @dataclass(eq=False)
