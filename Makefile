@@ -2,11 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SET_UP := .venv/.set-up
-SET_UP_BENCH := .venv/.set-up-bench
-SET_UP_CLUSTER := .venv/.set-up-cluster
-SET_UP_EXPORT := .venv/.set-up-export
 
-.PHONY: reproduce test torture lint lock docs estimate search-cost trial-ranks scaling busy bench bench-short cluster test-cluster export-onnx
+.PHONY: reproduce test torture lint lock docs estimate search-cost trial-ranks scaling busy bench bench-short cluster \
+    test-cluster live search-live
 .DELETE_ON_ERROR:
 
 # The first command computes the nets on all cores or GPUs; `dvc repro` finds that work done and assembles it. DVC finds
@@ -55,23 +53,29 @@ busy: $(SET_UP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro stages/dvc.yaml:preprocess
 	$(BIN)/python -m benchmarks.busy
 
-bench: $(SET_UP_BENCH)
+bench: $(SET_UP)-bench
 	$(BIN)/python -m benchmarks.speed
 
-bench-short: $(SET_UP_BENCH)
+bench-short: $(SET_UP)-bench
 	$(BIN)/python -m benchmarks.speed --short
 
 # The environment with Ray, on each machine of a cluster: docs/clusters.md.
-cluster: $(SET_UP_CLUSTER)
-
-# The environment with what `python -m vgg_ablation.export` writes ONNX with.
-export-onnx: $(SET_UP_EXPORT)
+cluster: $(SET_UP)-cluster
 
 # Starts Ray on this machine, as two nodes. A minute or two.
-test-cluster: $(SET_UP_CLUSTER)
+test-cluster: $(SET_UP)-cluster
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest --numprocesses=0 tests/parallel/test_cluster.py
 
-# --universal: one lock for every platform; hashes, and no address of an index. The benchmark, Ray and ONNX have locks of their
+# Learning curves of what runs or has run, in a browser.
+live: $(SET_UP)
+	mkdir -p live
+	$(BIN)/tensorboard --logdir live
+
+# Finished trials of the searches that run or have run, in a browser.
+search-live: $(SET_UP)
+	$(BIN)/python -m vgg_ablation.train.dashboard
+
+# --universal: one lock for every platform; hashes, and no address of an index. The benchmark and Ray have locks of their
 # own, with the same versions, so that only who uses them installs them.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
     --custom-compile-command "make lock" pyproject.toml
@@ -81,7 +85,6 @@ lock:
 	$(COMPILE) --group dev --output-file requirements.lock
 	$(COMPILE) --group bench --constraint requirements.lock --output-file requirements-bench.lock
 	$(COMPILE) --group cluster --constraint requirements.lock --output-file requirements-cluster.lock
-	$(COMPILE) --group export --constraint requirements.lock --output-file requirements-export.lock
 
 # The installer itself comes out of the lock too, held to its hashes like the rest. Bytecode is compiled here, once: where
 # Python may not write it (PYTHONDONTWRITEBYTECODE, as in many containers), every stage would compile torch again, seconds.
@@ -94,15 +97,8 @@ $(SET_UP): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@touch $@
 
-# The set-up before it removes what is not in requirements.lock, so this comes again after each.
-$(SET_UP_BENCH): requirements-bench.lock $(SET_UP)
-	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --requirement requirements-bench.lock
-	@touch $@
-
-$(SET_UP_CLUSTER): requirements-cluster.lock $(SET_UP)
-	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --requirement requirements-cluster.lock
-	@touch $@
-
-$(SET_UP_EXPORT): requirements-export.lock $(SET_UP)
-	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --requirement requirements-export.lock
+# A group of packages, bench or cluster. The set-up before it removes what is not in requirements.lock, so this comes
+# again after each.
+$(SET_UP)-%: requirements-%.lock $(SET_UP)
+	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --requirement $<
 	@touch $@

@@ -428,6 +428,7 @@ def curve(
                 "epoch": epoch,
                 "learning_rate": 0.0131 * (1 + math.cos(math.pi * epoch / epochs)) / 2,
                 "train_loss": math.log(classes) * (1 - 0.9 * progress) + rng.normal(0, 0.03),
+                "train_error": max(0.0, (100 - 100 / classes) * (1 - 0.95 * progress)),
                 "validation_loss": math.log(classes) * (1 - 0.6 * progress) + rng.normal(0, 0.05),
                 "validation_accuracy": 100 / classes + (60 * progress) + rng.normal(0, 2),
             }

@@ -92,6 +92,7 @@ def test_a_stopped_stage_says_how_to_resume_and_resumes(longer, tmp_path, number
     shutil.rmtree(again.folder / ".state")
     with again.start("python", "stages/train.py", "C", "none", "fixed") as process:
         assert process.stdout is not None
+        assert process.stdout.readline().endswith(" stages of the study's nets have results\n")
         assert process.stdout.readline().startswith("train C none fixed: computing on ")
         assert process.stdout.readline().startswith("train C none fixed: run 1/2, epoch 1/40")
         process.send_signal(number)
@@ -109,6 +110,7 @@ def test_a_second_process_of_a_stage_waits_for_the_first_and_both_leave_its_byte
     shutil.rmtree(again.folder / "results/none/C/fixed/training/weights")
     with again.start("python", "stages/train.py", "C", "none", "fixed") as first:
         assert first.stdout is not None
+        assert first.stdout.readline().endswith(" stages of the study's nets have results\n")
         assert first.stdout.readline().startswith("train C none fixed: computing on ")
         assert first.stdout.readline().startswith("train C none fixed: run 1/2, epoch 1/2")
         first.send_signal(signal.SIGSTOP)  # until the second process waits for it

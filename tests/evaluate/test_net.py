@@ -31,6 +31,9 @@ RESULTS = Path("results/none/C/large/evaluation")
 VIEWS = 8
 """Views of a run: the test images' centre, dense and multi-crop at three scales; the training images' centre."""
 
+RECORDED = {"epochs": 3, "learning_rate": 0.01, "batch_size": 4, "refit": False}
+TUNED = {"learning_rate": 0.1, "weight_decay": 5e-4}
+
 
 @pytest.fixture(autouse=True)
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Callable[[Path], None]) -> None:
@@ -44,9 +47,9 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Ca
         path = TRAINING / "weights" / f"run-{run}.safetensors"
         write_described(path, VGG("C", 2, **MODEL.model_dump()))
         runs.append({"run": run, "did_not_train": False, "weights_sha256": file_digest(path)})
-    (TRAINING / "training.json").write_text(json.dumps({"training": {"epochs": 3, "refit": False}, "runs": runs}))
+    (TRAINING / "training.json").write_text(json.dumps({"training": RECORDED, "runs": runs}))
     Path("results/none/C/search").mkdir()
-    Path("results/none/C/search/best.json").write_text(json.dumps({"learning_rate": 0.1}))
+    Path("results/none/C/search/best.json").write_text(json.dumps(TUNED))
 
 
 @pytest.fixture
@@ -105,10 +108,23 @@ def test_metrics_describe_net_training_and_runs(evaluate: Callable) -> None:
         "arch": "C", "scale": "large", "weight_layers": 16, "train_scale": 48, "test_scales": [36, 40, 57],
     }  # fmt: skip
     assert net["params"] == sum(weights.numel() for weights in VGG("C", 2, **MODEL.model_dump()).parameters())
-    assert (net["tuned"], net["training"]) == ({"learning_rate": 0.1}, {"epochs": 3, "refit": False})
+    assert (net["tuned"], net["training"]) == (TUNED, RECORDED)
     assert [(run["run"], run["did_not_train"], list(run["protocols"])) for run in net["runs"]] == [
         (run, False, ["centre"]) for run in range(2)
     ]
+
+
+def test_the_live_result_of_a_run_has_its_hyper_parameters_and_errors(evaluate: Callable) -> None:
+    run = evaluate(("centre", "dense"))["runs"][1]
+    (path,) = Path("live").glob("C/large/run-1-test-*/result.json")
+    assert json.loads(path.read_text()) == {
+        "hyper_parameters": {"net": "C", "learning_rate": 0.01, "batch_size": 4, "epochs": 3, "weight_decay": 5e-4},
+        "errors": {
+            "training_error": run["training_error"],
+            "test_error_centre": run["protocols"]["centre"]["top1_error"],
+            "test_error_dense": run["protocols"]["dense"]["top1_error"],
+        },
+    }
 
 
 def test_after_refit_the_training_error_is_of_the_validation_images_too(evaluate: Callable) -> None:

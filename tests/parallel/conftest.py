@@ -1,6 +1,7 @@
 """A study of two nets on twelve images, in a folder of its own."""
 
 import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def computed_in_order(work: Work) -> dict[str, object]:
         compute_unit(unit, work, compute, pytest.fail, lambda _: None)
     found = read_results(work)
     Path(".state").rename("state-of-the-units-in-order")
+    shutil.rmtree("live")
     return found
 
 

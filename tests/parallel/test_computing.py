@@ -11,6 +11,7 @@ from rich.console import Console as Terminal
 
 from vgg_ablation.device import choose_compute
 from vgg_ablation.errors import StageError
+from vgg_ablation.files import read_table
 from vgg_ablation.parallel import __main__ as command
 from vgg_ablation.parallel.__main__ import ATTEMPTS, drive
 from vgg_ablation.parallel.computing import compute_unit, count_reports
@@ -64,6 +65,10 @@ def test_units_in_two_processes_of_which_one_is_killed_give_the_results_of_one_p
     for unit in schedule.done.values():
         if unit.name not in killed:
             assert steps[unit.name] == count_reports(unit, work)
+    curves = [read_table(path)["epoch"] for path in Path("live").glob("*/*/*/curves.csv")]
+    assert len(curves) == len(("A", "C_BN")) * (2 + 2 * len(work.trained_scales)), "trials, and runs at each scale"
+    assert curves == [[str(epoch + 1) for epoch in range(len(each))] for each in curves], "each epoch once"
+    assert len(list(Path("live").glob("*/*/*-test-*/result.json"))) == len(("A", "C_BN")) * 2
 
 
 def test_a_process_that_is_killed_while_it_is_idle_is_replaced(work: Work, processes: Processes) -> None:

@@ -50,12 +50,21 @@ def test_without_a_terminal_there_is_a_line_per_change() -> None:
     assert shown.lines == [
         "A run 1/1: started",
         "A run 1/1: resuming after epoch 1/4",
-        "A run 1/1: top-1 error 20 %; done in 1:15 min, 1 of 3, 1:15 min left",
+        "A run 1/1: top-1 error 20 %; done in 1:15 min, 1 of 3 units, study about 1:15 min left",
         "B run 1/1: started",
         "B run 1/1: its process was killed by SIGKILL; trying it again",
         "B run 1/1: started",
         "B run 1/1: failed: the disk is full",
     ]
+
+
+def test_without_a_terminal_a_long_unit_says_once_a_minute_how_far_it_is() -> None:
+    shown = Shown()
+    shown.start(A)
+    for _ in range(3):
+        shown.now += 45
+        shown.progress.happened(Event(A, "step", "training loss 1.5"))
+    assert shown.lines[1:] == ["A run 1/1: step 2/4, 1:30 min left: training loss 1.5"]
 
 
 def test_waiting_for_a_slot_is_said_once() -> None:
@@ -92,4 +101,4 @@ def test_a_terminal_shows_a_row_per_running_unit_with_the_time_left() -> None:
     Console(file=text, width=100).print(shown.progress._table())
     row, total = text.getvalue().splitlines()
     assert row.split() == ["A", "run", "1/1", "1/4", "30", "s", "left", "loss", "1.5"]
-    assert "0 of 3; 2 waiting" in total
+    assert "0 of 3 units; 2 waiting" in total

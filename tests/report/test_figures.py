@@ -242,18 +242,24 @@ def test_learning_curves_show_the_mean_of_the_runs_that_trained(large: Drawn, la
     dashed, mean, _ = panel(large, "learning-curves-jitter", place).lines
     assert mean.get_ydata() == pytest.approx(trained.groupby("epoch")["train_loss"].mean().to_numpy())
     assert dashed.get_linestyle() == "--"
+    below = large.axes["learning-curves-jitter"]
+    shown = [axes for axes in below if axes.get_ylim() == (0, 100) and len(axes.lines) == 3]
+    errors = trained.groupby("epoch")["train_error"].mean().to_numpy()
+    assert any(axes.lines[1].get_ydata() == pytest.approx(errors) for axes in shown)
 
 
-def test_runs_without_validation_images_have_curves_of_the_training_loss_alone(make: Make):
+def test_runs_without_validation_images_have_curves_of_training_loss_and_error_alone(make: Make):
     files = make("A B", runs=2)
     files.curves = files.curves.assign(validation_loss=np.nan, validation_accuracy=np.nan)  # empty cells in the file
     study = files.read()
     drawn = Drawn(find(study), training.learning_curves)
     labels = [axes.get_ylabel() for axes in drawn.axes["learning-curves-fixed"]]
-    assert labels == ["training\nloss", ""]
+    assert labels == ["training\nloss", "", "training\nerror, %", ""]
     assert not drawn.clipped
-    ends = study.curves[(study.curves["arch"] == "B") & (study.curves["epoch"] == 40)]["train_loss"]
-    said = f"Last training loss in nats, lowest and highest run: .*; B {ends.min():.3g} to {ends.max():.3g}[.]"
+    ends = study.curves[(study.curves["arch"] == "B") & (study.curves["epoch"] == 40)]["train_error"]
+    said = (
+        f"Last running training error in percent, lowest and highest run: .*; B {ends.min():.3g} to {ends.max():.3g}[.]"
+    )
     assert re.fullmatch(said, drawn.figures["learning-curves-fixed"].alt)
 
 

@@ -13,6 +13,7 @@ import torch
 from vgg_ablation.errors import StageError
 from vgg_ablation.runtime import console
 from vgg_ablation.runtime.console import Console, command, duration, stage
+from vgg_ablation.runtime.outlook import Outlook
 
 Text = pytest.CaptureFixture[str]
 
@@ -174,6 +175,60 @@ def test_the_time_left_is_estimated_from_the_latest_steps(capsys: Text, clock: C
             clock(0 if step < 100 else 6)
             task.advance("loss 1.5")
     assert capsys.readouterr().out.splitlines()[-1] == "train A: epoch 150/200: loss 1.5, 5:00 min left"
+
+
+def test_each_epoch_of_a_part_is_a_line_with_the_time_left_of_part_stage_and_study(
+    capsys: Text, clock: Callable[[float], None]
+) -> None:
+    shown = Console("train A")
+    shown.in_study(Outlook(stages=9, finished=2, other_epochs=100.0))
+    with shown.parts("run", 2, 3) as parts:
+        for _ in range(2):
+            for _ in range(3):
+                clock(4)
+                parts.advance("training loss 1.5", 4.0)
+            parts.end()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "train A: 2 of the 9 stages of the study's nets have results"
+    assert lines[1] == ("train A: run 1/2, epoch 1/3: training loss 1.5; 8.0 s left, stage 20 s, study about 7:00 min")
+    assert lines[-1].startswith("train A: run 2/2, epoch 3/3: training loss 1.5; 0.0 s left, stage 0.0 s, study")
+
+
+def test_the_end_of_a_part_is_a_line_with_its_result_also_if_it_ends_early(
+    capsys: Text, clock: Callable[[float], None]
+) -> None:
+    with Console("tune A").parts("trial", 3, 10, quiet=100) as parts:
+        clock(101)
+        parts.advance("training loss 1.5", 101.0)
+        parts.end("validation accuracy 40.0 %")
+        parts.advance("training loss 1.4", 101.0)
+        parts.end("validation accuracy 50.0 %")
+    assert capsys.readouterr().out.splitlines() == [
+        "tune A: trial 1/3, epoch 1/10: training loss 1.5; 15:09 min left, stage 48:49 min",
+        "tune A: trial 1/3: validation accuracy 40.0 %; stage 33:40 min left",
+        "tune A: trial 2/3: validation accuracy 50.0 %; stage 16:50 min left",
+    ]
+
+
+def test_epochs_from_saved_state_say_nothing_of_the_time_left(capsys: Text, clock: Callable[[float], None]) -> None:
+    """They took no time in this process."""
+    with Console("train A").parts("run", 1, 3) as parts:
+        parts.advance("training loss 1.5", 60.0)
+        clock(50)
+        parts.advance("training loss 1.4", 60.0)
+    assert capsys.readouterr().out.splitlines() == [
+        "train A: run 1/1, epoch 1/3: training loss 1.5",
+        "train A: run 1/1, epoch 2/3: training loss 1.4; 50 s left, stage 50 s",
+    ]
+
+
+def test_on_a_terminal_parts_are_a_bar(capsys: Text, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("builtins.print", lambda *_, **__: pytest.fail("a line was printed"))
+    with Console("tune A").parts("trial", 2, 5) as parts:
+        parts.advance("training loss 1.5", 0.0)
+        parts.end("validation accuracy 40.0 %")
+    assert "trial 2/2" in capsys.readouterr().out
 
 
 def test_a_quiet_task_prints_at_most_one_line_in_its_pause_and_its_last(

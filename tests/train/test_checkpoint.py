@@ -11,7 +11,7 @@ from vgg_ablation.runtime.checkpoints import Checkpoints
 from vgg_ablation.train import checkpoint
 from vgg_ablation.train.epoch import Divergence, Epoch
 
-HISTORY = [Epoch(1, 0.01, 2.5, 2.25, 12.5, 7.5), Epoch(2, 0.01 / 3, 0.1 + 0.2, 1e-17, 100 / 3, 0.7)]
+HISTORY = [Epoch(1, 0.01, 2.5, 87.5, 2.25, 12.5, 7.5), Epoch(2, 0.01 / 3, 0.1 + 0.2, 200 / 3, 1e-17, 100 / 3, 0.7)]
 
 
 class Trap:

@@ -271,3 +271,25 @@ def test_a_run_with_refit_is_that_of_a_split_whose_validation_images_are_trainin
     train_c()
     assert weights("fixed").read_bytes() == refitted
     assert pd.read_csv(folder("fixed") / "curves.csv")["train_loss"].equals(curves["train_loss"])
+
+
+# Live curves.
+
+
+def live_files(pattern: str) -> list[Path]:
+    return sorted(Path("live").glob(pattern))
+
+
+def test_live_curves_are_those_of_the_training_and_change_none_of_its_bytes(
+    train_c: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_c()
+    (shown,) = live_files("C/fixed/run-0-*/curves.csv")
+    curves = pd.read_csv(folder("fixed") / "curves.csv").drop(columns=["arch", "scale", "run"])
+    pd.testing.assert_frame_equal(pd.read_csv(shown)[list(curves)], curves)
+    first = outputs("fixed")
+    monkeypatch.setattr("vgg_ablation.runtime.live.LiveCurves._add", lambda *_: None)
+    monkeypatch.setenv("DVC_ROOT", "elsewhere")  # without checkpoints
+    train_c()
+    assert outputs("fixed") == first
+    assert not Path("elsewhere/live").exists()

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, ReduceLROnPlat
 
 from vgg_ablation.device import Compute
 from vgg_ablation.images.batches import Batches, RunImages
-from vgg_ablation.model.vgg import VGG
+from vgg_ablation.model.vgg import VGG, batch_in_parts
 from vgg_ablation.runtime.checkpoints import Checkpoints
 from vgg_ablation.train import run as run_module
 from vgg_ablation.train.epoch import Divergence, Epoch
@@ -28,9 +28,9 @@ def narrow(arch: str = "A", *, seed: int = 0) -> VGG:
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def linear() -> nn.Module:
+def linear(*, seed: int = 0) -> nn.Module:
     """A net whose gradient is a closed form: scores are a linear function of the pixels."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))
 
 
@@ -114,7 +114,7 @@ def test_the_learning_rates_and_weights_of_all_steps_are_those_of_torchs_warm_up
     taken: list[float] = []
 
     class Recorded(TrainingStep):
-        def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             taken.append(self.learning_rate)
             return super().__call__(images, labels)
 
@@ -138,14 +138,17 @@ def test_the_plateau_schedule_follows_the_validation_accuracy_as_torchs_does(tra
     assert history[-1].learning_rate < 0.01
 
 
-def test_the_training_loss_is_the_mean_over_the_epochs_crops(trainer: Trainer) -> None:
+def test_the_training_loss_and_error_are_means_over_the_epochs_crops(trainer: Trainer) -> None:
     """With a rate of next to nothing the weights stay, and the mean can be taken afterwards."""
-    network = linear()
+    network = linear(seed=1)
     (epoch,) = trainer.epochs(network, epochs=1, learning_rate=1e-30, weight_decay=0.0)
     crops = torch.Generator().manual_seed(derive_seed(0, 1, "crops"))
     found = list(trainer.images.batches.training(trainer.images.training, 8, 0.1, crops))
     inputs, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
-    assert epoch.train_loss == pytest.approx(cross_entropy(network(inputs), labels).item(), rel=1e-5)
+    scores = network(inputs)
+    assert epoch.train_loss == pytest.approx(cross_entropy(scores, labels).item(), rel=1e-5)
+    assert 0 < epoch.train_error < 100
+    assert epoch.train_error == pytest.approx(100 * np.mean(scores.detach().numpy().argmax(1) != labels.numpy()))
 
 
 def test_validation_is_of_the_centre_crops(trainer: Trainer, images: RunImages, compute: Compute) -> None:
@@ -160,6 +163,29 @@ def test_validation_is_of_the_centre_crops(trainer: Trainer, images: RunImages, 
 
 
 # Reproducibility.
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_weights_are_those_of_a_plain_loop_of_torch_to_the_last_bit(
+    trainer: Trainer, precision: torch.dtype
+) -> None:
+    """So nothing that is measured during the steps changes them."""
+    trainer.compute = Compute(torch.device("cpu"), precision)
+    reference, network = narrow(), narrow()
+    reference.train()
+    optimiser = torch.optim.SGD(reference.parameters(), 0.01, 0.9, weight_decay=5e-4, fused=True)
+    for number in (1, 2):
+        crops = torch.Generator().manual_seed(derive_seed(0, number, "crops"))
+        torch.manual_seed(derive_seed(0, number, "dropout"))
+        for images, labels in trainer.images.batches.training(trainer.images.training, 8, 0.1, crops):
+            with batch_in_parts(reference, len(labels)) as select, trainer.compute.autocast():
+                select(slice(None))
+                scores = reference(images)
+            cross_entropy(scores.float(), labels).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+    list(trainer.epochs(network, epochs=2, schedule="plateau", patience=9))
+    assert weights(network) == weights(reference)
 
 
 def test_the_seed_alone_decides_the_bytes(trainer: Trainer, tmp_path: Path) -> None:
@@ -335,13 +361,13 @@ def test_a_run_whose_memory_holds_half_a_batch_says_so_and_continues(trainer: Tr
 )
 def test_a_run_is_at_chance_if_both_losses_are_about_ln_k(training: float, validation: float, guesses: bool) -> None:
     """A net that overfits has a low training loss; one that begins to learn under dropout a low validation loss."""
-    last = Epoch(1, 0.01, training * math.log(256), validation * math.log(256), 1.0, 1.0)
+    last = Epoch(1, 0.01, training * math.log(256), 99.0, validation * math.log(256), 1.0, 1.0)
     assert at_chance(last, 256) == guesses
 
 
 @pytest.mark.parametrize(("training", "guesses"), [(1.0, True), (0.9, False)])
 def test_without_validation_images_the_training_loss_alone_counts(training: float, guesses: bool) -> None:
-    assert at_chance(Epoch(1, 0.01, training * math.log(256), None, None, 1.0), 256) == guesses
+    assert at_chance(Epoch(1, 0.01, training * math.log(256), 99.0, None, None, 1.0), 256) == guesses
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def made_up(point: Point, trial: int) -> Iterator[Epoch]:
         if rate > 0.05 and epoch == 3:
             raise Divergence(epoch, 0.5)
         loss = math.log(CLASSES) * (1 if rate < 3e-4 else 0.5)
-        yield Epoch(epoch, rate, loss, loss, accuracy(point, epoch), 0.5)
+        yield Epoch(epoch, rate, loss, 50.0, loss, accuracy(point, epoch), 0.5)
 
 
 def diverging(point: Point, trial: int) -> Iterator[Epoch]:
@@ -74,7 +74,7 @@ def flat(value: float, loss: float = 0.1, epochs: int = EPOCHS) -> Numbered:
 
     def run(point: Point, trial: int) -> Iterator[Epoch]:
         for epoch in range(1, epochs + 1):
-            yield Epoch(epoch, point.learning_rate, loss, loss, value, 0.5)
+            yield Epoch(epoch, point.learning_rate, loss, 50.0, loss, value, 0.5)
 
     return run
 
@@ -195,7 +195,7 @@ def test_a_trial_at_ln_k_ends_after_two_thirds_of_its_epochs(epochs: int, ended_
 def test_a_trial_that_left_ln_k_in_time_runs_to_its_end() -> None:
     def late(point: Point, trial: int) -> Iterator[Epoch]:
         for epoch in range(1, EPOCHS + 1):
-            yield Epoch(epoch, point.learning_rate, math.log(CLASSES) * (1 if epoch < 4 else 0.9), 2.3, 12.0, 0.5)
+            yield Epoch(epoch, point.learning_rate, math.log(CLASSES) * (1 if epoch < 4 else 0.9), 80.0, 2.3, 12.0, 0.5)
 
     (trial,) = run(late, trials=1)
     assert (trial.epochs, trial.outcome) == (EPOCHS, "")

@@ -28,10 +28,10 @@ def step_for(
     return TrainingStep(network, compute, learning_rate=0.1, momentum=0.9, weight_decay=5e-4, largest=largest, say=say)
 
 
-def take_steps(take_step: TrainingStep, count: int, images: Tensor) -> None:
+def take_steps(take_step: TrainingStep, count: int, images: Tensor) -> list[tuple[float, int]]:
+    """Take steps on the same batch, and return the loss and the count of errors of each."""
     torch.manual_seed(1)  # of the dropout
-    for _ in range(count):
-        take_step(images, LABELS)
+    return [(loss.item(), int(wrong)) for loss, wrong in (take_step(images, LABELS) for _ in range(count))]
 
 
 @pytest.fixture
@@ -44,8 +44,10 @@ def in_double(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("largest", [1, 3])
 def test_a_batch_in_parts_takes_the_steps_of_the_whole_batch(compute: Compute, largest: int) -> None:
     parts, whole = (narrow(dropout=0.5).double() for _ in range(2))
-    take_steps(step_for(parts, compute, largest), 2, IMAGES.double())
-    take_steps(step_for(whole, compute), 2, IMAGES.double())
+    found = take_steps(step_for(parts, compute, largest), 2, IMAGES.double())
+    expected = take_steps(step_for(whole, compute), 2, IMAGES.double())
+    assert [wrong for _, wrong in found] == [wrong for _, wrong in expected]
+    assert [loss for loss, _ in found] == pytest.approx([loss for loss, _ in expected])
     for one, other in zip(parts.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 

@@ -93,7 +93,7 @@ def made_up(point: Point) -> Iterator[Epoch]:
     """Train a made-up net, best at a rate of 0.02."""
     for epoch in range(1, EPOCHS + 1):
         accuracy = epoch * 80 / EPOCHS * math.exp(-(math.log10(point.learning_rate / 0.02) ** 2)) - point.weight_decay
-        yield Epoch(epoch, point.learning_rate, 0.1, 0.1, max(0.0, accuracy), 0.1 * epoch)
+        yield Epoch(epoch, point.learning_rate, 0.1, 50.0, 0.1, max(0.0, accuracy), 0.1 * epoch)
 
 
 def with_event_in(trial: int, event: Callable[[], object]) -> Objective:

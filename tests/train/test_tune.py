@@ -1,5 +1,6 @@
 """The search for a net's hyper-parameters on twelve images."""
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -146,3 +147,17 @@ def test_a_line_about_a_trial_has_its_batch_size_in_full() -> None:
     trial = Trial(0, "pruned", "at chance", 1e-2, 5e-4, 1024, 12.34, 9, 0.5)
     point = "learning rate 0.01, weight decay 0.0005, batch size 1024"
     assert describe_trial(trial) == f"{point}: validation accuracy 12.3 % in 9 epochs, pruned, at chance"
+
+
+def test_a_trial_has_live_curves_and_its_result(tune_a: Callable[[], str], epochs: list[Event]) -> None:
+    epochs += [nothing, nothing, nothing, interrupt]
+    with pytest.raises(KeyboardInterrupt):
+        tune_a()
+    epochs += [nothing]
+    trials = pd.read_csv(io.StringIO(tune_a()))
+    for number in range(TRIALS):
+        (shown,) = Path("live").glob(f"A/search/trial-{number}-*")
+        assert pd.read_csv(shown / "curves.csv")["epoch"].tolist() == [1, 2]
+        result = json.loads((shown / "result.json").read_text())
+        assert result["hyper_parameters"]["learning_rate"] == trials["learning_rate"][number]
+        assert result["errors"] == {"validation_error": 100 - trials["validation_accuracy"][number]}

@@ -27,7 +27,8 @@ from vgg_ablation.runtime.cost import Cost
 from vgg_ablation.runtime.names import ALL, NORMS, chosen, named, norm_of
 from vgg_ablation.runtime.settings import SCALES, StudySettings
 
-CURVE_COLUMNS = {"arch": str, "scale": str, "run": int, "epoch": int, "train_loss": float, "validation_accuracy": float}
+CURVE_COLUMNS = {"arch": str, "scale": str, "run": int, "epoch": int}
+CURVE_COLUMNS |= dict.fromkeys(("train_loss", "train_error", "validation_accuracy"), float)
 TRIAL_COLUMNS = {"arch": str, "state": str, "outcome": str}
 TRIAL_COLUMNS |= dict.fromkeys(("learning_rate", "weight_decay", "validation_accuracy"), float)
 PAIR_COLUMNS = {"image": int, "other": int}

@@ -23,6 +23,7 @@ from vgg_ablation.model.weights import read_weights, verify_weights
 from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.live import LiveCurves
 from vgg_ablation.runtime.locks import locked
 from vgg_ablation.runtime.paths import PROCESSED, evaluation, search, training, weights_file
 from vgg_ablation.runtime.settings import FixedScale, JitteredScale, ModelSettings, Protocol
@@ -85,7 +86,11 @@ def evaluate_net(
                 "protocols": {protocol: measure(found, net.labels("test")) for protocol, found in posteriors.items()},
             }
             runs.append(run | measures)
-            task.advance(messages.top1_errors(_mean_errors([measures])))
+            recipe = {name: trained["training"][name] for name in ("learning_rate", "batch_size", "epochs")}
+            recipe["weight_decay"] = tuned["weight_decay"]
+            errors = _mean_errors([measures])
+            show_result(net, f"{scale}/run-{run['run']}", recipe, measures["training_error"], errors)
+            task.advance(messages.top1_errors(errors))
             del network, images, net  # frees their memory on the device for the next run
     metrics = {
         "arch": arch,
@@ -144,6 +149,15 @@ def classify_run(
             watch()
         fitted = net.classify("training", View("centre", sides.single))
     return {protocol: average(found[view] for view in averaged) for protocol, averaged in views_of.items()}, fitted
+
+
+def show_result(
+    net: CachedNet, run: str, recipe: Mapping[str, float], training_error: float, test_errors: Mapping[str, float]
+) -> None:
+    """Write the live result of a run, such as `fixed/run-0`: hyper-parameters and top-1 errors in percent."""
+    errors = {"training_error": training_error} | {f"test_error_{name}": error for name, error in test_errors.items()}
+    with LiveCurves(f"{net.network.arch}/{run}-test", net.folder, net.say) as live:
+        live.finish({"net": net.network.arch, **recipe}, errors)
 
 
 def _write_run(predict: Write, decide: Write, name: str, run: int, net: CachedNet, found: Mapping[str, Tensor]) -> None:

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         onnx = export(net, folder)
         print(f"{folder}: {CARD}, {CLASSES}, {METRICS}, weights of {len(net.weights)} runs{', ONNX' if onnx else ''}")
         if not onnx:
-            print("ONNX left out: onnx, onnxruntime and onnxscript are not installed; install them: make export-onnx")
+            print("ONNX left out: onnx, onnxruntime and onnxscript are not installed")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Computation of one unit of work: whatever the stages will look up in the resume state, and nothing else."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
 from vgg_ablation.device import Compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate.metrics import measure
-from vgg_ablation.evaluate.net import cached_net, classify_run
+from vgg_ablation.evaluate.net import cached_net, classify_run, show_result
 from vgg_ablation.files import file_digest
 from vgg_ablation.images.batches import RunImages
 from vgg_ablation.images.index import LARGE_FOLDER, PACKED, verify
@@ -15,9 +16,9 @@ from vgg_ablation.model.weights import write_weights
 from vgg_ablation.parallel.units import Unit, Work
 from vgg_ablation.runtime import messages, paths
 from vgg_ablation.runtime.cost import Meter
-from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.epoch import Epoch, describe_epoch
 from vgg_ablation.train.experiment import Experiment, Start
-from vgg_ablation.train.net import describe_epoch, describe_net, images_of_run, recipe_at, run_folder, train_run
+from vgg_ablation.train.net import describe_net, images_of_run, recipe_at, run_folder, train_run
 from vgg_ablation.train.run import Point, Recipe
 from vgg_ablation.train.search import Trial, best
 from vgg_ablation.train.tune import Search, describe_trial
@@ -121,9 +122,13 @@ def _compute_run(
             stored = RunImages.open(paths.PROCESSED, unit.number, side, compute.device, refit=refit)
             net = cached_net(network, start.sha256, stored, sides, study.model, compute, say, Meter())
             use(net.folder)
-            posteriors, _ = classify_run(net, protocols, sides, lambda scale=scale: step(f"{scale}, testing"))
+            posteriors, fitted = classify_run(net, protocols, sides, lambda scale=scale: step(f"{scale}, testing"))
             labels = net.labels("test")
             errors = {name: measure(found, labels)["top1_error"] or 0.0 for name, found in posteriors.items()}
+            fit = measure(fitted, net.labels("training"))["top1_error"] or 0.0
+            show_result(
+                net, f"{scale}/run-{unit.number}", {**asdict(recipe.point), "epochs": recipe.epochs}, fit, errors
+            )
             result = reason or messages.top1_errors(errors)
     return result
 

@@ -78,7 +78,7 @@ def measure_pace(arch: str, scale: str, study: StudySettings, images: Images, co
 
     def step() -> None:
         for crops, labels in batches.training(numbers[:batch], batch, study.train.colour_shift, draws):
-            take_step(crops, labels).item()
+            take_step(crops, labels)[0].item()
 
     tested = {view for protocol in study.evaluate.protocols.of(scale) for view in views(protocol, at.test)}
     classified = numbers[

@@ -13,6 +13,8 @@ from vgg_ablation.parallel.schedule import Schedule, makespan
 from vgg_ablation.parallel.units import Unit
 from vgg_ablation.runtime.console import duration
 
+_QUIET = 60.0  # seconds between two lines about the steps of a unit
+
 
 class Progress:
     """Shows what happens to the units of a schedule.
@@ -39,6 +41,7 @@ class Progress:
         self._console = console
         self._clock = clock
         self._began: dict[str, float] = {}
+        self._printed: dict[str, float] = {}
         self._taken: dict[str, int] = {}
         self._notes: dict[str, str] = {}
         self._waits = False
@@ -59,7 +62,7 @@ class Progress:
     def started(self, unit: Unit) -> None:
         """A unit starts."""
         self._waits = False
-        self._began[unit.name] = self._clock()
+        self._began[unit.name] = self._printed[unit.name] = self._clock()
         self._taken[unit.name] = 0
         self._notes[unit.name] = ""
         if not self._console.is_terminal:
@@ -71,6 +74,12 @@ class Progress:
         if event.kind == "step":
             self._taken[name] += 1
             self._notes[name] = event.text
+            now = self._clock()
+            if not self._console.is_terminal and now - self._printed[name] >= _QUIET:
+                self._printed[name] = now
+                self._print(
+                    f"{name}: step {self._taken[name]}/{self._steps[name]}{self._unit_left(name)}: {event.text}"
+                )
             return
         if event.kind == "say":
             self._print(f"{name}: {event.text}")
@@ -100,8 +109,8 @@ class Progress:
 
     def _count(self) -> str:
         left = self.left()
-        return f"{len(self._schedule.done)} of {len(self._schedule.units)}" + (
-            f", {duration(left)} left" if left is not None else ""
+        return f"{len(self._schedule.done)} of {len(self._schedule.units)} units" + (
+            f", study about {duration(left)} left" if left is not None else ""
         )
 
     def left(self) -> float | None:
@@ -120,14 +129,17 @@ class Progress:
         ]
         return makespan(rest, seconds, self._slots)
 
+    def _unit_left(self, name: str) -> str:
+        now, share = self._clock() - self._began[name], self._share(name)
+        return f", {duration(now / share - now)} left" if share else ""
+
     def _share(self, name: str) -> float:
         return min(1.0, self._taken[name] / self._steps[name])
 
     def _table(self) -> Table:
         table = Table(box=None, show_header=False, padding=(0, 1))
         for name in self._schedule.running:
-            now, share = self._clock() - self._began[name], self._share(name)
-            left = f"{duration(now / share - now)} left" if share else ""
+            left = self._unit_left(name).removeprefix(", ")
             table.add_row(name, f"{self._taken[name]}/{self._steps[name]}", left, self._notes[name])
         waiting, failed = len(self._schedule.waiting), len(self._schedule.failed) + len(self._schedule.blocked)
         total = f"{self._count()}; {waiting} waiting" + (f", {failed} failed" if failed else "")

@@ -18,7 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import DISK_FULL, disk_full
+from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.locks import latest
+from vgg_ablation.runtime.outlook import Outlook
 from vgg_ablation.text import printable
 
 _SAVED = "progress saved; run `dvc repro` to resume"
@@ -69,6 +71,84 @@ class Task:
         print(f"{self._description} {self._done}/{self._total}: {note or rate}, {left} left", flush=True)
 
 
+class Parts:
+    """Work of `count` parts of at most `length` epochs each: a bar on a terminal, elsewhere lines.
+
+    Of the epochs of a part, at most one in `quiet` seconds is a line; the end of a part is one, if it has a note.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        description: str,
+        count: int,
+        length: int,
+        quiet: float,
+        other_epochs: float | None,
+        before_each: Callable[[], None],
+    ) -> None:
+        self._before_each = before_each
+        self._progress = progress
+        self._description = description
+        self._count = count
+        self._length = length
+        self._quiet = quiet
+        self._other_epochs = other_epochs
+        self._ended = 0
+        self._epoch = 0
+        self._seconds = deque[float](maxlen=_REMEMBERED)
+        self._last = self._printed = time.monotonic()
+        self._bar: TaskID = progress.add_task(self._name(), total=length, note="")
+
+    def advance(self, note: str, seconds: float) -> None:
+        """Count an epoch, which took some seconds in whichever process, as done; `note` is its result.
+
+        Raises:
+            StageError: the `dvc` that started this stage has ended.
+        """
+        self._before_each()
+        self._epoch += 1
+        now = time.monotonic()
+        if now - self._last >= seconds / 2:  # it was not taken from the state of an earlier process
+            self._seconds.append(now - self._last)
+        self._last = now
+        self._show(f"{note}{self._left()}", quiet=self._quiet)
+
+    def end(self, note: str = "") -> None:
+        """Count the part as done, whether or not all its epochs were run; `note` is its result."""
+        if note:
+            self._before_each()
+            self._show(f"{note}{self._left(self._ended + 1)}", part_alone=True)
+        self._ended += 1
+        self._epoch = 0
+        if self._ended < self._count:
+            self._progress.reset(self._bar, description=self._name())
+
+    def _name(self) -> str:
+        return f"{self._description} {self._ended + 1}/{self._count}"
+
+    def _show(self, note: str, *, part_alone: bool = False, quiet: float = 0.0) -> None:
+        name = self._name() if part_alone else f"{self._name()}, epoch {self._epoch}/{self._length}"
+        self._progress.update(self._bar, completed=self._epoch, note=printable(note))
+        now = time.monotonic()
+        if not self._progress.console.is_terminal and now - self._printed >= quiet:
+            self._printed = now
+            print(f"{name}: {printable(note)}", flush=True)
+
+    def _left(self, ended: int | None = None) -> str:
+        """Return the time left as text: of the part, the stage and the study; nothing before an epoch was run."""
+        if not self._seconds:
+            return ""
+        pace = sum(self._seconds) / len(self._seconds)
+        of_part = 0 if ended else self._length - self._epoch
+        of_stage = of_part + self._length * (self._count - (ended or self._ended + 1))
+        times = [] if ended else [f"{duration(pace * of_part)} left"]
+        times.append(f"stage {duration(pace * of_stage)}" + (" left" if ended else ""))
+        if self._other_epochs is not None:
+            times.append(f"study about {duration(pace * (of_stage + self._other_epochs))}")
+        return f"; {', '.join(times)}"
+
+
 class Console:
     """Console output and locking of a running stage."""
 
@@ -78,6 +158,7 @@ class Console:
         self._dvc = os.getppid() if "DVC_STAGE" in os.environ else None
         self._terminal = Terminal(highlight=False, soft_wrap=True, emoji=False)
         self._started = time.monotonic()
+        self._outlook: Outlook | None = None
 
     def alone(self) -> None:
         """Be the only process of this stage in this folder until the stage ends; wait while there is another.
@@ -97,6 +178,11 @@ class Console:
         """
         if self._dvc is not None and os.getppid() != self._dvc:
             raise StageError(f"the dvc process that started this stage has ended; {_SAVED}")
+
+    def in_study(self, outlook: Outlook) -> None:
+        """Say how many stages of the study have results; from now on, `parts` says how long the study takes."""
+        self._outlook = outlook
+        self.say(messages.place_in_study(outlook.finished, outlook.stages))
 
     def say(self, text: str) -> None:
         """Print one line now."""
@@ -119,6 +205,22 @@ class Console:
         terminal = self._terminal.is_terminal
         with Progress(*columns, console=self._terminal, disable=not terminal, transient=True) as progress:
             yield Task(progress, f"{self.name}: {printable(description)}", total, quiet, self._require_dvc)
+
+    @contextmanager
+    def parts(self, description: str, count: int, length: int, quiet: float = 0.0) -> Iterator[Parts]:
+        """Show work of `count` parts of at most `length` epochs while the body runs; see `Parts`."""
+        columns = (
+            TextColumn("{task.description}, epoch", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+        )
+        other = self._outlook.other_epochs if self._outlook else None
+        named = f"{self.name}: {description}"
+        with Progress(
+            *columns, console=self._terminal, disable=not self._terminal.is_terminal, transient=True
+        ) as progress:
+            yield Parts(progress, named, count, length, quiet, other, self._require_dvc)
 
 
 @contextmanager

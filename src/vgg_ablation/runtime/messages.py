@@ -18,15 +18,28 @@ def resuming(epoch: int, epochs: int) -> str:
     return f"resuming after epoch {epoch}/{epochs}"
 
 
-def epoch_trained(train_loss: float, accuracy: float | None, learning_rate: float, images_per_second: float) -> str:
-    """Loss in nats, validation accuracy in percent, None without validation images."""
+def place_in_study(finished: int, stages: int) -> str:
+    """Progress: how many searches, trainings and evaluations have results when a stage starts."""
+    return f"{finished} of the {stages} stages of the study's nets have results"
+
+
+def epoch_trained(
+    train_loss: float, train_error: float, accuracy: float | None, learning_rate: float, images_per_second: float
+) -> str:
+    """Loss in nats, error and accuracy in percent; accuracy is None without validation images."""
     validation = "" if accuracy is None else f", validation accuracy {accuracy:.1f} %"
-    return f"loss {train_loss:.3f}{validation}, lr {learning_rate:.1e}, {images_per_second:,.0f} images/s"
+    trained = f"training loss {train_loss:.3f}, training error {train_error:.1f} %{validation}"
+    return f"{trained}, lr {learning_rate:.1e}, {images_per_second:,.0f} images/s"
+
+
+def without_live_curves(folder: object, reason: str) -> str:
+    """Warning: the curves for people cannot be written; training continues."""
+    return f"{folder}: {reason}; continuing without live curves"
 
 
 def starting_net_trained(net: str, epoch: int, epochs: int, train_loss: float) -> str:
     """Progress: an epoch of the net A whose layers a deeper net starts from."""
-    return f"net {net} (initial weights): epoch {epoch}/{epochs}, loss {train_loss:.3f}"
+    return f"net {net} (initial weights): epoch {epoch}/{epochs}, training loss {train_loss:.3f}"
 
 
 def split_batch(too_much: str, at_once: int) -> str:
@@ -57,6 +70,11 @@ def search_finished(path: object, best: str) -> str:
     return f"{path}: {best}"
 
 
+def dashboard_open(port: int) -> str:
+    """The searches are shown in a browser."""
+    return f"open http://localhost:{port} in a browser; end with Ctrl-C"
+
+
 def retrying(storage: str, reason: str, wait: float) -> str:
     """The database of the trials cannot be reached."""
     return f"{storage}: {reason}; retrying in {wait:g} s"
@@ -67,12 +85,12 @@ def retrying(storage: str, reason: str, wait: float) -> str:
 
 def top1_errors(errors: Mapping[str, float]) -> str:
     """Errors in percent by protocol."""
-    return ", ".join(f"{protocol} {error:.1f} %" for protocol, error in errors.items())
+    return "top-1 error " + ", ".join(f"{protocol} {error:.1f} %" for protocol, error in errors.items())
 
 
 def evaluated(folder: object, errors: Mapping[str, float]) -> str:
     """Closing line of `evaluate`; the errors are means over runs."""
-    return f"{folder}: top-1 error {top1_errors(errors)}"
+    return f"{folder}: {top1_errors(errors)}"
 
 
 def merged(folder: object) -> str:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field, fields
 
+from vgg_ablation.runtime import messages
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -13,6 +15,8 @@ class Epoch:
     """At the first step of the epoch."""
     train_loss: float
     """Mean cross-entropy of the training crops in nats, in training mode, while the weights change."""
+    train_error: float
+    """Their top-1 error in percent."""
     validation_loss: float | None
     """Mean cross-entropy of the centre crops of the validation images, in nats; None if the net is trained on them."""
     validation_accuracy: float | None
@@ -27,6 +31,14 @@ class Epoch:
 
 
 CURVE_COLUMNS = tuple(column.name for column in fields(Epoch) if column.name != "seconds")
+
+
+def describe_epoch(epoch: Epoch, images: int) -> str:
+    """Return a line about an epoch of so many training images."""
+    rate = images / epoch.seconds
+    return messages.epoch_trained(
+        epoch.train_loss, epoch.train_error, epoch.validation_accuracy, epoch.learning_rate, rate
+    )
 
 
 @dataclass(eq=False)

@@ -19,12 +19,13 @@ from vgg_ablation.images.index import LARGE_FOLDER, PACKED, TRAIN, images_in, re
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.model.weights import Description, verify_weights, write_weights
 from vgg_ablation.runtime import messages, paths
-from vgg_ablation.runtime.console import Console, Task
+from vgg_ablation.runtime.console import Console, Parts
 from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.live import LiveCurves
 from vgg_ablation.runtime.locks import locked
 from vgg_ablation.runtime.settings import SCALES, FineTuneSettings, ModelSettings, ScalesSettings, TrainSettings
 from vgg_ablation.train import experiment
-from vgg_ablation.train.epoch import CURVE_COLUMNS, Divergence, Epoch
+from vgg_ablation.train.epoch import CURVE_COLUMNS, Divergence, Epoch, describe_epoch
 from vgg_ablation.train.experiment import CHECKPOINT, Experiment, Start
 from vgg_ablation.train.run import Point, Recipe, at_chance
 
@@ -80,28 +81,29 @@ def train_net(
     curves: list[dict[str, object]] = []
     records: list[dict[str, object]] = []
     train_images = 0
-    for run in range(runs):
-        images = images_of_run(run, scale, scales, model, compute, refit=shared.refit)
-        train_images = len(images.training)
-        plan = Experiment(arch, run, images, model, compute, console.say, meter, scale=scale, start=starts.get(run))
-        with console.task(f"run {run + 1}/{runs}, epoch", recipe.epochs) as task:
-            network, epochs, reason = train_run(plan, recipe, partial(_advance, task, train_images))
-        if reason:
-            console.say(messages.did_not_train(run, runs, reason))
-        weights = paths.weights_file(folder, run)
-        write_weights(weights, network, describe_net(network, images))
-        curves += [{"arch": arch, "scale": scale, "run": run, **epoch.curve} for epoch in epochs]
-        records.append(
-            {
-                "run": run,
-                "seed": run,
-                "did_not_train": bool(reason),
-                "reason": reason,
-                "start_sha256": starts[run].sha256 if run in starts else "",
-                "weights_sha256": file_digest(weights),
-            }
-        )
-        del images, plan, network  # frees memory of the device for the next run
+    with console.parts("run", runs, recipe.epochs) as parts:
+        for run in range(runs):
+            images = images_of_run(run, scale, scales, model, compute, refit=shared.refit)
+            train_images = len(images.training)
+            plan = Experiment(arch, run, images, model, compute, console.say, meter, scale=scale, start=starts.get(run))
+            network, epochs, reason = train_run(plan, recipe, partial(_advance, parts, train_images))
+            parts.end()
+            if reason:
+                console.say(messages.did_not_train(run, runs, reason))
+            weights = paths.weights_file(folder, run)
+            write_weights(weights, network, describe_net(network, images))
+            curves += [{"arch": arch, "scale": scale, "run": run, **epoch.curve} for epoch in epochs]
+            records.append(
+                {
+                    "run": run,
+                    "seed": run,
+                    "did_not_train": bool(reason),
+                    "reason": reason,
+                    "start_sha256": starts[run].sha256 if run in starts else "",
+                    "weights_sha256": file_digest(weights),
+                }
+            )
+            del images, plan, network  # frees memory of the device for the next run
 
     write_table(folder / "curves.csv", ["arch", "scale", "run", *CURVE_COLUMNS], curves)
     training = {
@@ -161,12 +163,14 @@ def train_run(plan: Experiment, recipe: Recipe, watch: Callable[[Epoch], None]) 
     work = plan.epoch_work(recipe.point.batch_size)
     classes = len(plan.images.batches.pixels.categories)
     epochs: list[Epoch] = []
-    with locked(folder, plan.say):
+    name = f"{plan.arch}/{plan.scale}/run-{plan.run}"
+    with locked(folder, plan.say), LiveCurves(name, folder, plan.say) as live:
         network, training = plan.train(recipe, folder / CHECKPOINT)
         try:
             for epoch in training:
                 plan.meter.add(epoch.seconds, *work)
                 epochs.append(epoch)
+                live.add(epoch.curve, len(plan.images.training) / epoch.seconds)
                 watch(epoch)
         except Divergence as error:
             plan.meter.add(error.seconds, *work)
@@ -177,14 +181,8 @@ def train_run(plan: Experiment, recipe: Recipe, watch: Callable[[Epoch], None]) 
     return network, epochs, ""
 
 
-def _advance(task: Task, images: int, epoch: Epoch) -> None:
-    task.advance(describe_epoch(epoch, images))
-
-
-def describe_epoch(epoch: Epoch, images: int) -> str:
-    """Return a line about an epoch of so many training images."""
-    pace = images / epoch.seconds
-    return messages.epoch_trained(epoch.train_loss, epoch.validation_accuracy, epoch.learning_rate, pace)
+def _advance(parts: Parts, images: int, epoch: Epoch) -> None:
+    parts.advance(describe_epoch(epoch, images), epoch.seconds)
 
 
 def describe_net(network: VGG, images: RunImages) -> Description:

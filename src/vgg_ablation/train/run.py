@@ -121,6 +121,7 @@ def train(
         first_rate = 0.0
         began = time.perf_counter()
         total = torch.zeros((), device=compute.device)
+        wrong = torch.zeros((), dtype=torch.int64, device=compute.device)
         network.train()
         drawn = batches.training(training, batch_size, recipe.colour_shift, crops)
         for step, (images, labels) in enumerate(drawn, start=(number - 1) * steps):
@@ -128,8 +129,10 @@ def train(
                 share = cosine(step - warming, recipe.epochs * steps - warming)
             take_step.learning_rate = recipe.point.learning_rate * share * warm_up(step, warming)
             first_rate = first_rate or take_step.learning_rate
-            total += take_step(images, labels)  # on the device: the epoch waits for it once, at its end
-        train_loss = total.item() / steps
+            loss, errors = take_step(images, labels)
+            total += loss  # on the device: the epoch waits for it once, at its end
+            wrong += errors
+        train_loss, train_error = total.item() / steps, 100 * wrong.item() / (steps * batch_size)
         norm = get_total_norm(network.parameters()).item()
         problem = _problem(train_loss, norm, len(batches.pixels.categories))
         validation_loss, accuracy = None, None
@@ -142,7 +145,7 @@ def train(
             divergence = Divergence(number, seconds, *problem)
             checkpoint.save(checkpoints, network, take_step.optimiser, take_step.scaler, history, divergence)
             raise divergence
-        history.append(Epoch(number, first_rate, train_loss, validation_loss, accuracy, seconds))
+        history.append(Epoch(number, first_rate, train_loss, train_error, validation_loss, accuracy, seconds))
         if number == recipe.epochs or checkpoints.due(seconds):
             checkpoint.save(checkpoints, network, take_step.optimiser, take_step.scaler, history)
         yield history[-1]

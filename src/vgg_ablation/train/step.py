@@ -59,19 +59,19 @@ class TrainingStep:
     def learning_rate(self, rate: float) -> None:
         self.optimiser.param_groups[0]["lr"] = rate
 
-    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Take one step on a batch, (B, 3, H, W) and (B,), and return its mean loss in nats, before the step.
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Take one step on a batch, (B, 3, H, W) and (B,); return its mean loss in nats and its count of top-1 errors.
 
-        The loss stays on the device: nothing here waits for it. If memory runs out, the number of images that go
-        through the network at once is halved, for all later steps too, and the step is repeated. Its result is that of
-        a step with this number from the start.
+        Both are those before the step. They stay on the device: nothing here waits for them. If memory runs out, the
+        number of images that go through the network at once is halved, for all later steps too, and the step is
+        repeated. Its result is that of a step with this number from the start.
 
         Raises:
             StageError: the memory holds not even one image, or not the whole batch that batch normalisation needs.
         """
         count = len(labels)
         with batch_in_parts(self.network, count) as select:
-            while (loss := self._gradients(images, labels, select)) is None:
+            while (found := self._gradients(images, labels, select)) is None:
                 self.optimiser.zero_grad(set_to_none=True)
                 if self._compute.device.type == "cuda":
                     torch.cuda.empty_cache()
@@ -79,25 +79,29 @@ class TrainingStep:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
-        return loss
+        return found
 
-    def _gradients(self, images: Tensor, labels: Tensor, select: Callable[[slice], None]) -> Tensor | None:
-        """Accumulate the gradients of the batch's parts and return the mean loss; None if memory ran out."""
+    def _gradients(
+        self, images: Tensor, labels: Tensor, select: Callable[[slice], None]
+    ) -> tuple[Tensor, Tensor] | None:
+        """Accumulate the gradients of the batch's parts; return as `__call__`, or None if memory ran out."""
         count = len(labels)
         total = torch.zeros((), device=labels.device)
+        wrong = torch.zeros((), dtype=torch.int64, device=labels.device)
         try:
             start = 0
             for part in labels.tensor_split(self._parts(count)):
                 rows = slice(start, start := start + len(part))
                 select(rows)
                 with self._compute.autocast():
-                    scores = self.network(images[rows])
-                loss = cross_entropy(scores.float(), part) * (len(part) / count)
+                    scores = self.network(images[rows]).float()
+                loss = cross_entropy(scores, part) * (len(part) / count)
                 self.scaler.scale(loss).backward()
                 total += loss.detach()
+                wrong += (scores.detach().argmax(1) != part).sum()
         except torch.OutOfMemoryError:
             return None  # memory is freed by the caller: the error keeps tensors alive until this function returns
-        return total
+        return total, wrong
 
     def _parts(self, count: int) -> int:
         return -(-count // min(self._largest, count))

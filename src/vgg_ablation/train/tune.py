@@ -16,10 +16,11 @@ from vgg_ablation.runtime import messages, paths
 from vgg_ablation.runtime.checkpoints import Checkpoints
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.cost import Meter
+from vgg_ablation.runtime.live import LiveCurves
 from vgg_ablation.runtime.locks import locked
 from vgg_ablation.runtime.settings import ModelSettings, TrainSettings, TuneSettings
 from vgg_ablation.train import experiment
-from vgg_ablation.train.epoch import Epoch
+from vgg_ablation.train.epoch import Epoch, describe_epoch
 from vgg_ablation.train.experiment import CHECKPOINT, Experiment
 from vgg_ablation.train.run import Point, Recipe
 from vgg_ablation.train.search import Trial, at_edge, best, finish
@@ -27,6 +28,7 @@ from vgg_ablation.train.trials import Trials
 
 SOURCES = (*experiment.SOURCES, "train/search.py", "train/trials.py", "train/tune.py")
 """Files of the package that decide the trials."""
+_QUIET = 10.0  # seconds between two lines about epochs
 
 
 def tune_net(
@@ -60,18 +62,20 @@ def tune_net(
     plan = Experiment(arch, 0, opened, model, compute, console.say, meter)
     search = Search(plan, shared, settings)
     trials: list[Trial] = []
-    with console.task("trial", settings.trials) as task:
+    images = len(opened.training)
+    with console.parts("trial", settings.trials, settings.epochs, quiet=_QUIET) as parts:
         for number in range(settings.trials):
-            trials.append(trial := search.finish(number))
+            trial = search.finish(number, lambda epoch: parts.advance(describe_epoch(epoch, images), epoch.seconds))
+            trials.append(trial)
             of_epoch, gmacs = plan.epoch_work(trial.batch_size)
             meter.add(trial.seconds, trial.epochs * of_epoch, trial.epochs * gmacs)
-            task.advance(describe_trial(trial))
+            parts.end(describe_trial(trial))
 
     columns = ["arch", *(field.name for field in fields(Trial) if field.name != "seconds"), "images"]
-    images = [trial.epochs * plan.epoch_work(trial.batch_size)[0] for trial in trials]
-    rows = [{"arch": arch, **asdict(trial), "images": count} for trial, count in zip(trials, images, strict=True)]
+    trained = [trial.epochs * plan.epoch_work(trial.batch_size)[0] for trial in trials]
+    rows = [{"arch": arch, **asdict(trial), "images": count} for trial, count in zip(trials, trained, strict=True)]
     write_table(results / "trials.csv", columns, [{name: row[name] for name in columns} for row in rows])
-    write_json(results / "best.json", summarise(trials, settings, sum(images)))
+    write_json(results / "best.json", summarise(trials, settings, sum(trained)))
     threads, rate = torch.get_num_threads(), matmul_rate(compute)
     meter.write(results, "tune", arch=arch, **compute.names, threads=threads, rate=rate)
     console.made(messages.search_finished(results / "best.json", describe_trial(best(trials))))
@@ -130,16 +134,21 @@ class Search:
             StageError: the stored trials are damaged, or the database cannot be reached.
         """
         checkpoint = self.trial_folder(number) / CHECKPOINT
+        live = LiveCurves(f"{self.plan.arch}/search/trial-{number}", self.folder, self.plan.say)
+        images = len(self.plan.images.training)
 
         def objective(point: Point) -> Iterator[Epoch]:
             for epoch in self.plan.train(self.recipe(point), checkpoint)[1]:
+                live.add(epoch.curve, images / epoch.seconds)
                 watch(epoch)
                 yield epoch
 
-        with locked(checkpoint.parent, self.plan.say):
+        with locked(checkpoint.parent, self.plan.say), live:
             classes = len(self.plan.images.batches.pixels.categories)
             trial = finish(objective, classes, self.settings, self.trials, number)
             Checkpoints(checkpoint, self.plan.say).remove()
+            chosen = {"net": self.plan.arch, "epochs": self.settings.epochs, **asdict(trial.point)}
+            live.finish(chosen, {"validation_error": 100 - trial.validation_accuracy})
         return trial
 
 

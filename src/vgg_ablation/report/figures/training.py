@@ -30,6 +30,7 @@ SPACE: Mark = {"linestyle": "--", "linewidth": 0.9, "color": MUTED}
 
 CURVES = {
     "train_loss": ("training\nloss", "training loss in nats"),
+    "train_error": ("training\nerror, %", "running training error in percent"),
     "validation_accuracy": ("validation\naccuracy, %", "validation accuracy in percent"),
 }
 """Columns of the learning curves: label of the axis, and name in a sentence."""
@@ -154,12 +155,12 @@ def _reach(spaces: Sequence[tuple[float, float]], published: float) -> tuple[flo
 
 
 def learning_curves(findings: Findings) -> Iterator[Figure]:
-    """Draw training loss and, where there were validation images, validation accuracy by epoch; a figure a scale."""
+    """Draw training loss, training error and, where there were validation images, validation accuracy by epoch."""
     study = findings.study
     for scale in study.scales:
         nets, curves = study.at(scale), study.curves[study.curves["scale"] == scale]
         validated = curves["validation_accuracy"].notna().any()
-        columns = list(CURVES) if validated else ["train_loss"]
+        columns = [column for column in CURVES if validated or column != "validation_accuracy"]
         y_labels = [CURVES[column][0] for column in columns]
         ratios, height = [1] * len(columns), 1.1 * len(columns)
         fig, grid = style.panels([net.arch for net in nets], "epoch", y_labels, ratios, height)
@@ -180,7 +181,8 @@ def learning_curves(findings: Findings) -> Iterator[Figure]:
             "training",
             f"Learning curves, training scale {scale}",
             "Mean over the runs that trained, and their range; dashed black: a run that did not train; dotted: chance. "
-            "Beside the name: the training error in the end.",
+            "The training error is that of the augmented crops while the weights change; beside the name: that of the "
+            "centre crops in the end.",
             f"Last {CURVES[columns[-1]][1]}, lowest and highest run: {'; '.join(words)}.",
             ("tables/curves.csv",),
             wide=len(nets) > 2,
@@ -190,7 +192,11 @@ def learning_curves(findings: Findings) -> Iterator[Figure]:
 
 def _draw_curves(multiple: Sequence[Axes], columns: Sequence[str], net: Net, curves: pd.DataFrame) -> None:
     untrained = curves["run"].isin([run.run for run in net.runs if run.did_not_train])
-    drawn = {"train_loss": (BLUE, math.log(net.classes)), "validation_accuracy": (GREEN, 100 / net.classes)}
+    drawn = {
+        "train_loss": (BLUE, math.log(net.classes)),
+        "train_error": (VERMILLION, 100 - 100 / net.classes),
+        "validation_accuracy": (GREEN, 100 / net.classes),
+    }
     for axes, column in zip(multiple, columns, strict=True):
         colour, level = drawn[column]
         drawable = curves.assign(value=curves[column].where(curves[column].abs() < LARGEST_LOSS))

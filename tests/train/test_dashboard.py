@@ -1,0 +1,80 @@
+"""The dashboard of the searches, served and read over HTTP; opened in a browser where one is installed."""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+from wsgiref.simple_server import make_server
+
+import pandas as pd
+import pytest
+from playwright.sync_api import sync_playwright
+
+from vgg_ablation.train import dashboard
+from vgg_ablation.train.dashboard import Searches, application
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PROGRAM = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
+
+@pytest.fixture(autouse=True)
+def short_search(study: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    study["tune"] |= {"trials": 2, "epochs": 1, "round_size": 1, "random_trials": 2, "pruner": "none"}
+    monkeypatch.setattr(dashboard, "_PAUSE", 0.0)
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed: make search-live")
+    searches = Searches(pytest.fail)
+    searches.refresh()
+    with make_server("localhost", 0, application(searches), handler_class=dashboard._Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://localhost:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def get(address: str) -> Any:
+    with urlopen(address) as answer:  # noqa: S310 - on this machine
+        return json.load(answer)
+
+
+def test_a_search_has_its_finished_trials_in_the_dashboard(tune_a: Callable[[], str], address: str) -> None:
+    assert get(f"{address}/api/studies")["study_summaries"] == [], "no search has begun"
+    tune_a()
+    trials = pd.read_csv("results/none/A/search/trials.csv")
+    (shown,) = get(f"{address}/api/studies")["study_summaries"]
+    (state,) = Path(".state/tune").iterdir()
+    assert shown["study_name"] == f"A {state.name[:8]}"
+    found = get(f"{address}/api/studies/{shown['study_id']}")["trials"]
+    assert [trial["values"] for trial in found] == [[value] for value in trials["validation_accuracy"]]
+
+
+def test_a_trial_that_ends_later_comes_once(
+    study: dict[str, Any], tune_a: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches = Searches(pytest.fail)
+    counts = []
+    for count in (1, 3, 3):
+        study["tune"]["trials"] = count
+        tune_a()
+        searches.refresh()
+        (found,) = searches.storage.get_all_studies()
+        counts.append(len(searches.storage.get_all_trials(found._study_id)))
+    assert counts == [1, 3, 3]
+
+
+@pytest.mark.skipif(PROGRAM is None, reason=f"none of {', '.join(BROWSERS)} is installed")
+def test_a_browser_shows_the_search(tune_a: Callable[[], str], address: str) -> None:
+    tune_a()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{address}/dashboard")
+        page.get_by_text("A ", exact=False).first.wait_for()
+        browser.close()
