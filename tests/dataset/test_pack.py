@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from vgg_ablation.dataset import pack as pack_module
-from vgg_ablation.dataset.archive import Listing, Member, Stray, list_archive
+from vgg_ablation.dataset.archive import list_archive
 from vgg_ablation.dataset.decode import Decoded, decode
+from vgg_ablation.dataset.layout import Listing, Member, Stray
 from vgg_ablation.dataset.pack import choose, pack
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import read_table

@@ -2,15 +2,17 @@
 
 import hashlib
 import os
+import re
 import warnings
 from collections import Counter, deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from vgg_ablation.dataset.archive import CLUTTER, LARGEST_MEMBER, Listing, Member, Stray
+from vgg_ablation.dataset.archive import CLUTTER, LARGEST_MEMBER
 from vgg_ablation.dataset.decode import Decoded, UnusableError, decode
+from vgg_ablation.dataset.layout import Listing, Member, Stray
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import replacing, require_space, write_table
 from vgg_ablation.images.index import EXCLUDED_FILE, INDEX_COLUMNS, INDEX_FILE, PIXELS_FILE
@@ -48,7 +50,7 @@ def choose(listing: Listing, categories: str | tuple[str, ...], *, clutter: bool
 def _named(name: str, filled: list[str], strays: Iterable[Stray]) -> str:
     """Return the category that a user means by `name`."""
     every = sorted({*filled, *(stray.category for stray in strays)} - {""})
-    meant = [name] if name in every else [category for category in every if category.split(".", 1)[1] == name]
+    meant = [name] if name in every else [category for category in every if without_number(category) == name]
     if not meant:
         raise StageError(f"data.categories: {name!r} is not in the archive; it holds {len(filled)}: {_some(filled)}")
     if len(meant) > 1:
@@ -82,8 +84,7 @@ def pack(
         replacing(folder / PIXELS_FILE) as beside,
         beside.open("wb") as packed,
         console.task(messages.PACKING, len(chosen), quiet=10.0) as task,
-        warnings.catch_warnings(action="ignore"),  # Pillow warns of odd metadata, which we do not need
-        closing(_decode_all(archive, chosen, side)) as decoded,
+        closing(decode_all(archive, chosen, side)) as decoded,
     ):
         for member, sha256, result in decoded:
             task.advance()
@@ -108,7 +109,7 @@ def pack(
         (EXCLUDED_FILE, ["path", "reason"], sorted(excluded)),
     ):
         write_table(folder / name, columns, (dict(zip(columns, row, strict=True)) for row in table))
-    kinds = Counter(_kind(reason) for _, reason in excluded)
+    kinds = Counter(kind_of(reason) for _, reason in excluded)
     return {
         "images": len(rows),
         "categories": list(labels),
@@ -121,12 +122,13 @@ def pack(
     }
 
 
-def _decode_all(
-    archive: Path, chosen: list[Member], side: int
+def decode_all(
+    archive: Path, chosen: Sequence[Member], side: int
 ) -> Generator[tuple[Member, str, Decoded | UnusableError]]:
     """Yield each member with the SHA-256 of its bytes and its pixels, in order, decoding on every core."""
     pool = ThreadPoolExecutor(os.cpu_count())
-    with archive.open("rb") as tar:
+    # Pillow warns of odd metadata, which we do not need.
+    with archive.open("rb") as tar, warnings.catch_warnings(action="ignore"):
         descriptor = tar.fileno()
 
         def work(member: Member) -> tuple[Member, str, Decoded | UnusableError]:
@@ -151,8 +153,14 @@ def _decode_all(
             pool.shutdown(cancel_futures=True)  # whoever interrupts it does not wait for those not begun
 
 
-def _kind(reason: str) -> str:
+def kind_of(reason: str) -> str:
+    """Return the kind of a reason for leaving out a file: `duplicate`, `undecodable`."""
     return "duplicate" if reason.startswith("duplicate of ") else reason.partition(":")[0]
+
+
+def without_number(category: str) -> str:
+    """Return `backpack` of `003.backpack`, and other names as they are."""
+    return re.sub(r"^[0-9]+\.(?=.)", "", category)
 
 
 def _some(names: list[str]) -> str:

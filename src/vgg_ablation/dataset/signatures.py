@@ -53,7 +53,6 @@ _OTHERS = (
     (b"PAR1", "a Parquet table"),
     (b"\x89HDF", "an HDF5 file"),
     (b"\x93NUMPY", "a NumPy array"),
-    (b"{", "a JSON text"),
 )
 _WEB_PAGE = (b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body")
 
@@ -67,6 +66,8 @@ def recognise(head: bytes) -> tuple[Kind, str] | None:
     """Return the kind of file that begins with `head`, and its name in words; None for a tar or what is unknown."""
     if not head:
         return "other", "an empty file"
+    if head[257:262] == b"ustar":
+        return None
     if name := image_format(head):
         return "image", f"a single image ({name})"
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
