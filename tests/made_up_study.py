@@ -107,6 +107,7 @@ class Files:
             "categories": [f"{number:03d}.shape" for number in range(1, classes + 1)],
             "clutter": False,
             "greyscale": 77,
+            "profiles_ignored": 0,
             "excluded": 3,
             "excluded_reasons": {"duplicate": 2, "not an image": 1},
             "duplicates": 2,

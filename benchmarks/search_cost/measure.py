@@ -198,7 +198,7 @@ def measure(plan: Plan, processes: int, folder: Path, console: Console) -> tuple
 def _prepare(study: StudySettings, folder: Path, console: Console) -> None:
     """Render and pack the images: one more a category than training and validation take, as a split has test images."""
     archive = folder / "rendered.tar"
-    per_category = study.data.train_per_class + 1
+    per_category = int(study.data.train_per_class) + 1
     with (
         console.task("rendering", per_category * len(CATEGORIES), quiet=5.0) as task,
         tarfile.open(archive, "w") as tar,

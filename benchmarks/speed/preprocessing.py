@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.speed import peak_memory
 from benchmarks.speed.results import Timing
 from vgg_ablation.dataset.archive import Member, members
-from vgg_ablation.dataset.pack import decode
+from vgg_ablation.dataset.decode import decode
 from vgg_ablation.dataset.preprocess import preprocess
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.settings import DataSettings, FixedScale, JitteredScale, ScalesSettings

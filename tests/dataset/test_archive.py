@@ -13,7 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vgg_ablation.dataset.archive import Listing, Member, Stray, list_archive, members
+from vgg_ablation.dataset.archive import list_archive, members
+from vgg_ablation.dataset.layout import Listing, Member, Stray
 from vgg_ablation.errors import StageError
 
 WriteTar = Callable[..., Path]
@@ -85,7 +86,7 @@ def test_a_members_bytes_are_where_it_says(tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.getbasetemp() / "placed.tar"
     with tarfile.open(path, "w") as written:
         for number, content in enumerate(files):
-            info = tarfile.TarInfo(f"{ROOT}/001.{'long' * 20}/{number}{'name' * 20}")  # long names have own headers
+            info = tarfile.TarInfo(f"{ROOT}/001.{'long' * 20}/{number}{'name' * 20}.jpg")  # long names have own headers
             info.size = len(content)
             written.addfile(info, io.BytesIO(content))
     whole = path.read_bytes()
@@ -111,7 +112,7 @@ def test_a_tar_cut_short_is_refused(listed: Listed, cut: int) -> None:
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
 def test_a_compressed_tar_is_refused(listed: Listed, compress: Callable[[bytes], bytes]) -> None:
-    assert "not a complete, uncompressed tar" in refusal(listed, compress(WHOLE))
+    assert "not a tar, but " in refusal(listed, compress(WHOLE))
 
 
 @given(st.integers(0, 8 * len(WHOLE) - 1))
@@ -201,9 +202,9 @@ def test_a_mutated_tar_with_right_checksums_is_refused_or_its_members_are_inside
     assert all(thing.path.isprintable() for thing in listing.members + listing.strays)
 
 
-@pytest.mark.parametrize("again", [PATHS[0], f"copy/{PATHS[0]}"])
+@pytest.mark.parametrize("again", [f"{ROOT}/{PATHS[0]}", f"./{ROOT}//{PATHS[0]}"])
 def test_a_file_named_twice_is_refused(listed: Listed, again: str) -> None:
-    assert refusal(listed, ENTRIES + entry(again) + END).endswith(f"names {PATHS[0]} twice")
+    assert refusal(listed, ENTRIES + entry(again) + END).endswith(f"names {ROOT}/{PATHS[0]} twice")
 
 
 # Headers that claim what is not so.
@@ -213,7 +214,7 @@ def test_a_file_named_twice_is_refused(listed: Listed, again: str) -> None:
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_SPARSE])
 def test_a_negative_size_is_refused_and_not_read_again_and_again(listed: Listed, kind: bytes) -> None:
     """CVE-2025-8194."""
-    assert "not a complete" in refusal(listed, LISTED + entry(f"{ROOT}/005.c/1", kind=kind, size=-BLOCK) + END)
+    assert "not a complete" in refusal(listed, LISTED + entry(f"{ROOT}/005.c/1.jpg", kind=kind, size=-BLOCK) + END)
 
 
 @pytest.mark.parametrize("keyword", ["size", "GNU.sparse.size", "GNU.sparse.realsize"])
@@ -248,13 +249,14 @@ def test_a_header_that_claims_a_gigabyte_is_refused_unread(tmp_path: Path, kind:
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
 def test_thousands_of_headers_of_one_entry_are_refused(listed: Listed, kind: bytes) -> None:
     """Each is read within the one before."""
-    assert "too long" in refusal(listed, 5000 * entry("x", b"x", kind) + LISTED + END)
+    assert "not a complete" in refusal(listed, 5000 * entry("x", b"x", kind) + LISTED + END)
 
 
 def test_long_names_are_read(listed: Listed) -> None:
     name = f"{'folder/' * 500}003.a/{'n' * 250}.jpg"
-    listing = listed(entry(name, b"x") + pax(f"{'é/' * 1000}{name}2", {}, b"y") + END)
-    assert [member.path for member in listing.members] == [f"003.a/{'n' * 250}.jpg", f"003.a/{'n' * 250}.jpg2"]
+    listing = listed(entry(name, b"x") + pax(f"{'é/' * 1000}{name}2.jpg", {}, b"y") + END)
+    paths = [member.path.removeprefix("folder/" * 500) for member in listing.members]
+    assert [path[path.index("003.a") :] for path in paths] == [f"003.a/{'n' * 250}.jpg", f"003.a/{'n' * 250}.jpg2.jpg"]
 
 
 def global_headers(count: int) -> bytes:
@@ -280,7 +282,7 @@ def many_files(count: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("make", "few", "many", "limit"),
-    [(global_headers, 20, 200, 2**20), (many_files, 500, 2500, 2000 * 450)],  # tarfile remembers more of each file
+    [(global_headers, 20, 200, 2**20), (many_files, 500, 2500, 2000 * 900)],  # tarfile remembers more of each file
 )
 def test_memory_is_bounded(listed: Listed, make: Callable[[int], bytes], few: int, many: int, limit: int) -> None:
     peaks = []
@@ -295,6 +297,7 @@ def test_memory_is_bounded(listed: Listed, make: Callable[[int], bytes], few: in
 # Entries that are no members, and odd names.
 
 INSIDE = f"{ROOT}/003.a/x"
+BELOW = "not directly in its category's folder"
 SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
 
 
@@ -308,15 +311,21 @@ SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
         (entry(INSIDE, b"x", b"Z"), Stray("003.a/x", "003.a", "an entry of unknown type")),
         (entry(INSIDE, b"x", tarfile.GNUTYPE_SPARSE), Stray("003.a/x", "003.a", "a sparse file")),
         (pax(INSIDE, SPARSE, b"1\n0\n1\n"), Stray("003.a/x", "003.a", "a sparse file")),
-        (entry("256/003.a/greg/x.jpg"), Stray("003.a/greg/x.jpg", "003.a", "not directly in its category's folder")),
-        (entry("256/003.a/.."), Stray("003.a/..", "003.a", "not directly in its category's folder")),
+        (
+            entry(f"{ROOT}/003.a/greg/x.jpg"),
+            Stray("003.a/greg/x.jpg", "003.a", BELOW),
+        ),
+        (entry(f"{ROOT}/003.a/.."), Stray("003.a/..", "003.a", BELOW)),
         (entry("../../etc/passwd"), Stray("../../etc/passwd", "", "not in a category's folder")),
         (entry("256/005.c", kind=tarfile.SYMTYPE), Stray("256/005.c", "", "a link")),
-        (entry("256/005.c", kind=tarfile.DIRTYPE), Stray("005.c/", "005.c", "an empty category")),
+        (entry(f"{ROOT}/005.c", kind=tarfile.DIRTYPE), Stray("005.c/", "005.c", "an empty category")),
+        (entry("logs", kind=tarfile.DIRTYPE), Stray("logs/", "", "an empty folder")),
+        (entry(f"{ROOT}/003.a/.x.jpg"), Stray("003.a/.x.jpg", "003.a", "a hidden file")),
+        (entry("__MACOSX/003.a/x.jpg"), Stray("__MACOSX/003.a/x.jpg", "", "a hidden file")),
     ],
 )
 def test_what_is_no_member_is_listed_with_the_reason(listed: Listed, content: bytes, stray: Stray) -> None:
-    folders = b"".join(entry(name, kind=tarfile.DIRTYPE) for name in ("./", f"{ROOT}/003.a/", f"{ROOT}/003.a/greg/"))
+    folders = b"".join(entry(name, kind=tarfile.DIRTYPE) for name in ("./", f"{ROOT}/003.a/"))
     assert listed(folders + LISTED + content + END).strays == (stray,)
 
 
@@ -327,3 +336,14 @@ def test_what_is_no_member_is_listed_with_the_reason(listed: Listed, content: by
 def test_a_name_that_does_not_print_is_escaped(listed: Listed, name: str, shown: str) -> None:
     listing = listed(entry(f"003.a{name}/{name}.jpg") + END)
     assert listing.members[0].path == f"003.a{shown}/{shown}.jpg"
+
+
+def test_headers_as_long_as_a_preview_in_extended_attributes_are_read(listed: Listed) -> None:
+    """As macOS's tar writes them."""
+    attribute = {"LIBARCHIVE.xattr.com.apple.ResourceFork": "A" * 2**20}
+    assert len(listed(pax(f"{ROOT}/003.a/1.jpg", attribute, b"x") + END).members) == 1
+
+
+def test_headers_that_are_too_long_are_named_with_the_way_to_pack_without_them(listed: Listed) -> None:
+    attribute = {"LIBARCHIVE.xattr.x": "A" * 2**24}
+    assert "--no-xattrs" in refusal(listed, pax(f"{ROOT}/003.a/1.jpg", attribute, b"x") + END)

@@ -14,6 +14,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from vgg_ablation.dataset import near_duplicates
 from vgg_ablation.dataset.archive import list_archive
+from vgg_ablation.dataset.decode import decode
 from vgg_ablation.dataset.near_duplicates import (
     COLUMNS,
     LEAST_CONTRAST,
@@ -23,7 +24,7 @@ from vgg_ablation.dataset.near_duplicates import (
     find_near_duplicates,
     perceptual_hashes,
 )
-from vgg_ablation.dataset.pack import choose, decode, pack
+from vgg_ablation.dataset.pack import choose, pack
 from vgg_ablation.files import read_table
 from vgg_ablation.images.index import PIXELS_FILE
 from vgg_ablation.runtime.console import Console

@@ -1,27 +1,23 @@
-"""Decoding and packing: files are packed as a viewer would show them, or listed by name with the reason."""
+"""Packing: images in the order of their paths, and what is left out listed by name with the reason."""
 
 import hashlib
-import io
 import itertools
 import os
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from PIL import EpsImagePlugin, ExifTags, Image, ImageOps, PngImagePlugin, features
+from PIL import Image
 
-from benchmarks.speed import peak_memory
 from vgg_ablation.dataset import pack as pack_module
-from vgg_ablation.dataset.archive import Listing, Member, Stray, list_archive
-from vgg_ablation.dataset.pack import LARGEST_ASPECT, UnusableError, choose, decode, pack
+from vgg_ablation.dataset.archive import list_archive
+from vgg_ablation.dataset.decode import Decoded, decode
+from vgg_ablation.dataset.layout import Listing, Member, Stray
+from vgg_ablation.dataset.pack import choose, pack
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import read_table
 from vgg_ablation.images.index import EXCLUDED_FILE, INDEX_COLUMNS, INDEX_FILE, PIXELS_FILE
@@ -33,192 +29,6 @@ Encode = Callable[..., bytes]
 Packing = Callable[..., dict[str, object]]
 
 SIDE = 32
-AS_PACK_DOES = pytest.mark.filterwarnings("ignore")  # Pillow's of odd metadata
-
-
-def as_pillow_does(image: Image.Image, side: int = SIDE) -> np.ndarray:
-    """Return an image as RGB with smallest side `side`, by Pillow's own way of keeping proportions."""
-    rgb = image.convert("RGB")
-    scale = side / min(rgb.size)
-    size = tuple(side if length == min(rgb.size) else round(length * scale) for length in rgb.size)
-    return np.asarray(rgb.resize((size[0], size[1]), Image.Resampling.BILINEAR)).astype(float)
-
-
-def reason(content: bytes) -> str:
-    with pytest.raises(UnusableError) as error:
-        decode(content, SIDE)
-    return str(error.value)
-
-
-# One image.
-
-
-@pytest.mark.parametrize(("mode", "greyscale"), [("1", 1), ("L", 1), ("LA", 1), ("P", 0), ("RGB", 0), ("RGBA", 0)])
-def test_a_png_of_any_mode_is_the_rgb_that_pillow_makes_of_it(
-    picture: Draw, encoded: Encode, mode: str, greyscale: bool
-) -> None:
-    content = encoded(picture(90, 50).convert(mode))
-    found = decode(content, SIDE)
-    np.testing.assert_array_equal(found.pixels, as_pillow_does(Image.open(io.BytesIO(content))))
-    assert (found.pixels.dtype, found.greyscale) == (np.uint8, greyscale)
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_a_jpeg_is_within_the_noise_of_one_decoded_in_full(picture: Draw, encoded: Encode, mode: str) -> None:
-    content = encoded(picture(700, 450).convert(mode), "JPEG", quality=95)
-    assert np.abs(decode(content, SIDE).pixels - as_pillow_does(Image.open(io.BytesIO(content)))).max() <= 6
-
-
-def test_greyscale_of_sixteen_bits_keeps_its_shades(encoded: Encode) -> None:
-    shades = np.linspace(0, 65535, 64, dtype=np.uint16) * np.ones((48, 1), np.uint16)
-    eight = Image.fromarray((shades >> 8).astype(np.uint8))
-    assert np.abs(decode(encoded(Image.fromarray(shades)), SIDE).pixels - as_pillow_does(eight)).max() <= 1
-
-
-@given(width=st.integers(7, 130), height=st.integers(7, 130), side=st.sampled_from([32, 33, 72]))
-@example(1, 1, 33)
-@settings(max_examples=20)
-def test_the_smallest_side_is_exact_and_the_proportions_are_kept(
-    picture: Draw, encoded: Encode, width: int, height: int, side: int
-) -> None:
-    found_height, found_width, _ = decode(encoded(picture(width, height)), side).pixels.shape
-    assert min(found_height, found_width) == side
-    assert abs(found_width - side * width / min(width, height)) <= 0.5
-    assert abs(found_height - side * height / min(width, height)) <= 0.5
-
-
-@pytest.mark.parametrize("kind", ["GIF", "TIFF", *(["WEBP"] if features.check("webp") else [])])
-def test_of_an_animation_the_first_frame_is_taken(picture: Draw, encoded: Encode, kind: str) -> None:
-    frames = [picture(40, 36, seed).quantize(8).convert("RGB") for seed in range(3)]
-    options: dict[str, object] = {"lossless": True} if kind == "WEBP" else {}
-    moving = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-    np.testing.assert_allclose(decode(moving, SIDE).pixels, as_pillow_does(frames[0]), atol=1)
-
-
-def oriented(picture: Image.Image, encoded: Encode, kind: str, orientation: int) -> bytes:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    return encoded(picture, kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-@pytest.mark.parametrize("orientation", [*range(1, 9), 65535])
-def test_an_image_is_upright_as_viewers_show_it(picture: Draw, encoded: Encode, kind: str, orientation: int) -> None:
-    """A JPEG of this size is decoded at a fraction of it."""
-    content = oriented(picture(700, 450), encoded, kind, orientation)
-    upright = as_pillow_does(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
-    found = decode(content, SIDE).pixels
-    assert found.shape == upright.shape
-    assert np.abs(found - upright).max() <= 6
-
-
-@pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"\xff" * 100, None])
-@AS_PACK_DOES
-def test_metadata_that_cannot_be_read_turn_nothing(picture: Draw, encoded: Encode, exif: bytes | None) -> None:
-    image, text = picture(80, 40), PngImagePlugin.PngInfo()
-    text.add_text(
-        "Raw profile type exif", "\nexif\n       4\nno digits"
-    )  # Pillow fails with whatever reading it raises
-    kind, options = ("PNG", {"pnginfo": text}) if exif is None else ("JPEG", {"exif": exif})
-    found = decode(encoded(image, kind, **options), SIDE).pixels
-    np.testing.assert_array_equal(found, decode(encoded(image, kind), SIDE).pixels)
-
-
-# Files that are no images, or too large.
-
-
-@pytest.mark.parametrize("content", [b"", b"\0", b"mv a b\n" * 100, b"<html>not found</html>", b"%PDF-1.4\n"])
-def test_what_is_no_image_is_unusable(content: bytes) -> None:
-    assert reason(content) == "not an image"
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-@given(share=st.floats(0, 0.95))
-@settings(max_examples=10)
-def test_an_image_cut_short_is_unusable(picture: Draw, encoded: Encode, kind: str, share: float) -> None:
-    whole = encoded(picture(40, 36), kind)
-    assert reason(whole[: int(share * len(whole))])
-
-
-def png_header(width: int, height: int) -> bytes:
-    """Return a PNG that claims this size, with pixels for one line at most."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    )
-
-
-@pytest.mark.parametrize("size", [(12_000, 12_000), (30_000, 30_000), (2**31 - 1, 2**31 - 1)])
-@AS_PACK_DOES
-def test_an_image_said_to_be_huge_is_never_decoded(size: tuple[int, int]) -> None:
-    known = peak_memory.reset()
-    before = peak_memory.peak_mib()
-    assert reason(png_header(*size)).startswith("too large: ")
-    after = peak_memory.peak_mib()
-    assert not known or before is None or after is None or after - before < 20  # MiB; the least takes 400
-
-
-@pytest.mark.parametrize("size", [(LARGEST_ASPECT, 1), (1, LARGEST_ASPECT)])
-def test_an_image_is_too_elongated_beyond_the_largest_aspect(
-    picture: Draw, encoded: Encode, size: tuple[int, int]
-) -> None:
-    assert max(decode(encoded(picture(*size)), SIDE).pixels.shape) == LARGEST_ASPECT * SIDE
-    longer = [length + (length > 1) for length in size]
-    assert reason(encoded(picture(*longer))) == f"too elongated: {longer[0]} x {longer[1]} pixels"
-
-
-def test_postscript_is_never_run(picture: Draw, encoded: Encode, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was called"))
-    assert reason(encoded(picture(40, 40), "EPS")) == "not an image"
-
-
-def is_usable_or_unusable(content: bytes) -> bool:
-    """Return that decoding ended in one of its two ways: any other error is let through."""
-    try:
-        return decode(content, SIDE).pixels.shape[2] == 3
-    except UnusableError:
-        return True
-
-
-@AS_PACK_DOES
-@settings(max_examples=60)
-@given(st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF"]), st.binary())
-def test_no_bytes_crash_the_decoder(magic: bytes, content: bytes) -> None:
-    assert is_usable_or_unusable(magic + content)
-
-
-FORMATS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "JPEG2000", "ICO", "TGA", "PCX", "PPM", "SPIDER", "BLP"]
-FORMATS += [name for name in ("WEBP", "AVIF") if features.check(name.lower())]
-
-
-@AS_PACK_DOES
-@pytest.mark.parametrize("kind", FORMATS)
-def test_no_damaged_image_crashes_the_decoder(picture: Draw, encoded: Encode, kind: str) -> None:
-    mode = {"SPIDER": "F", "BLP": "P", "GIF": "P"}.get(kind, "RGB")
-    whole = encoded(picture(40, 36).convert(mode), kind)
-    rng = np.random.default_rng(0)
-    for _ in range(60):
-        damaged = np.frombuffer(whole, np.uint8).copy()
-        near = rng.choice([32, 300, damaged.size])  # most formats say at their beginning how the rest is to be read
-        places = rng.integers(0, min(near, damaged.size), rng.integers(1, 5))
-        damaged[places] = rng.integers(0, 256, len(places))
-        assert is_usable_or_unusable(damaged.tobytes()[: rng.integers(1, 2 * damaged.size)])
-
-
-@pytest.mark.parametrize("failure", [struct.error, RecursionError, OSError])
-def test_whatever_a_decoder_fails_with_makes_the_file_unusable(
-    picture: Draw, encoded: Encode, monkeypatch: pytest.MonkeyPatch, failure: type[Exception]
-) -> None:
-    content = encoded(picture(40, 36))
-    monkeypatch.setattr(Image.Image, "convert", Mock(side_effect=failure))
-    assert reason(content) == f"undecodable: {failure.__name__}"
-    monkeypatch.setattr(Image.Image, "convert", Mock(side_effect=failure("\x1b[2J\n" * 1000)))
-    said = reason(content)
-    assert (said.isprintable(), len(said) < 250) == (True, True)
 
 
 # Choosing.
@@ -344,7 +154,7 @@ def test_what_is_left_out_is_listed_by_name_with_the_reason_and_counted(
         "003.backpack/9.jpg": same, "003.backpack/RENAME2": b"mv a b", "003.backpack/greg/1.jpg": same,
         "010.beer-mug/0.jpg": same, "010.beer-mug/line.png": wide,
     }  # fmt: skip
-    grey = {"001.ak47/2.jpg": encoded(picture(40, 40).convert("L"), "JPEG")}
+    grey = {"001.ak47/2.jpg": encoded(picture(40, 40).convert("L"), "JPEG", icc_profile=b"broken")}
     counts = packing(files | hostile | grey)
     assert [(path, reason.partition(":")[0]) for path, reason in excluded(tmp_path)] == [
         ("001.ak47/cut.jpg", "undecodable"),
@@ -361,6 +171,8 @@ def test_what_is_left_out_is_listed_by_name_with_the_reason_and_counted(
         "images": 6,
         "categories": ["001.ak47", "003.backpack", "010.beer-mug"],
         "greyscale": 1,
+        "profiles_converted": 0,
+        "profiles_ignored": 1,
         "excluded": 8,
         "excluded_reasons": {**reasons, "too large": 1, "undecodable": 1},
         "duplicates": 2,
@@ -411,7 +223,7 @@ def test_an_interrupted_packing_ends_at_once_and_leaves_no_file(
 ) -> None:
     interrupted, numbers, decoded = threading.Event(), itertools.count(), []
 
-    def slow(content: bytes, side: int) -> pack_module.Decoded:
+    def slow(content: bytes, side: int) -> Decoded:
         decoded.append(content)
         if next(numbers):  # the first alone comes at once, however the threads meet
             interrupted.wait(20)

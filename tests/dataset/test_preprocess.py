@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vgg_ablation.dataset.pack import decode
+from vgg_ablation.dataset.decode import decode
 from vgg_ablation.dataset.preprocess import largest_side, preprocess
 from vgg_ablation.files import read_json, read_table
 from vgg_ablation.images.index import EXCLUDED_FILE, INDEX_FILE, LARGE_FOLDER, PACKED, PIXELS_FILE, read_splits, verify

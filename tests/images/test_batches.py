@@ -243,7 +243,7 @@ def processed(tmp_path: Path, tar: Callable[..., Path], encoded: Callable[..., b
     data = DataSettings(
         source="x", categories="all", clutter=False, train_per_class=6, validation_fraction=0.4, splits=2, seed=0
     )
-    write_splits(folder, data)
+    write_splits(folder, data, {member.path: "" for member in members(archive)})
     return folder
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vgg_ablation.dataset.archive import members
-from vgg_ablation.dataset.pack import decode, pack
+from vgg_ablation.dataset.decode import decode
+from vgg_ablation.dataset.pack import pack
 from vgg_ablation.images.index import INDEX_COLUMNS
 from vgg_ablation.images.pixels import Pixels
 from vgg_ablation.runtime.console import Console

@@ -217,8 +217,11 @@ class Data(Record):
     greyscale: int
     excluded: int
     excluded_reasons: dict[str, int]
+    profiles_ignored: int
+    """Images with a colour profile that is broken or of another colour space."""
     side: int
-    train_per_class: int
+    train_per_class: int | str
+    """Images drawn of each category; `folders` if the source's folders are the split."""
     train: int
     validation: int
     test: int

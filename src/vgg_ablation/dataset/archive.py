@@ -1,65 +1,30 @@
-"""Reading the archive: one uncompressed tar in Caltech-256's official layout.
+"""Reading the archive: one uncompressed tar in Caltech-256's layout or another one of folders of images.
 
-The layout is `256_ObjectCategories/003.backpack/003_0001.jpg`. Members are read in place and nothing is extracted, so
-that no member can leave a folder; links, devices and oversized members are never followed or read. All other
-entries are listed as strays. Names are labels, made printable before they reach a table, a terminal or a page.
+Members are read in place and nothing is extracted, so that no member can leave a folder; links, devices and oversized
+members are never followed or read. All other entries are listed as strays. Names are labels, made printable before they
+reach a table, a terminal or a page.
 """
 
 import io
-import re
+import os
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from vgg_ablation.dataset.layout import FOLDER, Entry, Listing, Member, arrange, clean, is_image, named_as_image
+from vgg_ablation.dataset.signatures import HEAD, recognise
 from vgg_ablation.errors import StageError
 from vgg_ablation.text import printable
 
 ROOT_FOLDER = "256_ObjectCategories"
 CLUTTER = "257.clutter"
 """The category of Caltech-256 that shows no object."""
-CATEGORY = re.compile(r"[0-9]{3}\.[^/]+")
-"""The name of a category's folder."""
 
 LARGEST_MEMBER = 64 * 2**20  # bytes; the largest photograph of Caltech-256 has about 7 MB
 """Larger members are no photographs of this data set, and are left out."""
 
-_MOST_HEADERS = 64 * 2**10
-"""Bytes that the headers of one entry may take: two names of the longest that systems allow take 8 KiB."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One file of the archive."""
-
-    path: str
-    """Category folder and file name: `003.backpack/003_0001.jpg`."""
-    category: str
-    """The official folder name: `003.backpack`."""
-    offset: int
-    """Position of its first byte in the tar."""
-    size: int
-    """Bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stray:
-    """An entry of the archive that is no member."""
-
-    path: str
-    """From its category's folder on, `056.dog/greg/1.jpg`; the whole name outside category folders."""
-    category: str
-    """The official name of the folder that holds it, at any depth; empty outside category folders."""
-    reason: str
-    """Why it is no member: `a link`, `an empty category`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """All that an archive holds but its folders, each part sorted by path."""
-
-    members: tuple[Member, ...]
-    strays: tuple[Stray, ...]
+_MOST_HEADERS = 16 * 2**20
+"""Bytes that the headers of one entry may take: extended attributes, such as a preview, may take 100 kB and more."""
 
 
 def members(archive: Path, *, named: str | None = None) -> list[Member]:
@@ -70,49 +35,33 @@ def members(archive: Path, *, named: str | None = None) -> list[Member]:
 def list_archive(archive: Path, *, named: str | None = None) -> Listing:
     """Return what the archive holds; it is read to its end to be sure that it is complete.
 
-    Members are the regular files directly in a category's folder; everything else, and each category without a member,
-    is a stray.
-
     Raises:
         StageError: it is no uncompressed tar, is cut short or damaged, or names one file twice; the message calls it
             `named`.
         OSError: it cannot be opened.
     """
     label = printable(named or str(archive))
-    found: dict[str, Member] = {}
-    strays: list[Stray] = []
-    categories: set[str] = set()
-    with _LimitedHeaders(archive.open("rb", buffering=0)) as file:
+    entries: list[Entry] = []
+    files: set[str] = set()
+    folders: set[str] = set()
+    with archive.open("rb", buffering=0) as raw, _LimitedHeaders(raw) as file:
+        head = raw.read(HEAD)
+        raw.seek(0)
+        if found := recognise(head):
+            raise StageError(f"{label}: not a tar, but {found[1]}")
         for info in _entries(file, label):
-            if info.isdir():
-                folder = info.name.rsplit("/", 1)[-1]
-                if CATEGORY.fullmatch(folder):
-                    categories.add(printable(folder))
-                continue
-            category, rest = (printable(part) for part in place(info.name))
-            path = f"{category}/{rest}" if category else rest
-            categories.add(category)
-            if reason := _why_stray(info):
-                strays.append(Stray(path, category, reason))
-            elif path in found:
-                raise StageError(f"{label}: names {path} twice")
-            else:
-                found[path] = Member(path, category, info.offset_data, info.size)
-    empty = categories - {member.category for member in found.values()} - {""}
-    strays += [Stray(f"{category}/", category, "an empty category") for category in empty]
-    return Listing(
-        tuple(found[path] for path in sorted(found)),
-        tuple(sorted(strays, key=lambda stray: (stray.path, stray.reason))),
-    )
-
-
-def place(name: str) -> tuple[str, str]:
-    """Split a name at its last category folder: that folder, or "" where there is none, and what follows."""
-    parts = name.split("/")
-    for depth in reversed(range(len(parts) - 1)):
-        if CATEGORY.fullmatch(parts[depth]):
-            return parts[depth], "/".join(parts[depth + 1 :])
-    return "", name
+            name, reason, image = clean(info.name), FOLDER if info.isdir() else _why_special(info), False
+            if reason == FOLDER:
+                if name in folders:
+                    continue
+                folders.add(name)
+            elif not reason:
+                if name in files:
+                    raise StageError(f"{label}: names {name} twice")
+                files.add(name)
+                image = named_as_image(name) or is_image(name, os.pread(raw.fileno(), HEAD, info.offset_data))
+            entries.append(Entry(name, info.size, info.offset_data, reason, image))
+    return arrange(entries)
 
 
 class _LimitedHeaders(io.BufferedReader):
@@ -122,7 +71,10 @@ class _LimitedHeaders(io.BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= self.left:
-            raise tarfile.ReadError("the headers of an entry are damaged or too long")
+            raise tarfile.ReadError(
+                "the headers of an entry are damaged, or too long; if they hold extended attributes, "
+                "pack the images again without: tar --no-xattrs"
+            )
         self.left -= size
         return super().read(size)
 
@@ -158,19 +110,12 @@ def _to_the_end(file: _LimitedHeaders) -> Iterator[tarfile.TarInfo]:
         raise tarfile.ReadError(f"cut short or damaged at byte {end:,}")
 
 
-def _why_stray(info: tarfile.TarInfo) -> str | None:
-    """Return why an entry is no member; None for a member."""
-    category, rest = place(info.name)
+def _why_special(info: tarfile.TarInfo) -> str:
+    """Return why an entry is neither folder nor regular file; empty where it is one."""
     if info.issym() or info.islnk():
         return "a link"
     if info.isdev():
         return "a device or pipe"
     if info.issparse():
         return "a sparse file"
-    if not info.isreg():
-        return "an entry of unknown type"
-    if not category:
-        return "not in a category's folder"
-    if "/" in rest or rest in ("", ".", ".."):
-        return "not directly in its category's folder"
-    return None
+    return "" if info.isreg() else "an entry of unknown type"

@@ -1,6 +1,5 @@
 """From the archive to what the nets read: packed pixels, index, splits, contact sheet and summary."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from vgg_ablation.dataset.archive import CLUTTER, list_archive
 from vgg_ablation.dataset.contact_sheet import COLUMNS, write_contact_sheet
 from vgg_ablation.dataset.pack import choose, pack
-from vgg_ablation.dataset.splits import require_enough, write_splits
+from vgg_ablation.dataset.splits import require_split, write_splits
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import file_digest, read_table, write_json
 from vgg_ablation.images.index import INDEX_FILE, LARGE_FOLDER, PACKED, PIXELS_FILE, Index, write_checksums
@@ -40,9 +39,10 @@ def preprocess(
         StageError: the archive is damaged, or has too few images, or not the categories asked for.
     """
     chosen = choose(list_archive(archive), settings.categories, clutter=settings.clutter)
-    require_enough(Counter(member.category for member in chosen.members), settings.train_per_class)  # before long work
+    parts = {member.path: member.part for member in chosen.members}
+    require_split(parts, {member.path: member.category for member in chosen.members}, settings)  # before long work
     counts = pack(archive, list(chosen.members), scales.fixed.train, folder, console, chosen.strays)
-    parts = write_splits(folder, settings)
+    sizes = write_splits(folder, settings, parts)
     write_checksums(folder)
     paths = set(read_table(folder / INDEX_FILE)["path"])
     members = [member for member in chosen.members if member.path in paths]
@@ -59,7 +59,7 @@ def preprocess(
         "train_per_class": settings.train_per_class,
         "splits": settings.splits,
         **counts,
-        **parts,
+        **sizes,
     }
     write_json(folder / SUMMARY_FILE, summary)
     return summary

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from vgg_ablation.dataset.sample import CATEGORIES, SAMPLE_PER_CATEGORY
-from vgg_ablation.dataset.splits import validation_per_class
+from vgg_ablation.dataset.splits import FOLDERS, validation_images
 from vgg_ablation.model.table1 import count_gmacs
 from vgg_ablation.parallel.units import Unit, Work
 from vgg_ablation.runtime.names import ALL, NORMS, chosen
@@ -12,6 +12,8 @@ from vgg_ablation.runtime.settings import DataSettings, TrainSettings, TuneSetti
 OFFICIAL_CATEGORIES = 256
 OFFICIAL_IMAGES = 29_780
 """Files of Caltech-256 without clutter, by its listing."""
+_TYPICAL_DRAWN = 60
+"""Images of a category for training and validation, where folders give the split: those of appendix B."""
 ASPECT = 4 / 3
 """Width of a photograph divided by its height."""
 CROPS = 50
@@ -46,11 +48,13 @@ def count_images(data: DataSettings) -> Images:
     else:
         categories, per_category = OFFICIAL_CATEGORIES + data.clutter, OFFICIAL_IMAGES / OFFICIAL_CATEGORIES
     classes = categories if data.categories == "all" else len(data.categories)
+    drawn = _TYPICAL_DRAWN if data.train_per_class == FOLDERS else int(data.train_per_class)
+    validation = validation_images(drawn, data.validation_fraction)
     return Images(
         classes=classes,
-        training=classes * (data.train_per_class - validation_per_class(data)),
-        validation=classes * validation_per_class(data),
-        test=max(1, round(classes * (per_category - data.train_per_class))),
+        training=classes * (drawn - validation),
+        validation=classes * validation,
+        test=max(1, round(classes * (per_category - drawn))),
     )
 
 

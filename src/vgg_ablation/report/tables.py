@@ -315,6 +315,9 @@ def _confusions(study: Study) -> Table:
 
 def _images(study: Study) -> Table:
     data = study.data
+    drawn = f"{data.train_per_class}, a part of them for validation"
+    if data.train_per_class == "folders":
+        drawn = "none: the folders train, val and test are the split"
     body = [
         ("source", data.origin),
         ("SHA-256 of the archive", data.archive_sha256),
@@ -322,8 +325,9 @@ def _images(study: Study) -> Table:
         ("images", f"{data.images:,}"),
         ("of them greyscale", f"{data.greyscale:,}"),
         ("excluded", words.excluded(data)),
+        ("colour profiles ignored", f"{data.profiles_ignored:,}"),
         ("stored with smallest side", f"{data.side} pixels"),
-        ("drawn for training, a category", f"{data.train_per_class}, a part of them for validation"),
+        ("drawn for training, a category", drawn),
         ("in each split", f"{data.train:,} training, {data.validation:,} validation, {data.test:,} test images"),
         ("splits", f"{data.splits}"),
     ]

@@ -231,6 +231,9 @@ def stage(name: str) -> Iterator[Console]:
     the process was told to ignore them (nohup). Every file is whole at any moment, so that any moment is safe.
     """
     with ExitStack() as at_exit:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show ends no stage
+                stream.reconfigure(errors="backslashreplace")
         for number in _STOPPED_BY:
             if (before := signal.getsignal(number)) is not signal.SIG_IGN:
                 at_exit.callback(signal.signal, number, before)

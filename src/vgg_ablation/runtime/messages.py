@@ -104,6 +104,7 @@ DOWNLOADING = "downloading MB"
 RENDERING = "rendering"
 GATHERING = "gathering"
 PACKING = "packing"
+READING = "reading"
 HASHING = "hashing"
 COMPARING = "comparing"
 
@@ -129,9 +130,25 @@ def next_address(reason: str) -> str:
     return f"{reason}: trying the next address"
 
 
-def left_out_of_folder(folder: str, special: int, outside: int) -> str:
-    """Message: the source is a folder."""
-    return f"{folder}: left out {special:,} links and special files, and {outside:,} files outside category folders"
+def images_found(source: str, categories: Mapping[str, int], parts: Mapping[str, int]) -> str:
+    """Before any work: files by category, and by part of a ready-made split."""
+    least, most = min(categories.values()), max(categories.values())
+    each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    split = ", ".join(f"{part} {number:,}" for part, number in parts.items())
+    number = f"{len(categories):,} {'category' if len(categories) == 1 else 'categories'}"
+    found = f"{source}: {number} of {each} files, {sum(categories.values()):,} in all"
+    return f"{found}; split by folders: {split}" if split else found
+
+
+def left_out(reasons: Mapping[str, int], first: Mapping[str, str]) -> str:
+    """Files by reason, with the first of each."""
+    each = ", ".join(f"{reason}: {number:,} ({first[reason]})" for reason, number in sorted(reasons.items()))
+    return f"left out: {each}"
+
+
+def decompressing(source: str, size: int) -> str:
+    """`size` in bytes."""
+    return f"decompressing {source} ({size / 1e6:,.1f} MB)"
 
 
 def archive_made(path: str, size: int, source: str) -> str:

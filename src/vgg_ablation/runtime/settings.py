@@ -68,6 +68,12 @@ def _readable_source(source: str) -> str:
     return source
 
 
+def _number_or_folders(value: object) -> object:
+    if value != "folders" and not (type(value) is int and 2 <= value <= _MANY):
+        raise ValueError(f"a whole number from 2 to {_MANY:,}, or folders")
+    return value
+
+
 def _ascending(value: object) -> object:
     if not isinstance(value, list | tuple) or not value or not all(type(each) is int for each in value):
         raise ValueError("a list of whole numbers")
@@ -105,21 +111,28 @@ class DataSettings(Section):
         AfterValidator(_readable_source),
         Reference(paper="caltech256", section="appendix B", allowed="`sample`, `caltech256`, a path or an address"),
     ]
-    """`sample`: rendered solids; `caltech256`: the official archive; else a tar or folder in the same layout."""
+    """`sample`: rendered solids; `caltech256`: the official archive; else images in folders, `CATEGORY/IMAGE` at any
+    depth: a folder, a tar, compressed or not, or a zip."""
     categories: Annotated[
         Literal["all"] | tuple[str, ...],
         BeforeValidator(_all_or_names),
         Reference(paper="all", section="appendix B", allowed="`all`, or a list of two names or more"),
     ]
-    """Categories that are classes; a name may have its number: `backpack` or `003.backpack`."""
+    """Categories that are classes; a name's number may be left out: `backpack` or `003.backpack`."""
     clutter: bool
     """Whether 257.clutter, which shows no object, is a class."""
-    train_per_class: Annotated[int, Field(ge=2, le=_MANY), Reference("images", 60, "appendix B")]
-    """Images of a category that are not test images."""
+    train_per_class: Annotated[
+        Literal["folders"] | int,
+        BeforeValidator(_number_or_folders),
+        Reference("images", 60, "appendix B", "integer, at least 2, or `folders`"),
+    ]
+    """Images of a category that are not test images, drawn at random. `folders`: the source's folders `train`, `val`,
+    `test` are the split, the same in all runs, which have seeds of their own. If `val` or `test` is missing, the other
+    is the test, and each run draws its validation images from `train`."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1), Reference("share", 0.2, "appendix B")]
-    """Share of these used for validation."""
+    """Share of these used for validation; not read if the source has all three folders."""
     splits: Annotated[int, Field(ge=1, le=100), Reference("splits", 3, "appendix B")]
-    """Random splits, and so runs of each net: run r uses split r and seed r."""
+    """Splits, and so runs of each net: run r uses split r and seed r."""
     seed: Annotated[int, Field(ge=0, lt=2**64)]
     """Seed of the splits."""
 

@@ -9,7 +9,7 @@ import torch
 from benchmarks.search_cost.cost import GRID, Trial
 from benchmarks.search_cost.measure import Facts, Plan, Trainer, measure
 from benchmarks.search_cost.methods import METHODS, grid_points, method_of, random_points
-from vgg_ablation.dataset.splits import validation_per_class
+from vgg_ablation.dataset.splits import validation_images
 from vgg_ablation.errors import StageError
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.params import read_params
@@ -43,8 +43,9 @@ def test_a_search_that_is_not_compared_is_refused_with_those_that_are(plan: Plan
 
 def test_the_plan_for_the_sample_has_more_validation_images_and_as_many_to_train_on() -> None:
     plan = Plan.of_study(read_params(ROOT / "params.yaml").whole(StudySettings))
-    assert validation_per_class(plan.study.data) == 60
-    assert plan.study.data.train_per_class - validation_per_class(plan.study.data) == 48
+    drawn = int(plan.study.data.train_per_class)
+    assert validation_images(drawn, plan.study.data.validation_fraction) == 60
+    assert drawn - 60 == 48
 
 
 class Measured(NamedTuple):
