@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vgg_ablation.dataset.pack import UnusableError
+from vgg_ablation.dataset.decode import UnusableError
 from vgg_ablation.device import choose_compute
 from vgg_ablation.evaluate.metrics import TOP_K
 from vgg_ablation.predict.classify import classify, read_image, stored_side

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vgg_ablation.dataset.archive import LARGEST_MEMBER
-from vgg_ablation.dataset.pack import UnusableError, decode
+from vgg_ablation.dataset.decode import UnusableError, decode
 from vgg_ablation.device import Compute
 from vgg_ablation.evaluate.protocols import PackedImages, View, average, posteriors
 from vgg_ablation.images.batches import Batches, Colour
