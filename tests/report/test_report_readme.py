@@ -6,9 +6,6 @@ TABLE = "| net | error |\n|:----|------:|\n| A   |  31.2 |"
 REPORT = (
     f"# Title\n\n- **Depth: undecided.**\n- **Best net A.**\n- **Fit.**\n\nNote.\n\n{TABLE}\n\n## Claims\n\n{TABLE}\n"
 )
-CSV = (
-    "arch,scale,protocol,training_error\nA,fixed,dense,6.66\nA,fixed,centre,9\nD,fixed,dense,32.84\nD+E,fixed,dense,\n"
-)
 README = """# Project
 
 <!-- excerpt of reports/ablation.md: make docs -->
@@ -16,22 +13,14 @@ old
 <!-- end of excerpt -->
 
 Between.
-
-<!-- training errors of docs/ablation.csv: make docs -->
-<!-- end of excerpt -->
 """
-FILES = {"reports/ablation.md": REPORT, "docs/ablation.csv": CSV}
+FILES = {"reports/ablation.md": REPORT}
 
 
 def test_an_excerpt_is_the_title_the_headline_and_the_first_table():
     text = updated(README, FILES.__getitem__)
     excerpt = text.partition("make docs -->\n")[2].partition("<!-- end")[0]
     assert excerpt == f"> Title\n\n- **Depth: undecided.**\n- **Best net A.**\n- **Fit.**\n\n{TABLE}\n"
-
-
-def test_training_errors_are_those_of_the_nets_at_the_fixed_scale():
-    text = updated(README, FILES.__getitem__)
-    assert "make docs -->\nTraining errors: A 6.7 %, D 32.8 %.\n<!-- end of excerpt -->\n" in text
 
 
 def test_everything_else_stays_and_a_second_update_changes_nothing():

@@ -1,7 +1,5 @@
 """Copy excerpts of reports and the README's picture into the documents: `make docs`."""
 
-import csv
-import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +12,7 @@ PICTURE = Path("reports/figures/error-by-depth.png")
 """The figure that README shows; it is copied to docs/."""
 
 _MARKED = re.compile(
-    r"(?P<begin><!-- (?P<kind>excerpt|training errors) of (?P<path>\S+): make docs -->\n)"
+    r"(?P<begin><!-- excerpt of (?P<path>\S+): make docs -->\n)"
     r".*?(?P<end><!-- end of excerpt -->)",
     re.DOTALL,
 )
@@ -28,20 +26,11 @@ def head(report: str) -> str:
     return f"> {title.removeprefix('# ')}\n\n{headline}\n\n{table.strip()}\n"
 
 
-def training_errors(table: str) -> str:
-    """Return the nets' training errors at the fixed scale from the text of an ablation.csv."""
-    rows = csv.DictReader(io.StringIO(table))
-    rows = [row for row in rows if (row["scale"], row["protocol"]) == ("fixed", "dense") and row["training_error"]]
-    errors = ", ".join(f"{row['arch']} {float(row['training_error']):.1f} %" for row in rows)
-    return f"Training errors: {errors}.\n"
-
-
 def updated(text: str, read: Callable[[str], str]) -> str:
     """Return a Markdown file with new excerpts; `read` returns the text of a file by its path."""
-    excerpts = {"excerpt": head, "training errors": training_errors}
 
     def renewed(marked: re.Match[str]) -> str:
-        return f"{marked['begin']}{excerpts[marked['kind']](read(marked['path']))}{marked['end']}"
+        return f"{marked['begin']}{head(read(marked['path']))}{marked['end']}"
 
     return _MARKED.sub(renewed, text)
 
