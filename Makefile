@@ -3,15 +3,35 @@ PYTHON ?= python3
 BIN := .venv/bin
 SET_UP := .venv/.set-up
 
-.PHONY: reproduce test torture lint lock docs estimate search-cost trial-ranks scaling busy bench bench-short cluster \
-    test-cluster live search-live
+.PHONY: reproduce repository undo test torture lint lock docs estimate search-cost trial-ranks scaling busy bench \
+    bench-short cluster test-cluster live search-live
 .DELETE_ON_ERROR:
+
+# A user without an entry in /etc/passwd (docker run --user), or with a home that cannot be written.
+ifeq ($(LOGNAME)$(USER),)
+export LOGNAME := $(shell id -u)
+endif
+ifneq ($(shell test -w "$$HOME" && echo yes),yes)
+export HOME := $(CURDIR)/.state/home
+endif
+
+# pip's settings for other places than .venv; both steps of the set-up use pip's index.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT
+UV = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PYTHON) -m pip config get global.index-url 2>/dev/null)}}"; \
+    $${index:+env UV_DEFAULT_INDEX="$$index"} $(BIN)/uv
 
 # The first command computes the nets on all cores or GPUs; `dvc repro` finds that work done and assembles it. DVC finds
 # `python` on PATH, so that stages run with the environment's own.
-reproduce: $(SET_UP)
+reproduce: repository $(SET_UP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m vgg_ablation.parallel
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+
+# DVC needs a git repository with a commit; a downloaded ZIP has none. git itself says what else is wrong.
+repository:
+	@test -e .git || { echo "this is no git repository (from a ZIP?); first run:" >&2; \
+	    echo "  git init && git add --all" >&2; echo "  git commit --message download" >&2; exit 1; }
+	@git log -1 --format=
 
 # Tests run side by side: one thread a process.
 test: $(SET_UP)
@@ -31,6 +51,10 @@ docs: $(SET_UP)
 	$(BIN)/python -m vgg_ablation.report.readme
 	$(BIN)/python -m vgg_ablation.report.planning
 	$(BIN)/python -m vgg_ablation.runtime.settings_reference
+
+# After an experiment, or a killed one: settings, lock files, reports, results and branch of the last commit.
+undo: $(SET_UP)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m vgg_ablation.runtime.experiment
 
 estimate: $(SET_UP)
 	$(BIN)/python -m vgg_ablation.parallel --dry-run
@@ -93,12 +117,12 @@ $(SET_UP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	awk '/^[^ #]/ {found = /^uv==/} found' requirements.lock > .venv/uv.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
-	$(BIN)/uv pip sync --compile-bytecode --require-hashes --python $(BIN)/python requirements.lock
-	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	$(UV) pip sync --compile-bytecode --require-hashes --python $(BIN)/python requirements.lock
+	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@touch $@
 
 # A group of packages, bench or cluster. The set-up before it removes what is not in requirements.lock, so this comes
 # again after each.
 $(SET_UP)-%: requirements-%.lock $(SET_UP)
-	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python --requirement $<
+	$(UV) pip install --quiet --require-hashes --python $(BIN)/python --requirement $<
 	@touch $@

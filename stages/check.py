@@ -1,18 +1,22 @@
-"""Check the settings before any work: `python stages/check.py`."""
+"""Check the settings before any work, and say what is run: `python stages/check.py`."""
 
 from vgg_ablation.files import write_text
 from vgg_ablation.model.table1 import PLAIN
 from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.experiment import changes, require_kept, restoring_refused_settings
 from vgg_ablation.runtime.params import read_params
 from vgg_ablation.runtime.paths import SETTINGS_VALID
 from vgg_ablation.runtime.settings import StudySettings
 
 with stage("check") as console:
-    params = read_params()
-    params.require_selection(PLAIN)
-    params.whole(StudySettings)
+    with restoring_refused_settings():
+        params = read_params()
+        params.require_selection(PLAIN)
+        source = params.whole(StudySettings).data.source
+    console.say(params.selection(source))
+    if changed := changes():
+        console.say(f"not as committed: {changed}; to undo: make undo")
+    require_kept()
     console.alone()
     # Always the same text: all stages depend on this file, to wait for the check, and must not rerun after each one.
     write_text(SETTINGS_VALID, "params.yaml holds a valid selection and a valid study\n")
-    selection = f"study {params.study}, arch {params.arch}, norm {params.norm}, scale {params.scale}"
-    console.made(f"{selection}: settings are valid, checked")

@@ -54,6 +54,12 @@ def test_p_values_and_power_are_corrected_for_all_pairs():
     assert pairs(study)["A", "B"].difference.detectable == alone.detectable
 
 
+def test_a_net_outside_table_1_changes_no_comparison_of_nets_in_it():
+    without, among = pairs(dense(FAR_APART)), pairs(dense({**FAR_APART, "B_5x5": 40.0}))
+    assert {pair: one for pair, one in among.items() if "B_5x5" not in pair} == without
+    assert [one.difference.family for pair, one in among.items() if "B_5x5" in pair] == [3, 3, 3]
+
+
 @pytest.mark.parametrize(
     ("scale", "protocol", "published"),
     [("fixed", "dense", -1.1), ("jitter", "dense", -1.7), ("fixed", "dense_scales", -1.1), ("fixed", "centre", None)],

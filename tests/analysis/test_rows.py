@@ -96,22 +96,14 @@ def test_if_the_paper_has_no_table_its_dense_errors_are_printed_beside_ours():
 def test_the_metrics_are_few_and_rounded(six_found: Findings):
     rows = six_found.lead_rows
     found = json.loads(json.dumps(headline(rows)))
-    assert list(found) == ["A", "A_LRN", "B", "C", "D", "E", "best", "best_top1_error", "did_not_train"]
-    assert (found["best"], found["did_not_train"]) == (six_found.best.arch, 1)
-    for row in rows:
-        assert found[row.arch] == {
-            "top1_error": round(row.top1_error, 2),
-            "training_error": round(row.training_error or 0, 2),
-            "top5_error": round(row.top5_error or 0, 2),
-            "mean_class_recall": round(row.mean_class_recall, 2),
-        }
+    assert found == {
+        **{row.arch: round(row.top1_error, 2) for row in rows}, "best": six_found.best.arch, "did_not_train": 1,
+    }  # fmt: skip
 
 
-def test_the_metrics_of_one_net_have_its_calibration(make: Make):
+def test_the_metrics_of_one_net_name_no_best_one(make: Make):
     found = headline([row for row in ablation(make("C", runs=2, classes=3).read()) if row.protocol == "dense"])
     assert list(found) == ["C", "did_not_train"]
-    assert isinstance(found["C"], dict)
-    assert list(found["C"]) == ["top1_error", "training_error", "mean_class_recall", "ece", "nll"]
 
 
 def test_error_by_depth_has_a_line_per_net(six_found: Findings):

@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -431,3 +432,15 @@ def test_a_file_is_far_larger_than_the_memory_it_takes_and_counted_in_megabytes(
         tracemalloc.stop()
     assert path.stat().st_size == len(server.content)
     assert "test: downloading MB 16/16: " in capsys.readouterr().out
+
+
+def test_a_proxy_that_refuses_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:secret@127.0.0.1:{port}")
+    monkeypatch.setattr(download, "FIRST_WAIT", 0)
+    with pytest.raises(StageError, match=rf"Connection refused \(through the proxy http://\*\*\*@127\.0\.0\.1:{port}"):
+        fetch("https://data.example/images.tar", tmp_path / "tar", Console("download"))
+    assert "secret" not in capsys.readouterr().out

@@ -5,7 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from vgg_ablation.report.table import LONGEST, Table, decimal, inert, interval, probability, whole
+from vgg_ablation.report.table import (
+    LONGEST,
+    NONE,
+    Table,
+    decimal,
+    detectable,
+    inert,
+    interval,
+    possible,
+    probability,
+    whole,
+)
 
 
 def cells(line: str) -> list[str]:
@@ -63,3 +74,11 @@ def test_text_from_outside_is_shown_as_it_is_and_is_no_markup(text: str):
 def test_github_makes_no_link_of_an_address_in_a_name():
     assert "http://evil.example" not in inert("http://evil.example")
     assert "www.evil.example" not in inert("www.evil.example")
+
+
+@pytest.mark.parametrize(
+    ("points", "text", "value"),
+    [(None, NONE, None), (99.9, "99.9", 99.9), (100.0, "none", None), (149.9, "none", None)],
+)
+def test_a_difference_that_cannot_be_is_not_printed(points: float | None, text: str, value: float | None):
+    assert (detectable(points), detectable(points).value, possible(points)) == (text, value, value)

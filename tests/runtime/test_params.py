@@ -192,6 +192,8 @@ def test_every_net_may_be_selected_at_every_training_scale(
     ("arch", "norm", "scale", "data", "said"),
     [
         ("all", "bach", "fixed", {}, "norm = 'bach'; allowed: none, batch, all (did you mean batch?)"),
+        ("b", "none", "fixed", {}, f"arch = 'b'; allowed: all, {', '.join(PLAIN)} (did you mean B?)"),
+        ("a_lrn", "none", "fixed", {}, f"arch = 'a_lrn'; allowed: all, {', '.join(PLAIN)} (did you mean A_LRN?)"),
         ("all", "none", "256", {}, "scale = '256'; allowed: fixed, large, jitter, all"),
         ("A_LNR", "none", "all", {}, "arch = 'A_LNR'; allowed: all, A, A_LRN, "),
         ("all", "none", "all", {"splits": 0}, "studies.sample.data.splits = 0; allowed: greater than or equal to 1"),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import combinations
 
-from vgg_ablation.analysis.statistics import LEVEL, Difference, holm, paired_difference
+from vgg_ablation.analysis.statistics import LEVEL, Difference, Errors, holm, paired_difference
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.paper import published_errors
 from vgg_ablation.runtime.names import plain
@@ -22,7 +22,7 @@ class Comparison:
     """The paper's difference, second less first, percentage points; None where it lacks one of them."""
     difference: Difference
     p_adjusted: float
-    """Holm-corrected over all pairs of the training scale and protocol."""
+    """Holm-corrected over the pairs that `compare_all` corrects together."""
 
     @property
     def neighbours(self) -> bool:
@@ -40,23 +40,35 @@ class Comparison:
 def compare_all(study: Study, scale: str, protocol: str) -> list[Comparison]:
     """Compare all pairs of nets at a training scale and protocol; runs that did not train count with their error.
 
-    Both nets of a pair are without batch normalisation, or both are with it.
+    Both nets of a pair are without batch normalisation, or both are with it. The pairs of Table 1's nets with one
+    normalisation are corrected together, and so are pairs with other nets: these do not change the paper's comparison.
     """
-    pairs = []
+    found = []
     for part in study.by_norm:
         archs = [net.arch for net in part.at(scale)]
-        found = [(arch, errors) for arch in archs if (errors := study.errors(arch, scale, protocol)) is not None]
-        pairs += combinations(found, 2)
-    differences = [paired_difference(first, second, family=len(pairs)) for (_, first), (_, second) in pairs]
+        errors = {arch: one for arch in archs if (one := study.errors(arch, scale, protocol)) is not None}
+        pairs = list(combinations(errors, 2))
+        of_table_1 = [pair for pair in pairs if {*pair} <= {*part.ablation}]
+        others = [pair for pair in pairs if pair not in of_table_1]
+        compared = {**_compare(of_table_1, errors, protocol, scale), **_compare(others, errors, protocol, scale)}
+        found += [compared[pair] for pair in pairs]
+    return found
+
+
+def _compare(
+    pairs: list[tuple[str, str]], errors: dict[str, Errors], protocol: str, scale: str
+) -> dict[tuple[str, str], Comparison]:
+    """Compare pairs that are corrected together."""
+    differences = [paired_difference(errors[first], errors[second], family=len(pairs)) for first, second in pairs]
     adjusted = holm([difference.p_value for difference in differences])
-    paper = {net.arch: published_errors(scale, protocol).get(plain(net.arch)) for net in study.at(scale)}
-    return [
-        Comparison(
+    paper = {arch: published_errors(scale, protocol).get(plain(arch)) for arch in errors}
+    return {
+        (first, second): Comparison(
             first,
             second,
             of_second.top1 - of_first.top1 if (of_first := paper[first]) and (of_second := paper[second]) else None,
             difference,
             p_adjusted,
         )
-        for ((first, _), (second, _)), difference, p_adjusted in zip(pairs, differences, adjusted, strict=True)
-    ]
+        for (first, second), difference, p_adjusted in zip(pairs, differences, adjusted, strict=True)
+    }

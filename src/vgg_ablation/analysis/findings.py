@@ -53,8 +53,8 @@ class Findings:
 
     @property
     def detectable(self) -> float | None:
-        """The difference between two nets, points, that `comparisons` find with 80 % power."""
-        return detectable_difference(self.comparisons)
+        """The difference between two of Table 1's nets, points, that is found with 80 % power; else between any two."""
+        return detectable_difference(self.table_1_comparisons or self.comparisons)
 
     @property
     def unfitted(self) -> dict[str, float]:

@@ -134,21 +134,15 @@ def frame(rows: Sequence[Row]) -> pd.DataFrame:
     )
 
 
-def headline(rows: Sequence[Row]) -> dict[str, dict[str, float] | float | str]:
-    """Return `metrics.json`, which `dvc metrics diff` prints, of one training scale's and protocol's nets.
+def headline(rows: Sequence[Row]) -> dict[str, float | str]:
+    """Return `metrics.json`, the columns of `dvc exp show`, of one training scale's and protocol's nets.
 
-    Errors and recall in percent with two decimals by net; of a single net calibration too.
+    Top-1 errors in percent with two decimals by net, the best net if there are several, and the number of runs that did
+    not train.
     """
-    measures = ["top1_error", "training_error", "top5_error", "mean_class_recall"]
-    if len(rows) == 1:
-        measures += ["ece", "nll"]
-    nets: dict[str, dict[str, float] | float | str] = {
-        row.arch: {name: round(value, 2) for name in measures if (value := getattr(row, name)) is not None}
-        for row in rows
-    }
-    best = min(rows, key=lambda row: row.top1_error)
-    overall = {"best": best.arch, "best_top1_error": round(best.top1_error, 2)} if len(rows) > 1 else {}
-    return {**nets, **overall, "did_not_train": sum(row.did_not_train or 0 for row in rows)}
+    best = {"best": min(rows, key=lambda row: row.top1_error).arch} if len(rows) > 1 else {}
+    untrained = sum(row.did_not_train or 0 for row in rows)
+    return {**{row.arch: round(row.top1_error, 2) for row in rows}, **best, "did_not_train": untrained}
 
 
 def by_depth(rows: Sequence[Row]) -> pd.DataFrame:

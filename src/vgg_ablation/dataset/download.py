@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import requests
+from requests.utils import get_environ_proxies, select_proxy
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
@@ -149,7 +150,8 @@ def _attempt(address: str, path: Path, console: Console, published: _Published |
         except ValueError:  # what the libraries say of it may repeat a password
             raise _AttemptError("no valid http(s) address", lasting=True) from None
         except (requests.RequestException, HTTPError) as error:
-            raise _AttemptError(_reason(error), lasting=isinstance(error, requests.TooManyRedirects)) from None
+            reason = _reason(error) + _through_proxy(address)
+            raise _AttemptError(reason, lasting=isinstance(error, requests.TooManyRedirects)) from None
     if published and (digest := file_digest(path)) != published.sha256:
         os.truncate(path, 0)
         # Of a file put together from several answers nobody knows which part was wrong.
@@ -189,6 +191,12 @@ def _receive(
     if published and reached < published.size:
         raise _AttemptError(f"stopped after {reached:,} of {published.size:,} bytes")
     return start > 0
+
+
+def _through_proxy(address: str) -> str:
+    """Name the proxy that requests to `address` go through, as the environment says; nothing without one."""
+    proxy = select_proxy(address, get_environ_proxies(address))
+    return f" (through the proxy {printable(without_credentials(proxy), 200)})" if proxy else ""
 
 
 def _reason(error: BaseException) -> str:

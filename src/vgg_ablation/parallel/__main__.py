@@ -87,7 +87,7 @@ def prepare_images(console: Console) -> None:
     """
     # First the status: a `dvc repro` that runs at the same time would refuse another one.
     status = subprocess.run([*_DVC, "status", "--json", "--with-deps", _PREPROCESS], capture_output=True, check=False)  # noqa: S603
-    if status.stdout.strip() == b"{}":
+    if status.stdout.strip() in (b"{}", b'{"check": ["always changed"]}'):
         return
     console.say(f"images: dvc repro {_PREPROCESS}")
     if subprocess.run([*_DVC, "repro", _PREPROCESS], check=False).returncode:  # noqa: S603
@@ -146,7 +146,7 @@ def dry_run(params: Params, work: Work, archs: Sequence[str], console: Console, 
     device = choose_compute(work.study.compute.threads)
     with console.task("net", len(archs)) as task:
         table, seconds = estimate(work, params.arch, params.norm, archs, slots, device, task.advance)
-    console.say(f"study {params.study}, arch {params.arch}, norm {params.norm}, scale {params.scale}, on {device}")
+    console.say(f"on {device}")
     Terminal().print(table)
     if work.study.data.source != "sample":
         console.say("not counted: fetching and packing the archive; assumed: Caltech-256's mean images a category")
@@ -166,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         params = read_params()
         params.require_selection(PLAIN)
         work = Work(params.whole(StudySettings), params.scale)
+        console.say(params.selection(work.study.data.source))
         archs = params.nets(ABLATION)
         if chosen.dry_run:
             dry_run(params, work, archs, console, chosen.slots)

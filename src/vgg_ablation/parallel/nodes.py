@@ -5,7 +5,6 @@ its own, and sends the state folders of its unit back as they change. The `Hub` 
 """
 
 import asyncio
-import getpass
 import os
 import platform
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import psutil
 import ray  # pyright: ignore[reportMissingImports] - installed by make cluster
 from filelock import FileLock
 from optuna.trial import FrozenTrial
@@ -200,7 +200,7 @@ class _Copies:
         self._folders: list[Path] = []
         self._sent: dict[Path, int] = {}
         self._sent_at = time.monotonic()
-        root = Path(tempfile.gettempdir(), f"vgg-ablation-{getpass.getuser()}", site.images[:16])
+        root = Path(tempfile.gettempdir(), f"vgg-ablation-{psutil.Process().username()}", site.images[:16])
         root.mkdir(parents=True, exist_ok=True)
         site.enter(root, root, None)
         self._site = site

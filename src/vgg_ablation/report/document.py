@@ -18,7 +18,7 @@ from vgg_ablation.analysis.rows import published_beside
 from vgg_ablation.analysis.study import Net, Study
 from vgg_ablation.report import cost, words
 from vgg_ablation.report.figures.style import Figure
-from vgg_ablation.report.table import Table, count, grouped, inert
+from vgg_ablation.report.table import Table, count, detectable, grouped, inert
 from vgg_ablation.report.tables import in_common, published
 from vgg_ablation.runtime.names import plain
 from vgg_ablation.runtime.settings import SCALES
@@ -104,6 +104,7 @@ def _markdown_environment(study: Study, tables: dict[str, Table]) -> Environment
     environment = _environment(lambda value: value if isinstance(value, Markup) else Markup(inert(str(value))))  # noqa: S704
     environment.filters |= {
         "decimal": lambda value, digits=1: f"{value:.{digits}f}",
+        "detectable": detectable,
         "signed": lambda value, digits=1: f"{value:+z.{digits}f}",
         "whole": lambda value: f"{value:,}",
         "plain": plain,

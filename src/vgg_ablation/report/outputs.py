@@ -15,6 +15,7 @@ from vgg_ablation.analysis.study import Study
 from vgg_ablation.files import write_bytes
 from vgg_ablation.report import document, latex, words
 from vgg_ablation.report.figures.draw import draw
+from vgg_ablation.report.table import possible
 from vgg_ablation.report.tables import all_tables
 
 
@@ -65,7 +66,7 @@ def _claims(findings: Findings) -> dict[str, object]:
                 "low": part.difference.low,
                 "high": part.difference.high,
                 "p_adjusted": part.p_adjusted,
-                "detectable": part.detectable,
+                "detectable": possible(part.detectable),
             }
             for part in one.components
         ]
@@ -89,7 +90,7 @@ def _claims(findings: Findings) -> dict[str, object]:
         "margin": MARGIN,
         "largest_training_error": FITTED,
         "power": POWER,
-        "detectable_between_two_nets": findings.detectable,
+        "detectable_between_two_nets": possible(findings.detectable),
         "claims": judged,
     }
 

@@ -7,6 +7,7 @@ from vgg_ablation.analysis.power import planned_difference
 from vgg_ablation.analysis.statistics import LEVEL, POWER
 from vgg_ablation.files import write_text
 from vgg_ablation.model.table1 import ABLATION
+from vgg_ablation.runtime.console import stage
 
 FILE = Path("docs/planning.md")
 ERROR, CORRELATION = 30.0, 0.5
@@ -51,4 +52,5 @@ More runs help more than more images: with three runs the t-test has two degrees
 
 
 if __name__ == "__main__":
-    write_text(FILE, render())
+    with stage("planning"):
+        write_text(FILE, render())

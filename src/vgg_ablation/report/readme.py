@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vgg_ablation.files import write_bytes, write_text
+from vgg_ablation.runtime.console import stage
 
 FILES = ("README.md", "docs/studies/office10/README.md")
 """Files that hold excerpts."""
@@ -36,8 +37,9 @@ def updated(text: str, read: Callable[[str], str]) -> str:
 
 
 if __name__ == "__main__":
-    if PICTURE.exists():  # an output of DVC, which a fresh clone does not have
-        write_bytes(Path("docs", PICTURE.name), PICTURE.read_bytes())
-    for name in FILES:
-        file = Path(name)
-        write_text(file, updated(file.read_text(encoding="utf-8"), lambda path: Path(path).read_text(encoding="utf-8")))
+    with stage("readme"):
+        if PICTURE.exists():  # an output of DVC, which a fresh clone does not have
+            write_bytes(Path("docs", PICTURE.name), PICTURE.read_bytes())
+        for name in FILES:
+            text = Path(name).read_text(encoding="utf-8")
+            write_text(Path(name), updated(text, lambda path: Path(path).read_text(encoding="utf-8")))

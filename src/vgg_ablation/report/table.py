@@ -96,6 +96,16 @@ def decimal(value: float | None, digits: int = 1, sign: str = "") -> Number:
     return Number(NONE if value is None else f"{value:{sign}.{digits}f}", value)
 
 
+def detectable(points: float | None) -> Number:
+    """Return a detectable difference between two errors, `none` if it is more than there can be."""
+    return decimal(points) if possible(points) == points else Number("none", None)
+
+
+def possible(points: float | None) -> float | None:
+    """Return a detectable difference, None if it is more than there can be between two errors in percent."""
+    return None if points is None or points >= 100 else points
+
+
 def whole(value: int | None) -> Number:
     """Return a whole number, `12,000`, a dash for None."""
     return Number(NONE if value is None else f"{value:,}", value)

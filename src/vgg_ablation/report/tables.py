@@ -12,7 +12,7 @@ from vgg_ablation.analysis.statistics import Difference
 from vgg_ablation.analysis.study import Net, Study
 from vgg_ablation.paper import TRAINING_SCALES
 from vgg_ablation.report import paper_tables, words
-from vgg_ablation.report.table import Number, Table, decimal, grouped, interval, probability, whole
+from vgg_ablation.report.table import Number, Table, decimal, detectable, grouped, interval, probability, whole
 from vgg_ablation.runtime.names import norm_of, plain
 
 DETECTABLE = "detectable, points"
@@ -87,7 +87,7 @@ def _claims(findings: Findings) -> Table:
                 words.verdict(one, findings.sensitivities.get(one.name)),
                 _difference(part.difference) if part else decimal(None),
                 probability(part.p_adjusted if part else None),
-                decimal(part.detectable if part else None),
+                detectable(part.detectable if part else None),
             )
         )
     header = ("claim", "section", "verdict", "difference, points", "p (Holm)", DETECTABLE)
@@ -109,7 +109,7 @@ def _pairs(findings: Findings) -> Table:
                 one.difference.superiority_low,
                 one.difference.superiority_high,
             ),
-            decimal(one.difference.detectable),
+            detectable(one.difference.detectable),
             decimal(one.published, sign="+"),
             f"{one.better} lower" if one.better else "undecided",
         )

@@ -229,7 +229,12 @@ def stage(name: str) -> Iterator[Console]:
 
     Ctrl-C, SIGTERM and SIGHUP end it after the current operation, with the exit status that shells use for them, unless
     the process was told to ignore them (nohup). Every file is whole at any moment, so that any moment is safe.
+
+    `--help` prints the docstring of the script that runs, instead.
     """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(sys.modules["__main__"].__doc__)
+        sys.exit()
     with ExitStack() as at_exit:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show ends no stage

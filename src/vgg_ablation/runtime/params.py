@@ -16,7 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from vgg_ablation.errors import StageError
 from vgg_ablation.runtime.names import ALL, NORMS, chosen, named
 from vgg_ablation.runtime.settings import SELECTIONS
-from vgg_ablation.text import printable
+from vgg_ablation.text import printable, without_credentials
 
 PARAMS_FILE = Path("params.yaml")
 _LONGEST = 400  # characters of a reason or list that a message repeats
@@ -57,6 +57,11 @@ class Params:
     def name(self) -> str:
         """Name of what `arch` and `norm` select: of a net, or of merged results such as `all_BN`."""
         return named(self.arch, self.norm)
+
+    def selection(self, source: str) -> str:
+        """Return the first line of every run; `source`: `data.source` of the study."""
+        nets = f"arch {self.arch}, norm {self.norm}, scale {self.scale}"
+        return f"study {self.study}: {nets}, images from {without_credentials(source)}"
 
     def nets(self, ablation: tuple[str, ...]) -> list[str]:
         """Return the names of the nets that `arch` and `norm` select; `ablation`: those of `arch: all`."""
@@ -181,7 +186,8 @@ def _model(settings: type[BaseModel], place: tuple[int | str, ...]) -> type[Base
 
 def _allowed(value: object, names: Iterable[str]) -> str:
     listed = [_name(name) for name in names]
-    near = difflib.get_close_matches(_name(value), listed, n=1)
+    same = [name for name in listed if name.casefold() == _name(value).casefold()]
+    near = same or difflib.get_close_matches(_name(value), listed, n=1)
     return f"allowed: {printable(', '.join(listed), _LONGEST)}" + (f" (did you mean {near[0]}?)" if near else "")
 
 

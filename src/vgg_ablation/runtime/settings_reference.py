@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from vgg_ablation.files import write_text
+from vgg_ablation.runtime.console import stage
 from vgg_ablation.runtime.params import PARAMS_FILE, read_studies
 from vgg_ablation.runtime.settings import Reference, StudySettings
 
@@ -39,7 +40,8 @@ Sections, tables and appendices are those of the paper (arXiv 1409.1556v6).
 
 def main() -> None:
     """Write docs/settings.md from params.yaml."""
-    write_text(FILE, render(read_studies(StudySettings, PARAMS_FILE)))
+    with stage("settings"):
+        write_text(FILE, render(read_studies(StudySettings, PARAMS_FILE)))
 
 
 def render(studies: dict[str, StudySettings]) -> str:
