@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,20 @@ ROOT = Path(__file__).parents[1]
 UNSET = ("LOGNAME", "USER", "PIP_INDEX_URL", "PIP_USER", "UV_DEFAULT_INDEX", "MAKEFLAGS", "MAKELEVEL")
 
 
-def make(*arguments: str, folder: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in UNSET} | variables
+def make(*arguments: str, variables: Mapping[str, str], folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in UNSET} | {**variables}
     return subprocess.run(
         ["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
 
 
 def exported(name: str, **variables: str) -> str:
-    return make(f"--eval=show: ; @echo $${name}", "show", **variables).stdout.strip()
+    return make(f"--eval=show: ; @echo $${name}", "show", variables=variables).stdout.strip()
 
 
 def test_a_folder_without_git_is_refused_before_the_set_up_with_the_commands_that_help(tmp_path: Path) -> None:
     shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
-    done = make("reproduce", folder=tmp_path)
+    done = make("reproduce", variables={}, folder=tmp_path)
     assert done.returncode != 0
     assert done.stdout == ""
     assert done.stderr.splitlines()[:3] == [
@@ -38,7 +39,7 @@ def test_a_folder_without_git_is_refused_before_the_set_up_with_the_commands_tha
 def test_gits_own_line_is_passed_on(tmp_path: Path) -> None:
     shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    assert make("reproduce", folder=tmp_path).stderr.startswith("fatal: your current branch")
+    assert make("reproduce", variables={}, folder=tmp_path).stderr.startswith("fatal: your current branch")
 
 
 def test_uv_uses_the_index_of_pip(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_uv_uses_the_index_of_pip(tmp_path: Path) -> None:
     uv.chmod(0o755)
 
     def index(**variables: str) -> str:
-        return make(f"BIN={tmp_path}", "--eval=show: ; @$(UV)", "show", **variables).stdout.strip()
+        return make(f"BIN={tmp_path}", "--eval=show: ; @$(UV)", "show", variables=variables).stdout.strip()
 
     assert index(PIP_INDEX_URL="https://mirror.example/simple") == "https://mirror.example/simple"
     assert index(PIP_INDEX_URL="https://mirror.example", UV_DEFAULT_INDEX="https://uv.example") == "https://uv.example"
