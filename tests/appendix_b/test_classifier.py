@@ -15,6 +15,11 @@ from vgg_ablation.appendix_b.classifier import choose, fit, mean_class_recall, p
 CLASSES = 6
 
 
+def linear_svc(**options: float) -> LinearSVC:
+    """Return scikit-learn's classifier, solved in the primal."""
+    return LinearSVC(dual=False, **options)  # pyright: ignore[reportArgumentType] - it takes a bool too
+
+
 @pytest.fixture(scope="module")
 def images() -> tuple[Tensor, Tensor]:
     """Descriptors (180, 40) like rectified features, of unit length, of classes that overlap; labels."""
@@ -29,7 +34,7 @@ def images() -> tuple[Tensor, Tensor]:
 def test_the_optimum_is_that_of_linear_svc(images: tuple[Tensor, Tensor], penalty: float) -> None:
     found = fit(*images, CLASSES, penalty, tolerance=1e-7)
     with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-        theirs = LinearSVC(C=penalty, tol=1e-10, max_iter=10_000, dual=False).fit(*(part.numpy() for part in images))
+        theirs = linear_svc(C=penalty, tol=1e-10, max_iter=10_000).fit(*(part.numpy() for part in images))
     assert found.converged
     expected = np.vstack([theirs.coef_.T, theirs.intercept_])
     np.testing.assert_allclose(found.weights.numpy(), expected, atol=1e-4 * np.abs(expected).max())
@@ -43,7 +48,7 @@ def test_predictions_at_the_default_tolerance_in_float32_are_those_of_linear_svc
 ) -> None:
     descriptors, labels = images[0].float(), images[1]
     found = fit(descriptors, labels, CLASSES, 1.0)
-    theirs = LinearSVC(C=1.0, tol=1e-10, dual=False).fit(descriptors.double().numpy(), labels.numpy())
+    theirs = linear_svc(C=1.0, tol=1e-10).fit(descriptors.double().numpy(), labels.numpy())
     predicted = predict(found.weights, descriptors).numpy()
     assert (predicted == theirs.predict(descriptors.double().numpy())).mean() > 0.99
     assert 0.5 < (predicted == labels.numpy()).mean() < 1  # the classes overlap
@@ -85,7 +90,7 @@ def test_held_out_images_choose_the_penalty_and_the_smaller_of_two_equal_ones(im
     chosen = choose(training, held_out, CLASSES, grid)
     theirs = []
     for penalty in grid:
-        svc = LinearSVC(C=penalty, tol=1e-8, max_iter=10_000, dual=False).fit(*(part.numpy() for part in training))
+        svc = linear_svc(C=penalty, tol=1e-8, max_iter=10_000).fit(*(part.numpy() for part in training))
         predicted = svc.predict(held_out[0].numpy())
         theirs.append(100 * recall_score(held_out[1].numpy(), predicted, average="macro"))
     np.testing.assert_allclose(chosen.recalls, theirs, atol=2)  # one image is 1.7 points

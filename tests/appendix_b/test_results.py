@@ -34,7 +34,7 @@ SCALES = (224, 256)
 
 
 def test_descriptors_of_two_nets_at_two_scales_by_hand() -> None:
-    one, other = np.float32([[3, 0], [0, 0]]), np.float32([[0, 4], [1, 0]])
+    one, other = np.array([[3, 0], [0, 0]], np.float32), np.array([[0, 4], [1, 0]], np.float32)
     parts = {224: [one, one], 256: [other, other]}
     chosen = np.array([0])
     found = {
