@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from vgg_ablation.appendix_b import classify, features
+from vgg_ablation.appendix_b.nets import PUBLISHED
 from vgg_ablation.evaluate import cache
 from vgg_ablation.model.table1 import ABLATION, PLAIN
 from vgg_ablation.runtime.names import NORMS
@@ -36,6 +38,7 @@ ROOMS = {
     "evaluate": {*EVERYWHERE, "device", "images", "model"},
     "analysis": {*EVERYWHERE, "paper", "model", "evaluate"},
     "report": {*EVERYWHERE, "paper", "model", "analysis"},
+    "appendix_b": {*EVERYWHERE, "device", "images", "dataset", "model", "evaluate", "analysis", "report"},
     "predict": {*EVERYWHERE, "device", "images", "dataset", "model", "evaluate", "analysis"},
     "export": {*EVERYWHERE, "model", "analysis", "report", "predict"},
     "parallel": {*EVERYWHERE, "device", "images", "dataset", "model", "train", "evaluate"},
@@ -88,8 +91,11 @@ def reached(start: Path) -> set[Path]:
     return found
 
 
+FILES = ("dvc.yaml", "stages/dvc.yaml", "appendix_b/dvc.yaml", "appendix_b/stages/dvc.yaml")
+
+
 def read_stages() -> dict[str, dict[str, Any]]:
-    files = (yaml.safe_load((ROOT / name).read_text()) for name in ("dvc.yaml", "stages/dvc.yaml"))
+    files = (yaml.safe_load((ROOT / name).read_text()) for name in FILES)
     return {name: stage for content in files for name, stage in content["stages"].items()}
 
 
@@ -132,8 +138,9 @@ def test_a_stage_that_reads_table_1_depends_on_all_of_it_or_on_its_nets_part(nam
     reads = PACKAGE / "model" / "table1.py" in reached(ROOT / stage["cmd"].split()[1])
     parts = [part for param in stage.get("params", []) if isinstance(param, dict) for part in param.get(NETS, [])]
     of_one_net = name in ("tune", "train", "train-large", "train-jitter", "evaluate")
-    assert parts == (["A", "${item.arch}"] if of_one_net else [])
-    assert (NETS in stage["deps"]) == (reads and not of_one_net)
+    of_published_net = name in ("weights", "features")
+    assert parts == (["A", "${item.arch}"] if of_one_net else ["${item.arch}"] if of_published_net else [])
+    assert (NETS in stage["deps"]) == (reads and not of_one_net and not of_published_net)
 
 
 def row_of(name: str) -> str:
@@ -159,20 +166,27 @@ def test_the_page_on_the_architecture_says_what_a_stage_depends_on(name: str) ->
 
 
 def test_the_key_of_resume_state_holds_the_files_that_decide_the_result() -> None:
-    for stage, sources in (("tune", tune.SOURCES), ("train", net.SOURCES), ("evaluate", cache.SOURCES)):
-        files = reached(ROOT / "stages" / f"{stage}.py") - {PACKAGE / "files.py"}
-        assert {PACKAGE / name for name in sources} == files, stage
+    for script, sources in (
+        ("stages/tune.py", tune.SOURCES),
+        ("stages/train.py", net.SOURCES),
+        ("stages/evaluate.py", cache.SOURCES),
+        ("appendix_b/stages/features.py", features.SOURCES),
+        ("appendix_b/stages/classify.py", classify.SOURCES),
+    ):
+        files = reached(ROOT / script) - {PACKAGE / "files.py"}
+        assert {PACKAGE / name for name in sources} == files, script
 
 
-def test_the_report_depends_on_its_templates() -> None:
-    assets = {file for file in (PACKAGE / "report").rglob("*") if file.is_file() and file.suffix != ".py"}
-    listed = {ROOT / dep for dep in STAGES["report"]["deps"]}
+@pytest.mark.parametrize(("name", "folder"), [("report", "report"), ("table-11", "appendix_b")])
+def test_a_report_depends_on_its_templates(name: str, folder: str) -> None:
+    assets = {file for file in (PACKAGE / folder).rglob("*") if file.is_file() and file.suffix != ".py"}
+    listed = {ROOT / dep for dep in STAGES[name]["deps"]}
     assert {file for file in assets if "__pycache__" not in file.parts and not listed & {file, *file.parents}} == set()
 
 
 def test_every_stage_script_is_a_stage_of_at_most_25_lines() -> None:
-    scripts = sorted((ROOT / "stages").glob("*.py"))
-    assert {stage["cmd"].split()[1] for stage in STAGES.values()} == {f"stages/{path.name}" for path in scripts}
+    scripts = sorted([*ROOT.glob("stages/*.py"), *ROOT.glob("appendix_b/stages/*.py")])
+    assert {ROOT / stage["cmd"].split()[1] for stage in STAGES.values()} == set(scripts)
     assert {path.name: lines for path in scripts if (lines := len(path.read_text().splitlines())) > 25} == {}
 
 
@@ -181,9 +195,28 @@ def test_a_stage_of_the_work_has_one_output_folder(name: str) -> None:
     assert name in ("check", "report") or len(STAGES[name]["outs"]) == 1
 
 
+def read_lists(file: str) -> dict[str, list[str]]:
+    variables = yaml.safe_load((ROOT / file).read_text())["vars"]
+    return {name: values for entry in variables if isinstance(entry, dict) for name, values in entry.items()}
+
+
+def test_the_matrix_of_appendix_b_names_the_nets_with_published_weights() -> None:
+    lists = read_lists("appendix_b/stages/dvc.yaml")
+    assert lists == {"nets": [*PUBLISHED], "nets_or_all": [*PUBLISHED, "all"], "norms": [*NORMS]}
+    for name in ("weights", "features", "classify"):
+        assert STAGES[name]["matrix"] == {"arch": "${nets}", "norm": "${norms}"}
+
+
+def test_no_stage_of_the_ablation_needs_appendix_b() -> None:
+    ablation = (
+        yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+        | yaml.safe_load((ROOT / "stages/dvc.yaml").read_text())["stages"]
+    )
+    assert not [name for name, stage in ablation.items() if "appendix" in str(stage)]
+
+
 def test_the_matrix_names_every_net_and_scale() -> None:
-    variables = yaml.safe_load((ROOT / "stages/dvc.yaml").read_text())["vars"]
-    lists = {name: values for entry in variables if isinstance(entry, dict) for name, values in entry.items()}
+    lists = read_lists("stages/dvc.yaml")
     assert tuple(lists["nets"]) == PLAIN
     assert lists["nets_or_all"] == [*PLAIN, "all"]
     assert tuple(lists["norms"]) == NORMS

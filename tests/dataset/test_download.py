@@ -388,9 +388,12 @@ def test_the_last_line_names_each_address_with_its_reason(
 
 def test_mirrors_are_http_addresses_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALTECH256_MIRRORS", " https://one/a.tar\n\thttp://two:8080/b.tar ")
-    assert mirrors() == ["https://one/a.tar", "http://two:8080/b.tar"]
+    assert mirrors("CALTECH256_MIRRORS") == ["https://one/a.tar", "http://two:8080/b.tar"]
     monkeypatch.setenv("CALTECH256_MIRRORS", "https://one/a.tar ftp://me:secret@two/a.tar")
-    assert refusal(mirrors) == "CALTECH256_MIRRORS: 'ftp://***@two/a.tar' is no http(s) address"
+    assert (
+        refusal(lambda: mirrors("CALTECH256_MIRRORS"))
+        == "CALTECH256_MIRRORS: 'ftp://***@two/a.tar' is no http(s) address"
+    )
 
 
 # Credentials, memory, progress.

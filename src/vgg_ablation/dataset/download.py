@@ -1,8 +1,8 @@
 """Downloads over HTTP: retried, and complete or absent.
 
-The official archive (1.2 GB) resumes where it stopped, also in a later process and from another mirror: its SHA-256
-verifies the whole, wherever the parts came from. What is there so far is in `.state/download/`. Any other file is
-retried from its start.
+A published file, such as the official archive (1.2 GB), resumes where it stopped, also in a later process and from
+another mirror: its SHA-256 verifies the whole, wherever the parts came from. What is there so far is in
+`.state/download/`. Any other file is retried from its start.
 
 `requests` and `urllib3.Retry` repeat a request, not a body that breaks off. `pooch` neither resumes nor knows mirrors.
 `pypdl` resumes and knows mirrors, but never waits between attempts, verifies nothing by itself, and resumes from
@@ -45,9 +45,23 @@ _MB = 10**6
 _TEMPORARY = (408, 425, 429)  # HTTP status codes, besides 500 and above
 
 
-class _Published(NamedTuple):
-    size: int  # bytes
+_INSTEAD = "download it by other means and name the file: dvc exp run -S studies.STUDY.data.source=PATH"
+
+
+class Published(NamedTuple):
+    """A file that many places serve, all with the same bytes."""
+
+    name: str
+    """Of its folder in `.state/download/`."""
+    addresses: Sequence[str]
+    """To try in this order."""
+    least: int
+    """Bytes; with `most`, how precisely its size is known."""
+    most: int
     sha256: str
+    """In hexadecimal; only its head where no more is published."""
+    instead: str
+    """What to do where no address has it, to end the error message with."""
 
 
 class _AttemptError(Exception):
@@ -65,11 +79,17 @@ def fetch_official(destination: Path, console: Console) -> None:
         StageError: no address has the published file, or the disk cannot hold it. Progress is saved.
         OSError: the file cannot be written. Progress is saved.
     """
-    addresses = [OFFICIAL_ADDRESS, *mirrors()]
-    folder = repository_root() / ".state" / "download" / "caltech256"
+    addresses = [OFFICIAL_ADDRESS, *mirrors(MIRRORS)]
+    archive = Published("caltech256", addresses, OFFICIAL_SIZE, OFFICIAL_SIZE, OFFICIAL_SHA256, _INSTEAD)
+    fetch_published(archive, destination, console)
+
+
+def fetch_published(published: Published, destination: Path, console: Console) -> None:
+    """Download a file to `destination`; raises as `fetch_official`."""
+    folder = repository_root() / ".state" / "download" / published.name
     with locked(folder, console.say):
         partial = folder / "partial"
-        _fetch(addresses, partial, console, _Published(OFFICIAL_SIZE, OFFICIAL_SHA256))
+        _fetch(published.addresses, partial, console, published)
         with partial.open("rb") as complete:
             os.fsync(complete.fileno())  # before the move: takes seconds, in which a kill must cost nothing
         shutil.move(partial, destination)
@@ -85,22 +105,22 @@ def fetch(address: str, destination: Path, console: Console) -> None:
     _fetch([address], destination, console, None)
 
 
-def mirrors() -> list[str]:
-    """Return the addresses in the environment variable CALTECH256_MIRRORS, separated by white space.
+def mirrors(variable: str) -> list[str]:
+    """Return the addresses in an environment variable, such as CALTECH256_MIRRORS, separated by white space.
 
     They are no setting: wherever the bytes come from, they are the published ones.
 
     Raises:
         StageError: one of them is no http(s) address.
     """
-    addresses = os.environ.get(MIRRORS, "").split()
+    addresses = os.environ.get(variable, "").split()
     for address in addresses:
         if not address.startswith(("http://", "https://")):
-            raise StageError(f"{MIRRORS}: {without_credentials(address)!r} is no http(s) address")
+            raise StageError(f"{variable}: {without_credentials(address)!r} is no http(s) address")
     return addresses
 
 
-def _fetch(addresses: Sequence[str], path: Path, console: Console, published: _Published | None) -> None:
+def _fetch(addresses: Sequence[str], path: Path, console: Console, published: Published | None) -> None:
     path.touch()
     reasons: list[str] = []
     for address in addresses:
@@ -114,16 +134,15 @@ def _fetch(addresses: Sequence[str], path: Path, console: Console, published: _P
             return
     later = "run `dvc repro` again later to resume" if published else "run `dvc repro` again later"
     raise StageError(
-        f"could not be downloaded: {'; '.join(reasons)}; {later}, "
-        "or download it by other means and name the file: dvc exp run -S studies.STUDY.data.source=PATH"
+        f"could not be downloaded: {'; '.join(reasons)}; {later}, or {published.instead if published else _INSTEAD}"
     )
 
 
-def _fetch_from(address: str, path: Path, console: Console, published: _Published | None) -> None:
+def _fetch_from(address: str, path: Path, console: Console, published: Published | None) -> None:
     """Download from one address, in as many attempts as bring new bytes of a published file, or `ATTEMPTS`."""
     shown = without_credentials(address)
     furthest, fruitless = path.stat().st_size, 0
-    console.say(messages.download_started(shown, published and published.size, furthest))
+    console.say(messages.download_started(shown, published and published.most, furthest))
     while True:
         try:
             return _attempt(address, path, console, published)
@@ -138,11 +157,11 @@ def _fetch_from(address: str, path: Path, console: Console, published: _Publishe
             time.sleep(wait)
 
 
-def _attempt(address: str, path: Path, console: Console, published: _Published | None) -> None:
+def _attempt(address: str, path: Path, console: Console, published: Published | None) -> None:
     """Send one request for the missing bytes, save them, and verify the official archive."""
     start = path.stat().st_size if published else 0
     resumed = start > 0
-    if not published or start < published.size:
+    if not published or start < published.least:
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         try:
             with requests.get(address, headers=headers, stream=True, timeout=TIMEOUTS) as response:
@@ -152,14 +171,14 @@ def _attempt(address: str, path: Path, console: Console, published: _Published |
         except (requests.RequestException, HTTPError) as error:
             reason = _reason(error) + _through_proxy(address)
             raise _AttemptError(reason, lasting=isinstance(error, requests.TooManyRedirects)) from None
-    if published and (digest := file_digest(path)) != published.sha256:
+    if published and not (digest := file_digest(path)).startswith(published.sha256):
         os.truncate(path, 0)
         # Of a file put together from several answers nobody knows which part was wrong.
         raise _AttemptError(f"checksum mismatch: SHA-256 {digest}, not {published.sha256}", lasting=not resumed)
 
 
 def _receive(
-    response: requests.Response, path: Path, start: int, console: Console, published: _Published | None
+    response: requests.Response, path: Path, start: int, console: Console, published: Published | None
 ) -> bool:
     """Append the response to the first `start` bytes of the partial file, or replace it; return whether appended."""
     code, length = response.status_code, response.headers.get("Content-Length", "")
@@ -171,9 +190,9 @@ def _receive(
         raise _AttemptError(reason, lasting=lasting, wait=Retry().get_retry_after(response.raw) or 0.0)  # pyright: ignore[reportArgumentType]
     size = start + int(length) if length.isdecimal() else None
     if published:
-        if size not in (None, published.size):
-            raise _AttemptError(f"has {size:,} bytes, not {published.size:,}", lasting=True)
-        size = published.size
+        size = published.most if size is None else size
+        if not published.least <= size <= published.most:
+            raise _AttemptError(f"has {size:,} bytes, not {published.most:,}", lasting=True)
     if size is None:
         console.say(messages.download_of_unknown_size())
     else:
@@ -186,10 +205,10 @@ def _receive(
             reached += len(chunk)
             for _ in range(reached // _MB - (reached - len(chunk)) // _MB if size else 0):
                 task.advance()
-            if published and reached > published.size:
+            if published and reached > published.most:
                 break  # the checksum refuses it
-    if published and reached < published.size:
-        raise _AttemptError(f"stopped after {reached:,} of {published.size:,} bytes")
+    if published and reached < published.least:
+        raise _AttemptError(f"stopped after {reached:,} of {published.least:,} bytes")
     return start > 0
 
 

@@ -3,7 +3,7 @@
 Small functions over plain values. Errors have their texts where they are raised.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 # Training and search.
 
@@ -164,3 +164,32 @@ def images_packed(folder: str, images: int, categories: int, excluded: int) -> s
 def near_duplicates_found(path: str, pairs: int, images: int, faint: int) -> str:
     """Closing line of near_duplicates."""
     return f"{path}: {pairs} pairs among {images} images ({faint} with too little contrast to compare)"
+
+
+# Appendix B.
+
+
+def weights_converted(path: object, file: str, published: bool) -> str:
+    """Closing line of `weights`."""
+    return f"{path}: converted from {file}" + ("" if published else ", which is not torchvision's")
+
+
+def features_at(scale: int) -> str:
+    """Progress: images at one test scale."""
+    return f"features at Q = {scale}"
+
+
+def features_extracted(folder: object, images: int, scales: Sequence[int]) -> str:
+    """Closing line of `features`."""
+    return f"{folder}: features of {images:,} images at Q = {', '.join(map(str, scales))}"
+
+
+def classified(name: str, split: int, recall: float, penalty: float, at_edge: bool) -> str:
+    """Progress: `recall` in percent; `at_edge`: the best C is an end of the grid."""
+    edge = " (an end of the grid)" if at_edge else ""
+    return f"{name}, split {split}: mean class recall {recall:.1f} %, C = {penalty:g}{edge}"
+
+
+def classifiers_fitted(folder: object, fits: int) -> str:
+    """Closing line of `classify`."""
+    return f"{folder}: {fits} classifiers"

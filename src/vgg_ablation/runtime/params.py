@@ -4,7 +4,7 @@ import difflib
 import reprlib
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from vgg_ablation.errors import StageError
 from vgg_ablation.runtime.names import ALL, NORMS, chosen, named
-from vgg_ablation.runtime.settings import SELECTIONS
+from vgg_ablation.runtime.settings import SELECTIONS, AppendixBSettings
 from vgg_ablation.text import printable, without_credentials
 
 PARAMS_FILE = Path("params.yaml")
@@ -41,6 +41,7 @@ class _File(BaseModel):
     scale: str
     study: str
     studies: dict[str, dict[Any, Any]]
+    appendix_b: dict[Any, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Params:
     scale: str
     study: str
     block: dict[str, Any]
+    appendix_b: dict[str, Any] = field(default_factory=dict)
+    """The block of appendix B, not yet validated."""
 
     @property
     def name(self) -> str:
@@ -89,6 +92,10 @@ class Params:
         """Return the selected study's whole block, validated. Raises SettingsError as `section` does."""
         return validate(self.block, settings, f"studies.{_name(self.study)}")
 
+    def of_appendix_b(self) -> AppendixBSettings:
+        """Return the block of appendix B, validated. Raises SettingsError as `section` does."""
+        return validate(self.appendix_b, AppendixBSettings, "appendix_b")
+
 
 def read_params(path: Path = PARAMS_FILE) -> Params:
     """Read `path` and select the study that it names.
@@ -99,7 +106,7 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
     """
     file = _read(path)
     one_of(f"{path}: study", file.study, file.studies)
-    return Params(file.arch, file.norm, file.scale, file.study, file.studies[file.study])
+    return Params(file.arch, file.norm, file.scale, file.study, file.studies[file.study], file.appendix_b)
 
 
 def read_studies(settings: type[Settings], path: Path = PARAMS_FILE) -> dict[str, Settings]:

@@ -11,6 +11,12 @@ PROCESSED = Path("data/processed")
 NEAR_DUPLICATES = Path("data/near-duplicates")
 RESULTS = Path("results")
 REPORTS = Path("reports")
+APPENDIX_B_DATA = Path("data/appendix-b")
+"""Settings check, archive and packed images of appendix B."""
+APPENDIX_B_VALID = APPENDIX_B_DATA / "settings-are-valid.txt"
+APPENDIX_B_ARCHIVE = APPENDIX_B_DATA / "raw" / ARCHIVE.name
+APPENDIX_B_IMAGES = APPENDIX_B_DATA / "images"
+APPENDIX_B_REPORT = REPORTS / "appendix-b"
 
 
 def search(arch: str, results: Path = RESULTS) -> Path:
@@ -31,6 +37,11 @@ def weights_file(folder: Path, run: int) -> Path:
 def evaluation(arch: str, scale: str, results: Path = RESULTS) -> Path:
     """Return the folder of their evaluation: `predictions.npz`, `decisions.npz`, `metrics.json`."""
     return _folder(arch, results) / scale / "evaluation"
+
+
+def appendix_b(arch: str, part: str, results: Path = RESULTS) -> Path:
+    """Return a net's folder of appendix B; `part` is `weights`, `features` or `classification`."""
+    return _folder(arch, results / "appendix-b") / part
 
 
 def _folder(arch: str, results: Path) -> Path:

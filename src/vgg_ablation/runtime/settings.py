@@ -21,7 +21,14 @@ SCALES = ("fixed", "large", "jitter")
 SELECTIONS = (*SCALES, "all")
 """What `scale` at the top of `params.yaml` may be."""
 
-_OUTPUTS = (paths.ARCHIVE.parent, paths.PROCESSED, paths.NEAR_DUPLICATES, paths.RESULTS, paths.REPORTS)
+_OUTPUTS = (
+    paths.ARCHIVE.parent,
+    paths.PROCESSED,
+    paths.NEAR_DUPLICATES,
+    paths.RESULTS,
+    paths.REPORTS,
+    paths.APPENDIX_B_DATA,
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters and lone surrogates
 _MANY = 10**9  # more than any study needs
 _MOST_TRIALS = 10**6
@@ -80,6 +87,14 @@ def _ascending(value: object) -> object:
     if list(value) != sorted(set(value)):
         raise ValueError("an ascending list")
     return tuple(value)
+
+
+def _ascending_numbers(value: object) -> object:
+    if not isinstance(value, list | tuple) or not value or not all(type(each) in (int, float) for each in value):
+        raise ValueError("a list of numbers")
+    if list(value) != sorted(set(value)):
+        raise ValueError("an ascending list")
+    return tuple(map(float, value))
 
 
 def _list_of_names(value: object) -> object:
@@ -316,6 +331,52 @@ class EvaluateSettings(Section):
     """
 
     protocols: ProtocolSettings
+
+
+Descriptor = Literal["single", "averaged", "stacked"]
+
+
+class AppendixBSettings(Section):
+    """Appendix B of the paper: frozen nets, trained on ImageNet, and a linear classifier. The block `appendix_b`.
+
+    Where the paper says nothing, the default is what its text suggests: features after the ReLU, which belongs to every
+    hidden layer (section 2.1); the whole descriptor normalised, not each scale.
+    """
+
+    data: DataSettings
+    weights: Annotated[
+        str,
+        Field(min_length=1, max_length=4096),
+        AfterValidator(_readable_source),
+        Reference(allowed="`torchvision`, or the path of a folder"),
+    ]
+    """`torchvision`: published weights, downloaded; else a folder with its files, or with other weights in
+    `D.safetensors` or `D.pth`."""
+    scales: Annotated[
+        tuple[Annotated[int, Field(ge=224, le=1024)], ...],
+        BeforeValidator(_ascending),
+        Reference("pixels", [256, 384, 512], "appendix B", "an ascending list of whole numbers, 224 to 1024"),
+    ]
+    """Q: smallest side of the images."""
+    relu: bool
+    """Whether features are taken after the ReLU of the penultimate layer."""
+    normalise_scales: bool
+    """Whether features of each net at each scale have unit length before they are combined; the result always has."""
+    descriptors: Annotated[
+        tuple[Descriptor, ...],
+        BeforeValidator(_list_of_names),
+        AfterValidator(_each_once),
+        Reference(section="appendix B", allowed="a list of `single`, `averaged`, `stacked`"),
+    ]
+    """How scales are combined: each alone, their mean, or one after the other."""
+    penalties: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...],
+        BeforeValidator(_ascending_numbers),
+        Reference(allowed="an ascending list of positive numbers"),
+    ]
+    """C of the classifier: values that the held-out images choose from."""
+    threads: Annotated[int, Field(ge=1, le=1024), Reference("threads")]
+    """CPU threads of a stage."""
 
 
 class ComputeSettings(Section):

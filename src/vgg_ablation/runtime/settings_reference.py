@@ -10,8 +10,8 @@ from pydantic.fields import FieldInfo
 
 from vgg_ablation.files import write_text
 from vgg_ablation.runtime.console import stage
-from vgg_ablation.runtime.params import PARAMS_FILE, read_studies
-from vgg_ablation.runtime.settings import Reference, StudySettings
+from vgg_ablation.runtime.params import PARAMS_FILE, read_params, read_studies
+from vgg_ablation.runtime.settings import AppendixBSettings, Reference, StudySettings
 
 FILE = Path("docs/settings.md")
 
@@ -30,7 +30,8 @@ Generated from `src/vgg_ablation/runtime/settings.py` and `params.yaml` by `make
 | `scale` | training scale S (section 3.1) | `all`, `fixed`, `large` or `jitter` |
 | `study` | block of `studies` that is used | a name from `studies` |
 
-All other keys begin with `studies.NAME.`, for example `-S studies.sample.train.epochs=5`. A study needs all of them.
+All other keys but those of the last section begin with `studies.NAME.`, for example
+`-S studies.sample.train.epochs=5`. A study needs all of them.
 Sections, tables and appendices are those of the paper (arXiv 1409.1556v6).
 
 * **Bold**: differs from the paper.
@@ -41,10 +42,10 @@ Sections, tables and appendices are those of the paper (arXiv 1409.1556v6).
 def main() -> None:
     """Write docs/settings.md from params.yaml."""
     with stage("settings"):
-        write_text(FILE, render(read_studies(StudySettings, PARAMS_FILE)))
+        write_text(FILE, render(read_studies(StudySettings, PARAMS_FILE), read_params(PARAMS_FILE).of_appendix_b()))
 
 
-def render(studies: dict[str, StudySettings]) -> str:
+def render(studies: dict[str, StudySettings], appendix_b: AppendixBSettings) -> str:
     """Return the reference as Markdown: a table a section, with the values of all studies side by side."""
     values = {name: study.model_dump(mode="json") for name, study in studies.items()}
     parts = [_OPENING]
@@ -52,6 +53,10 @@ def render(studies: dict[str, StudySettings]) -> str:
         rows = list(_rows(name, field, {study: block[name] for study, block in values.items()}, Reference()))
         text = " ".join(str(_model(field).__doc__).split())
         parts.append(f"\n## {name}\n\n{text}\n\n{_table(list(values), rows)}")
+    block = FieldInfo(annotation=AppendixBSettings)
+    rows = list(_rows("appendix_b", block, {"value": appendix_b.model_dump(mode="json")}, Reference()))
+    text = " ".join(str(AppendixBSettings.__doc__).split())
+    parts.append(f"\n## appendix_b\n\n{text}\n\n{_table(['value'], rows)}")
     return "".join(parts)
 
 

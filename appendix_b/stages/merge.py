@@ -1,0 +1,15 @@
+"""List the nets of a selection: `python appendix_b/stages/merge.py all none`, `D all`, `all all`."""
+
+import sys
+
+from vgg_ablation.appendix_b.merge import merge
+from vgg_ablation.appendix_b.nets import PUBLISHED
+from vgg_ablation.runtime import messages
+from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.names import ALL, NORMS
+from vgg_ablation.runtime.params import read_arguments
+
+with stage(" ".join(["merge", *sys.argv[1:]])) as console:
+    arch, norm = read_arguments(arch=(ALL, *PUBLISHED), norm=(*NORMS, ALL))
+    console.alone()
+    console.made(messages.merged(merge(arch, norm)))

@@ -1,0 +1,18 @@
+"""Obtain and convert the ImageNet weights of one net: `python appendix_b/stages/weights.py D none`."""
+
+import sys
+
+from vgg_ablation.appendix_b.nets import PUBLISHED
+from vgg_ablation.appendix_b.weights import obtain_weights
+from vgg_ablation.runtime import messages
+from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.names import NORMS, named
+from vgg_ablation.runtime.params import read_arguments, read_params
+from vgg_ablation.runtime.paths import appendix_b
+
+with stage(" ".join(["weights", *sys.argv[1:]])) as console:
+    net = named(*read_arguments(arch=PUBLISHED, norm=NORMS))
+    source = read_params().of_appendix_b().weights
+    console.alone()
+    found = obtain_weights(net, source, appendix_b(net, "weights"), console)
+    console.made(messages.weights_converted(appendix_b(net, "weights"), str(found["file"]), bool(found["published"])))

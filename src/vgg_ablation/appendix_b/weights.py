@@ -1,0 +1,149 @@
+"""Published ImageNet weights: downloaded or copied, verified, and converted once to safetensors.
+
+A file of another author is used only where its name asks for it.
+"""
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vgg_ablation.appendix_b.frozen import empty_net
+from vgg_ablation.appendix_b.nets import SOURCE_FILE, WEIGHTS_FILE
+from vgg_ablation.dataset.download import Published, fetch_published, mirrors
+from vgg_ablation.errors import StageError
+from vgg_ablation.files import file_digest, write_bytes, write_json
+from vgg_ablation.model.weights import pack, put, unpack
+from vgg_ablation.runtime.console import Console
+from vgg_ablation.runtime.state import repository_root
+
+OFFICIAL_FOLDER = "https://download.pytorch.org/models/"
+MIRRORS = "TORCHVISION_MIRRORS"
+"""Environment variable: more addresses of that folder, tried if the official one fails. It affects no result."""
+
+_ROUNDING = 0.0005 * 2**20  # bytes: torchvision gives sizes in MiB with three decimals
+
+
+class Official(NamedTuple):
+    """One of torchvision's files `IMAGENET1K_V1`."""
+
+    file: str
+    mebibytes: float
+    """Its size as torchvision gives it, to three decimals."""
+    sha256: str
+    """Where only its first eight hexadecimal digits are published, those in the file's name."""
+
+
+OFFICIAL = {
+    "A": Official("vgg11-8a719046.pth", 506.84, "8a719046"),
+    "B": Official("vgg13-19584684.pth", 507.545, "19584684"),
+    "D": Official("vgg16-397923af.pth", 527.796, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
+    "E": Official("vgg19-dcbb9e9d.pth", 548.051, "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44"),
+    "A_BN": Official("vgg11_bn-6002323d.pth", 506.881, "6002323d"),
+    "B_BN": Official("vgg13_bn-abd245e5.pth", 507.59, "abd245e5"),
+    "D_BN": Official("vgg16_bn-6c64b313.pth", 527.866, "6c64b313"),
+    "E_BN": Official("vgg19_bn-c79401a0.pth", 548.143, "c79401a0"),
+}
+"""Names and sizes: torchvision 0.29, `torchvision/models/vgg.py`.
+
+No source gives the whole SHA-256 of all files: those of vgg16 and vgg19 are quoted by several projects that checked
+them; of the others, the eight digits in the name are compared, as `torch.hub` does.
+"""
+
+
+def obtain_weights(net: str, source: str, folder: Path, console: Console) -> dict[str, object]:
+    """Write the ImageNet weights of `net` to `folder` as weights.safetensors, and what they are as source.json.
+
+    Args:
+        net: one of `OFFICIAL`.
+        source: `torchvision`, or a folder (relative paths are from the repository's root) with torchvision's file, or
+            with weights of another author in `NET.safetensors` or `NET.pth`.
+        folder: to write to.
+        console: receives progress.
+
+    Returns:
+        The content of source.json.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        StageError: there is no such file, no address has it, it is not the published one, holds more than tensors, or
+            those of another net.
+    """
+    official = OFFICIAL[net]
+    path = _download(official, console) if source == "torchvision" else _find(net, source)
+    published = path.name == official.file
+    digest = file_digest(path)
+    if published and not digest.startswith(official.sha256):
+        raise StageError(f"{path}: SHA-256 {digest}, not {official.sha256}: not the file that torchvision published")
+    write_bytes(folder / WEIGHTS_FILE, pack(fitting(_read(path), net, str(path))))
+    if source == "torchvision":
+        path.unlink()  # the converted file is as large
+    found = {"net": net, "file": path.name, "sha256": digest, "published": published}
+    write_json(folder / SOURCE_FILE, found)
+    return found
+
+
+def _download(official: Official, console: Console) -> Path:
+    """Return torchvision's file in the resume state: DVC deletes a stage's outputs, and with them a download."""
+    size = official.mebibytes * 2**20
+    wanted = Published(
+        name=official.file.removesuffix(".pth"),
+        addresses=[f"{place.rstrip('/')}/{official.file}" for place in (OFFICIAL_FOLDER, *mirrors(MIRRORS))],
+        least=int(size - _ROUNDING),
+        most=int(size + _ROUNDING) + 1,
+        sha256=official.sha256,
+        instead="put the file into a folder and name that: appendix_b.weights in params.yaml",
+    )
+    path = repository_root() / ".state" / "download" / official.file
+    if not path.exists():
+        fetch_published(wanted, path, console)
+    return path
+
+
+def _find(net: str, source: str) -> Path:
+    folder = repository_root() / source
+    names = [OFFICIAL[net].file, f"{net}.safetensors", f"{net}.pth"]
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if len(found) != 1:
+        problem = f"holds {' and '.join(path.name for path in found)}; keep one" if found else "holds no weights"
+        raise StageError(f"appendix_b.weights = {source!r}: {problem} of net {net}; allowed: {', '.join(names)}")
+    return found[0]
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    """Return the tensors in a file of torch or safetensors; nothing in it is executed."""
+    if path.suffix == ".safetensors":
+        return unpack(path.read_bytes(), str(path))
+    try:
+        with warnings.catch_warnings(action="ignore"):  # torch's, about its old file format
+            values = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise StageError(f"{path}: damaged, or holds more than tensors; refused") from None
+    # Damaged bytes raise these in torch and in zipfile.
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, zipfile.BadZipFile):
+        raise StageError(f"{path}: not a complete file of weights; obtain it again") from None
+    if not isinstance(values, dict) or not all(isinstance(value, Tensor) for value in values.values()):
+        raise StageError(f"{path}: not a state dict; refused")
+    return values
+
+
+def fitting(tensors: Mapping[str, Tensor], net: str, named: str) -> dict[str, Tensor]:
+    """Return a state dict with exactly the names and shapes of `net`; messages call it `named`.
+
+    torchvision's oldest files lack the counters of batch normalisation, which only training reads.
+
+    Raises:
+        StageError: a name or a shape differs, or a value is not finite.
+    """
+    network = empty_net(net)
+    counters = {name for name in network.state_dict() if name.endswith("num_batches_tracked")}
+    complete = {**{name: torch.tensor(0) for name in counters}, **tensors}
+    put(complete, network, named)
+    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+        raise StageError(f"{named}: holds values that are not finite; obtain it again")
+    return network.state_dict()
