@@ -69,9 +69,12 @@ def test_last_report_is_on_both_nets(followed):
     assert "study `own`" in (folder / "reports/ablation.md").read_text()
 
 
-def test_two_short_runs_decide_nothing_about_depth(followed):
+def test_last_report_has_the_section_that_compares_them(followed):
     folder, _ = followed
-    assert "undecided" in (folder / "reports/ablation.md").read_text().split("|", 1)[0]
+    (section,) = re.findall(r"\*(Which net has the lower error)\*", PAGE)
+    report = (folder / "reports/ablation.md").read_text()
+    assert "A_BN" in report.split(f"## {section}", 1)[1]
+    assert "**Depth: not asked.** It takes the nets A, B, C, D and E." in report
 
 
 def test_each_photo_gets_an_answer(followed):
