@@ -1,9 +1,11 @@
 # One command from a bare machine (Python 3.11 or newer, git, make) to the report: make reproduce
 PYTHON ?= python3
-BIN := .venv/bin
-SET_UP := .venv/.set-up
+# The image of Dockerfile has its environment elsewhere.
+VGG_ABLATION_VENV ?= .venv
+BIN := $(VGG_ABLATION_VENV)/bin
+SET_UP := $(VGG_ABLATION_VENV)/.set-up
 
-.PHONY: reproduce repository undo test torture lint lock docs estimate search-cost trial-ranks scaling busy bench \
+.PHONY: set-up reproduce repository undo test torture lint lock docs estimate search-cost trial-ranks scaling busy bench \
     bench-short cluster test-cluster live search-live
 .DELETE_ON_ERROR:
 
@@ -21,11 +23,14 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT
 UV = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PYTHON) -m pip config get global.index-url 2>/dev/null)}}"; \
     $${index:+env UV_DEFAULT_INDEX="$$index"} $(BIN)/uv
 
+# The environment alone.
+set-up: $(SET_UP)
+
 # The first command computes the nets on all cores or GPUs; `dvc repro` finds that work done and assembles it. DVC finds
 # `python` on PATH, so that stages run with the environment's own.
 reproduce: repository $(SET_UP)
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m vgg_ablation.parallel
-	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+	PATH="$(abspath $(BIN)):$$PATH" python -m vgg_ablation.parallel
+	PATH="$(abspath $(BIN)):$$PATH" dvc repro
 
 # DVC needs a git repository with a commit; a downloaded ZIP has none. git itself says what else is wrong.
 repository:
@@ -35,11 +40,11 @@ repository:
 
 # Tests run side by side: one thread a process.
 test: $(SET_UP)
-	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 pytest
 
 # Kills a study more than thirty times in every stage; trains nets side by side and in DVC's queue. Half an hour.
 torture: $(SET_UP)
-	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest -m torture --numprocesses=0 --capture=no --verbose
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 pytest -m torture --numprocesses=0 --capture=no --verbose
 
 lint: $(SET_UP)
 	$(BIN)/ruff check .
@@ -54,7 +59,7 @@ docs: $(SET_UP)
 
 # After an experiment, or a killed one: settings, lock files, reports, results and branch of the last commit.
 undo: $(SET_UP)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m vgg_ablation.runtime.experiment
+	@PATH="$(abspath $(BIN)):$$PATH" python -m vgg_ablation.runtime.experiment
 
 estimate: $(SET_UP)
 	$(BIN)/python -m vgg_ablation.parallel --dry-run
@@ -65,7 +70,7 @@ search-cost: $(SET_UP)
 
 # Fifteen minutes on two cores.
 trial-ranks: $(SET_UP)
-	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro stages/dvc.yaml:preprocess
+	PATH="$(abspath $(BIN)):$$PATH" dvc repro stages/dvc.yaml:preprocess
 	$(BIN)/python -m benchmarks.trial_ranks
 
 # Times of a study on 1 to 64 slots, for docs/clusters.md.
@@ -74,7 +79,7 @@ scaling: $(SET_UP)
 
 # The study in params.yaml alone, and beside a program that keeps one core busy: twice as long as the study and more.
 busy: $(SET_UP)
-	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro stages/dvc.yaml:preprocess
+	PATH="$(abspath $(BIN)):$$PATH" dvc repro stages/dvc.yaml:preprocess
 	$(BIN)/python -m benchmarks.busy
 
 bench: $(SET_UP)-bench
@@ -88,7 +93,7 @@ cluster: $(SET_UP)-cluster
 
 # Starts Ray on this machine, as two nodes. A minute or two.
 test-cluster: $(SET_UP)-cluster
-	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 pytest --numprocesses=0 tests/parallel/test_cluster.py
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 pytest --numprocesses=0 tests/parallel/test_cluster.py
 
 # Learning curves of what runs or has run, in a browser.
 live: $(SET_UP)
@@ -104,7 +109,7 @@ search-live: $(SET_UP)
 COMPILE = $(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 \
     --custom-compile-command "make lock" pyproject.toml
 lock:
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VGG_ABLATION_VENV)
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) --group dev --output-file requirements.lock
 	$(COMPILE) --group bench --constraint requirements.lock --output-file requirements-bench.lock
@@ -114,9 +119,9 @@ lock:
 # Python may not write it (PYTHONDONTWRITEBYTECODE, as in many containers), every stage would compile torch again, seconds.
 $(SET_UP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
-	$(PYTHON) -m venv .venv
-	awk '/^[^ #]/ {found = /^uv==/} found' requirements.lock > .venv/uv.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt
+	$(PYTHON) -m venv $(VGG_ABLATION_VENV)
+	awk '/^[^ #]/ {found = /^uv==/} found' requirements.lock > $(VGG_ABLATION_VENV)/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VGG_ABLATION_VENV)/uv.txt
 	$(UV) pip sync --compile-bytecode --require-hashes --python $(BIN)/python requirements.lock
 	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@touch $@

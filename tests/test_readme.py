@@ -13,6 +13,7 @@ from vgg_ablation.report.readme import FILES, updated
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = "README.md", "docs/tutorial.md", "docs/architecture.md"
 PARAMS = (ROOT / "params.yaml").read_text()
 STUDIES = yaml.safe_load(PARAMS)["studies"]
 
@@ -60,22 +61,27 @@ def test_sample_is_as_large_as_said():
     assert f"{OFFICIAL_SIZE / 1e9:.1f} GB" in study_row("office10")
 
 
-def test_stages_that_the_readme_types_exist():
-    for script in re.findall(r"python (stages/\w+\.py)", README):
+@pytest.mark.parametrize("page", PAGES)
+def test_stages_and_targets_that_a_page_names_exist(page):
+    text = (ROOT / page).read_text()
+    for script in re.findall(r"python (stages/\w+\.py)", text):
         assert (ROOT / script).exists()
-    for target in re.findall(r"`make ([\w-]+)", README):
+    for target in re.findall(r"`make ([\w-]+)", text):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
 
 
-def test_links_lead_to_committed_files():
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_committed_files(page):
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    links = {link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link and link[0] != "#"}
-    assert links
-    assert links <= set(listed.split())
+    links = {link for link in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text()) if "://" not in link}
+    files = {(ROOT / page).parent.joinpath(link.split("#")[0]).resolve() for link in links if link[0] != "#"}
+    assert files
+    assert files <= {ROOT / name for name in listed.split()}
 
 
-def test_links_within_the_page_lead_to_its_headings():
+def test_links_to_headings_of_the_readme_lead_there():
     headings = {"#" + heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", README, re.MULTILINE)}
-    links = set(re.findall(r"\]\((#[^)]+)\)", README))
+    tutorial = (ROOT / "docs/tutorial.md").read_text()
+    links = {*re.findall(r"\]\((#[^)]+)\)", README), *re.findall(r"\]\(\.\./README\.md(#[^)]+)\)", tutorial)}
     assert links
     assert links <= headings

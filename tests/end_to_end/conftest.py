@@ -4,6 +4,7 @@ import io
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,18 +47,46 @@ TINY = {
 
 
 @pytest.fixture(scope="session")
-def origin(tmp_path_factory) -> Repository:
+def committed_copy(tmp_path_factory) -> Callable[..., Repository]:
+    """Return a function that commits this repository's files, as they are now, in a temporary folder.
+
+    `skipped`: beginnings of names to leave out. `prepare` gets the folder before the commit.
+    """
+
+    def commit(
+        name: str, skipped: tuple[str, ...] = (), prepare: Callable[[Path], None] = lambda _: None
+    ) -> Repository:
+        folder = tmp_path_factory.mktemp(name) / "repository"
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        ).stdout.splitlines()  # fmt: skip
+        for file in listed:
+            if not file.startswith(skipped) and (ROOT / file).exists():
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / file, folder / file)
+        prepare(folder)
+        for command in (
+            ["init", "--quiet"],
+            ["config", "user.name", "test"],
+            ["config", "user.email", "test@example.org"],
+            ["add", "--all"],
+            ["commit", "--quiet", "--message", name],
+        ):
+            subprocess.run(["git", *command], cwd=folder, check=True)
+        return Repository(folder)
+
+    return commit
+
+
+@pytest.fixture(scope="session")
+def origin(committed_copy) -> Repository:
     """The committed files of this repository and the tiny study, before anything was run."""
-    folder = tmp_path_factory.mktemp("origin") / "repository"
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.splitlines()  # fmt: skip
-    skipped = ("dvc.lock", "stages/dvc.lock")  # of the studies that were run here
-    for name in listed:
-        if name not in skipped and not name.startswith(("tests/", "reports/")) and (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, folder / name)
+    return committed_copy("origin", ("dvc.lock", "stages/dvc.lock", "tests/", "reports/"), add_tiny_study)
+
+
+def add_tiny_study(folder: Path) -> None:
+    """Select a study that takes seconds a net, and draw its images."""
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params |= {"study": "tiny", "norm": "none"}
     params["studies"]["tiny"] = TINY
@@ -69,12 +98,3 @@ def origin(tmp_path_factory) -> Repository:
                 entry = tarfile.TarInfo(name)
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
-    for command in (
-        ["init", "--quiet"],
-        ["config", "user.name", "test"],
-        ["config", "user.email", "test@example.org"],
-        ["add", "--all"],
-        ["commit", "--quiet", "--message", "tiny study"],
-    ):
-        subprocess.run(["git", *command], cwd=folder, check=True)
-    return Repository(folder)
