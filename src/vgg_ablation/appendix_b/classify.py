@@ -45,6 +45,7 @@ SOURCES = (
     "device.py",
     "evaluate/arrays.py",
     "images/index.py",
+    "model/table1.py",
     "model/weights.py",
 )
 """Files of the package that `classify.py` of appendix_b/ imports, without runtime/ and files.py."""
