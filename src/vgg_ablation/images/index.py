@@ -75,7 +75,7 @@ class Index:
         if sorted(names) != list(range(len(named))) or len(set(names.values())) < len(names):
             raise _damaged(path, "its labels do not number the categories")
         if (found := pixels.stat().st_size) != size:
-            raise _damaged(pixels, f"it has {found:,} bytes, and {INDEX_FILE} describes {size:,}")
+            raise _damaged(pixels, f"it has {found:,} bytes, not as many as {INDEX_FILE} describes")
         first, high, wide, label = (np.array(column, np.int64) for column in (starts, heights, widths, labels))
         return cls(first, high, wide, label, tuple(names[label] for label in sorted(names)), file_digest(path))
 
