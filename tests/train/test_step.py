@@ -222,8 +222,8 @@ def test_on_a_gpu_a_batch_that_does_not_fit_goes_in_parts() -> None:
     lines: list[str] = []
     take_step = step_for(network, compute, len(labels), lines.append)
 
-    # What the forward pass leaves for the backward pass is the least that the whole batch needs. A difference of peaks is
-    # not: it holds workspaces of kernels, and cuDNN chooses kernels with smaller ones when memory is short.
+    # What the forward pass leaves for the backward pass is the least that the whole batch needs. A difference of peaks
+    # is not: it holds workspaces of kernels, and cuDNN chooses kernels with smaller ones when memory is short.
     before = torch.cuda.memory_allocated()
     scores = network(images)
     kept = torch.cuda.memory_allocated() - before
