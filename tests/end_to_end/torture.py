@@ -128,8 +128,8 @@ class Record:
         return "\n".join([
             f"kills: {len(self.kills)} ({', '.join(f'{name} {count}' for name, count in sorted(stages.items()))})",
             f"       {', '.join(f'{name} {count}' for name, count in sorted(kinds.items()))}",
-            f"epochs repeated: {self.repeated} of {self.epochs}, at most {self.most_repeated} for a kill, "
-            f"{self.most_repeated_after_stop} for SIGTERM or Ctrl-C",
+            f"epochs repeated: {self.repeated} of {self.epochs}, at most {self.most_repeated} for a kill",
+            f"       at most {self.most_repeated_after_stop} for SIGTERM or Ctrl-C",
             f"slowest stop after SIGTERM or Ctrl-C: {self.slowest_stop:.1f} s",
             f"lock files of DVC found half-written, and deleted: {self.torn}",
             f"differences: {', '.join(self.differences) or 'none'}",
