@@ -25,6 +25,7 @@ from vgg_ablation.images.batches import RunImages
 from vgg_ablation.images.index import TEST, VALIDATION, images_in, read_splits
 from vgg_ablation.report.table import Table, decimal
 from vgg_ablation.runtime import paths
+from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.console import stage
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.names import named
@@ -76,8 +77,8 @@ def train_at(study: StudySettings, task: tuple[str, tuple[float, float], float])
     recipe = Recipe.of(study.train, Point(*point, study.tune.batch_size[-1]), round(share * study.train.epochs))
     plan = Experiment(arch, 0, images, study.model, compute, print, Meter())
     epochs: list[Epoch] = []
-    with TemporaryDirectory() as folder:
-        network, training = plan.train(recipe, Path(folder) / "checkpoint")
+    with TemporaryDirectory() as folder, BackgroundCheckpoints(Path(folder) / "checkpoint", print) as checkpoints:
+        network, training = plan.train(recipe, checkpoints)
         try:
             epochs.extend(training)
         except Divergence:

@@ -19,6 +19,7 @@ from vgg_ablation.dataset.preprocess import preprocess
 from vgg_ablation.dataset.sample import CATEGORIES, render_sample
 from vgg_ablation.device import choose_compute
 from vgg_ablation.images.batches import RunImages
+from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.settings import StudySettings
@@ -134,9 +135,9 @@ class Trainer:
         return self._trial(method, seed, number, "complete", point, len(curve), curve)
 
     def _epochs(self, point: Point) -> Iterator[Epoch]:
-        with TemporaryDirectory() as checkpoints:
+        with TemporaryDirectory() as folder, BackgroundCheckpoints(Path(folder) / "checkpoint", print) as checkpoints:
             recipe = Recipe.of(self._study.train, point, self._study.tune.epochs)
-            yield from self._experiment.train(recipe, Path(checkpoints) / "checkpoint")[1]
+            yield from self._experiment.train(recipe, checkpoints)[1]
 
     def _trial(
         self, method: str, seed: int, number: int, state: str, point: tuple[float, float], run: int, curve: list[Epoch]

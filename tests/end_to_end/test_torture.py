@@ -59,7 +59,8 @@ def tortured(origin: Repository, folder: Path, arch: str, scale: str, kills: int
     assert record.differences == []
     assert len(record.kills) >= kills
     assert stages <= record.stages
-    assert record.most_repeated <= 1
+    assert record.most_repeated <= 2, "an epoch, and the one before, which was still being written"
+    assert record.most_repeated_after_stop <= 1
     assert record.slowest_stop < STOPPED_WITHIN
     return record
 
@@ -84,7 +85,7 @@ def test_a_study_that_is_killed_thirty_times_ends_with_the_same_bytes(origin: Re
 def test_a_study_killed_while_it_is_computed_in_parallel_ends_with_the_same_bytes(
     origin: Repository, tmp_path: Path
 ) -> None:
-    """A kill of the command costs an epoch in each of its two processes at most, one of a process another one."""
+    """A kill of the command costs two epochs in each of its two processes at most, one of a process another two."""
     alone = prepared(origin, tmp_path / "alone" / "repository", "all", "fixed")
     undisturbed(alone)
     disturbed = prepared(origin, tmp_path / "disturbed" / "repository", "all", "fixed")
@@ -95,5 +96,5 @@ def test_a_study_killed_while_it_is_computed_in_parallel_ends_with_the_same_byte
     print(f"\n{record}")
     assert record.differences == []
     assert len(record.kills) == PARALLEL_KILLS
-    assert record.most_repeated <= 3
+    assert record.most_repeated <= 6
     assert record.slowest_stop < STOPPED_WITHIN

@@ -108,6 +108,8 @@ class Record:
     """Epochs that were begun again."""
     most_repeated: int = 0
     """The most that one kill cost."""
+    most_repeated_after_stop: int = 0
+    """The most that one SIGTERM or Ctrl-C cost, which leave time to write the latest epoch."""
     slowest_stop: float = 0.0
     """Seconds from SIGTERM or Ctrl-C to the end of all processes."""
     torn: int = 0
@@ -127,6 +129,7 @@ class Record:
             f"kills: {len(self.kills)} ({', '.join(f'{name} {count}' for name, count in sorted(stages.items()))})",
             f"       {', '.join(f'{name} {count}' for name, count in sorted(kinds.items()))}",
             f"epochs repeated: {self.repeated} of {self.epochs}, at most {self.most_repeated} for a kill",
+            f"       at most {self.most_repeated_after_stop} for SIGTERM or Ctrl-C",
             f"slowest stop after SIGTERM or Ctrl-C: {self.slowest_stop:.1f} s",
             f"lock files of DVC found half-written, and deleted: {self.torn}",
             f"differences: {', '.join(self.differences) or 'none'}",
@@ -212,10 +215,11 @@ def torture(
     repository: Repository, takes: dict[str, float], planned: dict[str, list[tuple[str, float]]], record: Record
 ) -> None:
     """Run the study to its end with `dvc repro` again and again, through the planned kills; note them in `record`."""
+    killed = False  # not only stopped, since epochs were begun last
     for number in range(2 * sum(map(len, planned.values())) + 2):
         before = Counter(_epochs_begun(repository))
         attempt = _begin(repository, repository.folder.with_suffix(f".{number}.log"))
-        hit = ""
+        hit = kind = ""
         for stage in _stages_of(attempt):
             if planned.get(stage):
                 kind, share = planned[stage].pop(0)
@@ -226,6 +230,10 @@ def torture(
         again = sum((Counter(_epochs_begun(repository)) - before)[epoch] for epoch in before)
         record.repeated += again
         record.most_repeated = max(record.most_repeated, again)
+        if not killed:
+            record.most_repeated_after_stop = max(record.most_repeated_after_stop, again)
+        begun = sum(Counter(_epochs_begun(repository)).values()) > sum(before.values())
+        killed = (killed and not begun) or (bool(hit) and not kind.startswith(("SIGTERM", "Ctrl-C")))
         if status and (torn := _TORN.search(attempt.text)):
             (repository.folder / (torn[1] or torn[2])).unlink()
             record.torn += 1

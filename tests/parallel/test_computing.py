@@ -4,6 +4,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from vgg_ablation.parallel.processes import Event, Processes
 from vgg_ablation.parallel.progress import Progress
 from vgg_ablation.parallel.schedule import Schedule
 from vgg_ablation.parallel.units import Unit, Work
+from vgg_ablation.runtime.checkpoints import VARIABLE, Checkpoints
 from vgg_ablation.runtime.console import Console
 
 Results = Callable[[Work], dict[str, object]]
@@ -69,6 +71,21 @@ def test_units_in_two_processes_of_which_one_is_killed_give_the_results_of_one_p
     assert len(curves) == len(("A", "C_BN")) * (2 + 2 * len(work.trained_scales)), "trials, and runs at each scale"
     assert curves == [[str(epoch + 1) for epoch in range(len(each))] for each in curves], "each epoch once"
     assert len(list(Path("live").glob("*/*/*-test-*/result.json"))) == len(("A", "C_BN")) * 2
+
+
+def test_a_terminated_process_writes_its_last_epoch(
+    work: Work, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "60")
+    tune = work.study.tune.model_copy(update={"epochs": 10**6})
+    processes._work = replace(work, study=work.study.model_copy(update={"tune": tune}))
+    processes.start(work.units(("A",))[0])
+    while not any(event.kind == "step" for event in processes.wait(60)):
+        pass
+    assert list(Path(".state").glob("tune/*/trial-0/checkpoint.*")) == []
+    processes.close()
+    (path,) = Path(".state").glob("tune/*/trial-0/checkpoint.*")
+    assert Checkpoints(path.with_suffix(""), pytest.fail).read()
 
 
 def test_a_process_that_is_killed_while_it_is_idle_is_replaced(work: Work, processes: Processes) -> None:

@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from vgg_ablation import files
 from vgg_ablation.errors import StageError
-from vgg_ablation.runtime.checkpoints import VARIABLE, Checkpoints
+from vgg_ablation.runtime.checkpoints import VARIABLE, BackgroundCheckpoints, Checkpoints
 
 
 @pytest.fixture
@@ -80,14 +81,14 @@ def test_two_damaged_files_are_named_and_nothing_is_read(three: Checkpoints, ste
     assert said == [f"{stem}.0, {stem}.1: checksum mismatch; no valid checkpoint, starting over"]
 
 
-def test_a_full_disk_leaves_both_checkpoints(three: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
+def full_disk(descriptor: int) -> None:
+    raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+
+def test_a_full_disk_leaves_both_checkpoints(three: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files.os, "fsync", full_disk)
     with pytest.raises(StageError, match="disk is full"):
         three.write(4, b"content 4")
-    monkeypatch.undo()
     assert three.read() == b"content 3"
 
 
@@ -104,16 +105,104 @@ def test_one_is_due_before_more_seconds_than_allowed_have_passed(
     monkeypatch.delenv(VARIABLE) if variable is None else monkeypatch.setenv(VARIABLE, variable)
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    checkpoints = Checkpoints(stem, pytest.fail)
-    clock[0] += most - 0.5
+    checkpoints = BackgroundCheckpoints(stem, pytest.fail)
+    clock[0] += most / 2 - 0.5  # a first write may take the other half
     assert not checkpoints.due(0.25)
     assert checkpoints.due(1.0)
-    checkpoints.write(1, b"")
-    assert not checkpoints.due(most - 0.25)
+
+    def one_second(number: int, *_: bytes) -> None:
+        clock[0] += 1.0
+
+    monkeypatch.setattr(checkpoints, "write", one_second)
+    with checkpoints:
+        checkpoints.keep(1, lambda: [b""])
+        checkpoints.write_kept()
+        checkpoints.wait()
+        took = 1.0 + min(1.0, most / 2)  # a second has passed, and the next write takes one, too
+        assert not checkpoints.due(most - took - 0.25)
+        assert checkpoints.due(most - took + 0.25)
 
 
 @pytest.mark.parametrize("text", ["", "-1", "often", "nan", "1e3"])
 def test_a_wrong_number_of_seconds_is_refused(stem: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv(VARIABLE, text)
     with pytest.raises(StageError, match=f"CHECKPOINT_SECONDS='{text}' is not a number of seconds"):
-        Checkpoints(stem, pytest.fail)
+        BackgroundCheckpoints(stem, pytest.fail)
+
+
+# In the background.
+
+
+class Slow(BackgroundCheckpoints):
+    """Counts the writes at the same time, and takes a while for each."""
+
+    running = most = 0
+
+    def write(self, number: int, *content: bytes | memoryview) -> None:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        time.sleep(0.05)
+        super().write(number, *content)
+        self.running -= 1
+
+
+def keep(checkpoints: BackgroundCheckpoints, number: int) -> None:
+    checkpoints.keep(number, lambda: [b"content ", b"%d" % number])
+
+
+def test_one_write_runs_at_a_time(stem: Path) -> None:
+    with Slow(stem, pytest.fail) as checkpoints:
+        for number in (1, 2, 3):
+            keep(checkpoints, number)
+            checkpoints.write_kept()
+        assert checkpoints.most == 1
+    assert checkpoints.read() == b"content 3"
+
+
+@pytest.mark.parametrize(("error", "content"), [(KeyboardInterrupt, b"2"), (StageError, b"2"), (GeneratorExit, b"1")])
+def test_what_was_kept_last_is_written_when_the_work_is_interrupted(
+    stem: Path, error: type[BaseException], content: bytes
+) -> None:
+    def work() -> None:
+        keep(checkpoints, 1)
+        checkpoints.write_kept()
+        keep(checkpoints, 2)
+        raise error
+
+    with pytest.raises(error), Slow(stem, pytest.fail) as checkpoints:
+        work()
+    assert checkpoints.read() == b"content " + content
+
+
+@pytest.mark.parametrize("then", ["keep", "write_kept", "the end"])
+def test_a_write_that_failed_is_raised_where_the_work_is_done(
+    stem: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    monkeypatch.setattr(files.os, "fsync", full_disk)
+
+    def work() -> None:
+        keep(checkpoints, 1)
+        checkpoints.write_kept()
+        if then == "keep":
+            wait([checkpoints._writing])
+            keep(checkpoints, 2)
+            pytest.fail("no error")
+        elif then == "write_kept":
+            checkpoints.write_kept()
+            pytest.fail("no error")
+
+    with (
+        pytest.raises(StageError, match=rf"^{stem}\.0: the disk is full: "),
+        BackgroundCheckpoints(stem, pytest.fail) as checkpoints,
+    ):
+        work()
+    assert list(stem.parent.iterdir()) == []
+
+
+def test_nothing_is_left_by_a_write_that_runs_when_checkpoints_are_removed(stem: Path) -> None:
+    with Slow(stem, pytest.fail) as checkpoints:
+        keep(checkpoints, 1)
+        checkpoints.write_kept()
+        keep(checkpoints, 2)
+        checkpoints.remove()
+    assert list(stem.parent.iterdir()) == []

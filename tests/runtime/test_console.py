@@ -27,7 +27,7 @@ def run_stage(error: BaseException) -> int | str | None:
 
 def run_code(code: str, *prefix: str) -> subprocess.CompletedProcess[str]:
     """Run Python code that uses `stage` in a process of its own."""
-    program = f"import os, signal; from vgg_ablation.runtime.console import stage\n{code}"
+    program = f"import os, signal, time; from vgg_ablation.runtime.console import stage\n{code}"
     return subprocess.run([*prefix, sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
 
@@ -102,6 +102,15 @@ def test_a_second_signal_does_not_disturb_the_first(capsys: Text) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     assert ended.value.code == 128 + signal.SIGTERM
     assert "stopped by SIGTERM" in capsys.readouterr().err
+
+
+def test_a_later_signal_ends_the_process_at_once() -> None:
+    done = run_code(
+        "with stage('train C'):\n"
+        "    try: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    finally: time.sleep(1.1); os.kill(os.getpid(), signal.SIGTERM); print('continued')"
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "")
 
 
 def test_ctrl_c_after_the_body_still_ends_the_process() -> None:

@@ -1,13 +1,16 @@
 import os
 import pickle
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from vgg_ablation.errors import StageError
-from vgg_ablation.runtime.checkpoints import Checkpoints
+from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints, Checkpoints
 from vgg_ablation.train import checkpoint
 from vgg_ablation.train.epoch import Divergence, Epoch
 
@@ -39,8 +42,9 @@ class Run:
             self.optimiser.step()
             self.optimiser.zero_grad()
 
-    def save(self, checkpoints: Checkpoints, history: list[Epoch], divergence: Divergence | None = None) -> None:
-        checkpoint.save(checkpoints, self.network, self.optimiser, self.scaler, history, divergence)
+    def save(self, checkpoints: BackgroundCheckpoints, history: list[Epoch]) -> None:
+        checkpoint.keep(checkpoints, self.network, self.optimiser, self.scaler, history)
+        checkpoints.write_kept()
 
     def load(self, checkpoints: Checkpoints) -> tuple[list[Epoch], Divergence | None]:
         return checkpoint.load(checkpoints, self.network, self.optimiser, self.scaler)
@@ -48,6 +52,11 @@ class Run:
     @property
     def weights(self) -> dict[str, Tensor]:
         return {name: value.clone() for name, value in self.network.state_dict().items()}
+
+    @property
+    def momentum(self) -> dict[str, Tensor]:
+        buffers = {name: self.optimiser.state[one]["momentum_buffer"] for name, one in self.network.named_parameters()}
+        return {name: buffer.clone() for name, buffer in buffers.items()}
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -57,10 +66,48 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Checkpoints:
     """Two checkpoints, of a run after one step and after three."""
-    found = Checkpoints(tmp_path / "checkpoint", pytest.fail)
-    Run(steps=1, scale=64.0).save(found, HISTORY[:1])
-    Run(steps=3, scale=128.0).save(found, HISTORY)
+    with BackgroundCheckpoints(tmp_path / "checkpoint", pytest.fail) as found:
+        Run(steps=1, scale=64.0).save(found, HISTORY[:1])
+        Run(steps=3, scale=128.0).save(found, HISTORY)
     return found
+
+
+def test_a_checkpoint_holds_the_state_at_its_epoch_while_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = Event(), Event()
+    write = Checkpoints.write
+
+    def write_late(*arguments: Any) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        write(*arguments)
+
+    monkeypatch.setattr(Checkpoints, "write", write_late)
+    run = Run(steps=1)
+    expected = run.weights, run.momentum
+    with BackgroundCheckpoints(tmp_path / "checkpoint", pytest.fail) as checkpoints:
+        run.save(checkpoints, HISTORY[:1])
+        assert begun.wait(60)
+        run.step(2)
+        go_on.set()
+    assert not same(run.weights, expected[0])
+    loaded = Run(1)
+    assert loaded.load(checkpoints)[0] == HISTORY[:1]
+    assert same(loaded.weights, expected[0])
+    assert same(loaded.momentum, expected[1])
+
+
+def test_the_file_of_tensors_is_the_one_that_safetensors_reads() -> None:
+    tensors = {
+        "ä": torch.randn(2, 3),
+        "scalar": torch.tensor(7),
+        "bytes": torch.arange(5, dtype=torch.uint8),
+        "none": torch.zeros(0, 4),
+    }
+    found = load(b"".join(checkpoint.pack_in_parts(tensors)))
+    assert same(found, tensors)
+    assert {name: value.dtype for name, value in found.items()} == {name: one.dtype for name, one in tensors.items()}
 
 
 def test_history_weights_and_loss_scale_come_back(checkpoints: Checkpoints) -> None:

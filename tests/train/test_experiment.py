@@ -12,6 +12,7 @@ from vgg_ablation.files import file_digest
 from vgg_ablation.images.batches import RunImages
 from vgg_ablation.model import table1
 from vgg_ablation.model.vgg import SHALLOW_LAYERS, VGG
+from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.settings import ModelSettings
 from vgg_ablation.train import experiment as experiment_module
@@ -54,8 +55,9 @@ def equal(one: VGG, other: VGG, layer: str) -> bool:
 
 
 def trained(experiment: Experiment, recipe: Recipe, file: Path) -> VGG:
-    network, epochs = experiment.train(recipe, file)
-    assert len(list(epochs)) == recipe.epochs
+    with BackgroundCheckpoints(file, silent) as checkpoints:
+        network, epochs = experiment.train(recipe, checkpoints)
+        assert len(list(epochs)) == recipe.epochs
     return network
 
 
@@ -134,10 +136,11 @@ def test_another_split_of_the_batches_changes_the_state_folder(
 def test_a_batch_that_does_not_fit_goes_in_parts(
     experiment: Make, short: Recipe, small_memory: int, tmp_path: Path
 ) -> None:
-    network, epochs = experiment().train(short, tmp_path / "file")
     sizes: list[int] = []
-    network.register_forward_pre_hook(lambda net, inputs: sizes.append(len(inputs[0])) if net.training else None)
-    assert len(list(epochs)) == short.epochs
+    with BackgroundCheckpoints(tmp_path / "file", silent) as checkpoints:
+        network, epochs = experiment().train(short, checkpoints)
+        network.register_forward_pre_hook(lambda net, inputs: sizes.append(len(inputs[0])) if net.training else None)
+        assert len(list(epochs)) == short.epochs
     assert max(sizes) <= small_memory
     assert sum(sizes) == 2 * 16
 
@@ -157,9 +160,9 @@ def test_the_test_images_do_not_determine_the_work(experiment: Make, images: Run
 
 def test_a_run_starts_from_the_same_weights_each_time(experiment: Make, short: Recipe, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    one = experiment().train(short, tmp_path / "file")[0]
+    one = experiment().train(short, BackgroundCheckpoints(tmp_path / "file", silent))[0]
     torch.manual_seed(2)
-    other = experiment().train(short, tmp_path / "file")[0]
+    other = experiment().train(short, BackgroundCheckpoints(tmp_path / "file", silent))[0]
     assert all(equal(one, other, layer) for layer in one.layer_names)
 
 
@@ -200,7 +203,7 @@ def test_a_deep_nets_other_layers_start_at_random(deep: VGG) -> None:
 
 @pytest.mark.parametrize("arch", ["A", "B_5x5"])
 def test_a_shallow_net_starts_at_random(experiment: Make, short: Recipe, tmp_path: Path, arch: str) -> None:
-    network, _ = experiment(arch=arch, model=PAPER).train(short, tmp_path / "file")
+    network, _ = experiment(arch=arch, model=PAPER).train(short, BackgroundCheckpoints(tmp_path / "file", silent))
     assert network.named_layers()["fc6"].weight.std().item() == pytest.approx(0.01, rel=0.05)
     assert not (tmp_path / ".state").exists()
 

@@ -13,6 +13,7 @@ from trained_fixtures import CATEGORIES, Trained
 from vgg_ablation.device import Compute
 from vgg_ablation.images.batches import Batches, Colour
 from vgg_ablation.images.pixels import Pixels
+from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.params import read_params
 from vgg_ablation.runtime.settings import StudySettings
@@ -92,8 +93,8 @@ def test_the_command_draws_what_a_run_trains_on(
         compute = Compute(torch.device("cpu"), torch.float32)
         images = images_of_run(0, scale, study.scales, study.model, compute, refit=study.train.refit)
         plan = Experiment("A", 0, images, study.model, compute, print, Meter(), scale=scale)
-        _, epochs = plan.train(Recipe.of(study.train, Point(0.01, 5e-4, 4), 1), tmp_path / "file")
-        list(epochs)
+        with BackgroundCheckpoints(tmp_path / "file", print) as checkpoints:
+            list(plan.train(Recipe.of(study.train, Point(0.01, 5e-4, 4), 1), checkpoints)[1])
     capsys.readouterr()
     drawn: list[str] = []
     draw = command.draw_batch

@@ -1,3 +1,4 @@
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, ReduceLROnPlat
 from vgg_ablation.device import Compute
 from vgg_ablation.images.batches import Batches, RunImages
 from vgg_ablation.model.vgg import VGG, batch_in_parts
-from vgg_ablation.runtime.checkpoints import Checkpoints
+from vgg_ablation.runtime.checkpoints import VARIABLE, BackgroundCheckpoints
 from vgg_ablation.train import run as run_module
 from vgg_ablation.train.epoch import Divergence, Epoch
 from vgg_ablation.train.run import Point, Recipe, at_chance, derive_seed, train, validate
@@ -51,11 +52,11 @@ class Trainer:
         names = {each.name for each in fields(Point)} & changes.keys()
         point = replace(self.recipe.point, **{name: changes.pop(name) for name in names})  # pyright: ignore
         recipe = replace(self.recipe, point=point, **changes)  # pyright: ignore[reportArgumentType]
-        return train(
-            network, self.images.batches, self.images.training, self.images.validation, recipe, self.compute,
-            seed=seed, largest=256, checkpoints=Checkpoints(file or self.file, self.lines.append),
-            say=self.lines.append,
-        )  # fmt: skip
+        with BackgroundCheckpoints(file or self.file, self.lines.append) as checkpoints:
+            yield from train(
+                network, self.images.batches, self.images.training, self.images.validation, recipe, self.compute,
+                seed=seed, largest=256, checkpoints=checkpoints, say=self.lines.append,
+            )  # fmt: skip
 
 
 @pytest.fixture
@@ -241,6 +242,29 @@ def test_an_interrupted_run_resumes_with_the_bytes_of_an_uninterrupted_one(
     assert trainer.lines == [f"resuming after epoch {epochs}/3"]
 
 
+def test_a_stopped_run_resumes_after_its_last_finished_epoch(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uninterrupted, resumed = narrow("A_BN"), narrow("A_BN")
+    history = list(trainer.epochs(uninterrupted, file=tmp_path / "uninterrupted"))
+    steps = itertools.count(1)
+
+    class Stopped(TrainingStep):
+        def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            if next(steps) == 6:  # the second of the third epoch
+                raise KeyboardInterrupt
+            return super().__call__(images, labels)
+
+    with monkeypatch.context() as patched:
+        patched.setenv(VARIABLE, "60")
+        patched.setattr(run_module, "TrainingStep", Stopped)
+        with pytest.raises(KeyboardInterrupt):
+            list(trainer.epochs(narrow("A_BN")))
+    assert list(trainer.epochs(resumed)) == history
+    assert weights(resumed) == weights(uninterrupted)
+    assert trainer.lines == ["resuming after epoch 2/3"]
+
+
 def test_a_run_interrupted_between_two_checkpoints_repeats_the_epochs_since_the_latest(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,7 +272,7 @@ def test_a_run_interrupted_between_two_checkpoints_repeats_the_epochs_since_the_
     history = list(trainer.epochs(uninterrupted, file=tmp_path / "uninterrupted"))
     written = iter([True, False, False])
     with monkeypatch.context() as patched:
-        patched.setattr(Checkpoints, "due", lambda *_: next(written))
+        patched.setattr(BackgroundCheckpoints, "due", lambda *_: next(written))
         interrupted(trainer, narrow("A_BN"), 2)
     assert list(trainer.epochs(resumed)) == history
     assert weights(resumed) == weights(uninterrupted)

@@ -15,7 +15,7 @@ from vgg_ablation.parallel.units import Unit, Work
 from vgg_ablation.parallel.worker import serve
 
 _SPAWN = multiprocessing.get_context("spawn")  # a fork of a process in which torch has computed may hang
-_PATIENCE = 10.0  # seconds for a process to end when asked to
+_PATIENCE = 60.0  # seconds for a process to end when asked to: it may have a gigabyte to write
 
 
 class Event(NamedTuple):
@@ -44,8 +44,8 @@ class _Process:
         return True
 
     def end(self) -> None:
+        self.process.terminate()  # before the connection is closed, which would be an error in the process
         self.connection.close()
-        self.process.terminate()  # every file is whole at any moment
         self.process.join(_PATIENCE)
         if self.process.is_alive():
             self.process.kill()
@@ -113,7 +113,9 @@ class Processes:
             self._remove(each)
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes. Those that train write their checkpoints at the same time."""
+        for each in self._processes:
+            each.process.terminate()
         for each in self._processes:
             each.end()
         self._processes.clear()

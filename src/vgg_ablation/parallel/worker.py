@@ -4,10 +4,12 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Literal, NamedTuple
 
 from vgg_ablation.device import choose_compute
@@ -27,13 +29,23 @@ class Message(NamedTuple):
 def serve(connection: Connection, work: Work) -> None:
     """Compute the units that come over `connection`, until it is closed, and send `Message`s.
 
-    Ctrl-C is left to the parent. If the parent was killed, this process ends at once: files are always whole.
+    Ctrl-C is left to the parent. SIGTERM ends this process after training has written its checkpoint. If the parent was
+    killed, this process ends at once: files are always whole.
     """
+    signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until now it was blocked, see `processes.ctrl_c_blocked`
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError):  # the parent has no more work
-        while True:
-            connection.send(run(connection.recv(), work, connection))
+    try:
+        with contextlib.suppress(EOFError):  # the parent has no more work
+            while True:
+                connection.send(run(connection.recv(), work, connection))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGTERM)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal handlers are called
+    signal.signal(number, signal.SIG_IGN)  # the parent sends it too, and ends this process if it takes too long
+    raise KeyboardInterrupt
 
 
 def run(unit: Unit, work: Work, connection: Connection) -> Message:

@@ -30,6 +30,7 @@ _STOPPED_BY = {
     for name, said in (("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGHUP"))
     if hasattr(signal, name)  # not every system has all of them
 }
+_ONE_STOP = 1.0  # seconds: `timeout`, make and closed terminals send the same signal twice
 
 
 class Task:
@@ -228,7 +229,8 @@ def stage(name: str) -> Iterator[Console]:
     """Run a stage's body; an error that a user can fix ends it with one line on stderr and exit status 1.
 
     Ctrl-C, SIGTERM and SIGHUP end it after the current operation, with the exit status that shells use for them, unless
-    the process was told to ignore them (nohup). Every file is whole at any moment, so that any moment is safe.
+    the process was told to ignore them (nohup). A later signal ends it at once: training may be writing its checkpoint.
+    Every file is whole at any moment, so that any moment is safe.
 
     `--help` prints the docstring of the script that runs, instead.
     """
@@ -282,8 +284,16 @@ def _end(name: str, error: Exception) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal handlers are called
-    for again in _STOPPED_BY:  # a second signal would interrupt the handling of the first
-        signal.signal(again, signal.SIG_IGN)
+    began = time.monotonic()
+
+    def stop_at_once(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if time.monotonic() - began > _ONE_STOP:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    for again in _STOPPED_BY:
+        if signal.getsignal(again) is not signal.SIG_IGN:
+            signal.signal(again, stop_at_once)
     raise KeyboardInterrupt(signal.Signals(number))
 
 

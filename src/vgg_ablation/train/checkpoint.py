@@ -1,28 +1,34 @@
 """Checkpoints of a run after an epoch: safetensors and a JSON record, so nothing is unpickled."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vgg_ablation.errors import StageError
-from vgg_ablation.model.weights import pack, put, unpack
-from vgg_ablation.runtime.checkpoints import Checkpoints
+from vgg_ablation.model.weights import put, unpack
+from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints, Checkpoints
 from vgg_ablation.train.epoch import Divergence, Epoch
 
 _NETWORK, _MOMENTUM, _RECORD = "network.", "momentum.", "record"
+_TYPES = {torch.float32: "F32", torch.int64: "I64", torch.uint8: "U8"}
 
 
-def save(
-    checkpoints: Checkpoints,
+def keep(
+    checkpoints: BackgroundCheckpoints,
     network: nn.Module,
     optimiser: torch.optim.SGD,
     scaler: torch.amp.GradScaler,
     history: list[Epoch],
     divergence: Divergence | None = None,
 ) -> None:
-    """Save weights, momentum, loss scale, the history so far, and a divergence. Raises as `checkpoints.write`."""
+    """Copy weights, momentum, loss scale, the history so far, and a divergence; `checkpoints` keeps the copies.
+
+    They are in host memory. From a GPU they are copied in the order of its kernels; nothing here waits for that, and
+    the next step changes the weights after they were copied. Raises as `checkpoints.keep`.
+    """
     tensors = {_NETWORK + name: tensor for name, tensor in network.state_dict().items()}
     for name, parameter in network.named_parameters():
         buffer = optimiser.state[parameter].get("momentum_buffer")
@@ -33,8 +39,41 @@ def save(
         "scaler": scaler.state_dict(),
         "divergence": asdict(divergence) if divergence else None,
     }
-    tensors[_RECORD] = torch.frombuffer(bytearray(json.dumps(record).encode()), dtype=torch.uint8)
-    checkpoints.write(len(history) + (divergence is not None), pack(tensors))
+    copied = torch.cuda.Event(blocking=True) if any(tensor.is_cuda for tensor in tensors.values()) else None
+    copies = {name: _copy_to_host(tensor) for name, tensor in tensors.items()}
+    if copied:
+        copied.record()
+    copies[_RECORD] = torch.frombuffer(bytearray(json.dumps(record).encode()), dtype=torch.uint8)
+
+    def content() -> list[memoryview]:
+        if copied:
+            copied.synchronize()
+        return pack_in_parts(copies)
+
+    checkpoints.keep(len(history) + (divergence is not None), content)
+
+
+def _copy_to_host(tensor: Tensor) -> Tensor:
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+    return copy.copy_(tensor, non_blocking=True)
+
+
+def pack_in_parts(tensors: Mapping[str, Tensor]) -> list[memoryview]:
+    """Return contiguous tensors on the CPU as the parts of a safetensors file, which share their memory.
+
+    safetensors itself returns such a file as one copy, and stops all threads of Python while it copies: seconds for a
+    net of full width.
+    """
+    header: dict[str, object] = {}
+    parts: list[memoryview] = []
+    end = 0
+    for name, tensor in tensors.items():
+        parts.append(memoryview(tensor.flatten().view(torch.uint8).numpy()))  # pyright: ignore[reportArgumentType]
+        start, end = end, end + tensor.nbytes
+        header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return [memoryview(len(text).to_bytes(8, "little") + text), *parts]
 
 
 def load(

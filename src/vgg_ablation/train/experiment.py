@@ -17,7 +17,7 @@ from vgg_ablation.model.table1 import NETS, configuration, count_gmacs
 from vgg_ablation.model.vgg import VGG, copy_from_shallow
 from vgg_ablation.model.weights import read_weights
 from vgg_ablation.runtime import messages
-from vgg_ablation.runtime.checkpoints import Checkpoints
+from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.locks import locked
 from vgg_ablation.runtime.names import named, norm_of
@@ -144,7 +144,7 @@ class Experiment:
         shallow, recipe = self._shallow(recipe)
         return shallow.folder("shallow", recipe.point.batch_size, recipe=asdict(recipe))
 
-    def train(self, recipe: Recipe, checkpoint: Path) -> tuple[VGG, Iterator[Epoch]]:
+    def train(self, recipe: Recipe, checkpoints: BackgroundCheckpoints) -> tuple[VGG, Iterator[Epoch]]:
         """Return the untrained net, and an iterator that trains it epoch by epoch; see `train.run.train`.
 
         The first epoch sets the initial weights: those of `start`; or with `init: paper`, in nets that start from A,
@@ -152,10 +152,10 @@ class Experiment:
 
         Args:
             recipe: hyper-parameters.
-            checkpoint: stem of the checkpoint files; see `runtime.checkpoints`.
+            checkpoints: of this run; their context is the training's.
         """
         network = self._random_network()
-        return network, self._epochs_from_start(network, recipe, checkpoint)
+        return network, self._epochs_from_start(network, recipe, checkpoints)
 
     @property
     def _a(self) -> str:
@@ -166,23 +166,23 @@ class Experiment:
     def _starts_from_a(self) -> bool:
         return self.model.init == "paper" and NETS[self.arch].starts_from_A
 
-    def _epochs_from_start(self, network: VGG, recipe: Recipe, checkpoint: Path) -> Iterator[Epoch]:
+    def _epochs_from_start(self, network: VGG, recipe: Recipe, checkpoints: BackgroundCheckpoints) -> Iterator[Epoch]:
         if self.start:
             read_weights(self.start.path, network)
         elif folder := self.shallow_folder(recipe):
             copy_from_shallow(network, self._trained_shallow(recipe, folder))
-        yield from self._epochs(network, recipe, checkpoint)
+        yield from self._epochs(network, recipe, checkpoints)
 
     def _random_network(self) -> VGG:
         torch.manual_seed(derive_seed(self.run, "weights"))
         network = VGG(self.arch, len(self.images.batches.pixels.categories), **self.model.model_dump())
         return network.to(self.compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def _epochs(self, network: VGG, recipe: Recipe, checkpoint: Path) -> Iterator[Epoch]:
+    def _epochs(self, network: VGG, recipe: Recipe, checkpoints: BackgroundCheckpoints) -> Iterator[Epoch]:
         return train(
             network, self.images.batches, self.images.training, self.images.validation, recipe, self.compute,
             seed=seed_of(self.run, self.scale), largest=self.images_at_once,
-            checkpoints=Checkpoints(checkpoint, self.say), say=self.say,
+            checkpoints=checkpoints, say=self.say,
         )  # fmt: skip
 
     def _shallow(self, recipe: Recipe) -> "tuple[Experiment, Recipe]":
@@ -201,9 +201,9 @@ class Experiment:
         shallow, recipe = self._shallow(recipe)
         network = shallow._random_network()  # noqa: SLF001 - the same class
         work = shallow.epoch_work(recipe.point.batch_size)
-        with locked(folder, self.say):
+        with locked(folder, self.say), BackgroundCheckpoints(folder / CHECKPOINT, self.say) as checkpoints:
             try:
-                for epoch in shallow._epochs(network, recipe, folder / CHECKPOINT):  # noqa: SLF001
+                for epoch in shallow._epochs(network, recipe, checkpoints):  # noqa: SLF001
                     self.meter.add(epoch.seconds, *work)
                     self.say(messages.starting_net_trained(self._a, epoch.epoch, recipe.epochs, epoch.train_loss))
             except Divergence as error:

@@ -19,6 +19,7 @@ from vgg_ablation.images.index import LARGE_FOLDER, PACKED, TRAIN, images_in, re
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.model.weights import Description, verify_weights, write_weights
 from vgg_ablation.runtime import messages, paths
+from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.console import Console, Parts
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.live import LiveCurves
@@ -164,8 +165,9 @@ def train_run(plan: Experiment, recipe: Recipe, watch: Callable[[Epoch], None]) 
     classes = len(plan.images.batches.pixels.categories)
     epochs: list[Epoch] = []
     name = f"{plan.arch}/{plan.scale}/run-{plan.run}"
-    with locked(folder, plan.say), LiveCurves(name, folder, plan.say) as live:
-        network, training = plan.train(recipe, folder / CHECKPOINT)
+    saved = BackgroundCheckpoints(folder / CHECKPOINT, plan.say)
+    with locked(folder, plan.say), saved as checkpoints, LiveCurves(name, folder, plan.say) as live:
+        network, training = plan.train(recipe, checkpoints)
         try:
             for epoch in training:
                 plan.meter.add(epoch.seconds, *work)

@@ -14,7 +14,7 @@ from torch.nn.utils import get_total_norm
 from vgg_ablation.device import Compute
 from vgg_ablation.images.batches import Batches
 from vgg_ablation.runtime import messages
-from vgg_ablation.runtime.checkpoints import Checkpoints
+from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.settings import TrainSettings
 from vgg_ablation.train import checkpoint
 from vgg_ablation.train.epoch import Divergence, Epoch
@@ -75,7 +75,7 @@ def train(
     *,
     seed: int,
     largest: int,
-    checkpoints: Checkpoints,
+    checkpoints: BackgroundCheckpoints,
     say: Callable[[str], None],
 ) -> Iterator[Epoch]:
     """Train `network` in place and yield each epoch when it ends, first those in the checkpoint.
@@ -90,12 +90,12 @@ def train(
         seed: of order, crops, flips, colours and dropout. The random numbers of an epoch derive from the seed and the
             epoch's number alone, so that a resumed run is bit-identical and all nets see the same crops.
         largest: images that go through the network at once; see `TrainingStep`.
-        checkpoints: written when due, and after the last epoch.
+        checkpoints: keep the state after each epoch, written when due, and after the last epoch.
         say: receives progress lines.
 
     Raises:
         Divergence: training diverged or exploded.
-        StageError: as `TrainingStep`.
+        StageError: as `TrainingStep` and `BackgroundCheckpoints.wait`.
     """
     take_step = TrainingStep(
         network, compute, learning_rate=recipe.point.learning_rate, momentum=recipe.momentum,
@@ -143,11 +143,13 @@ def train(
         seconds = time.perf_counter() - began
         if problem:
             divergence = Divergence(number, seconds, *problem)
-            checkpoint.save(checkpoints, network, take_step.optimiser, take_step.scaler, history, divergence)
+            checkpoint.keep(checkpoints, network, take_step.optimiser, take_step.scaler, history, divergence)
+            checkpoints.write_kept()
             raise divergence
         history.append(Epoch(number, first_rate, train_loss, train_error, validation_loss, accuracy, seconds))
+        checkpoint.keep(checkpoints, network, take_step.optimiser, take_step.scaler, history)
         if number == recipe.epochs or checkpoints.due(seconds):
-            checkpoint.save(checkpoints, network, take_step.optimiser, take_step.scaler, history)
+            checkpoints.write_kept()
         yield history[-1]
 
 

@@ -13,7 +13,7 @@ from vgg_ablation.files import write_json, write_table
 from vgg_ablation.images.batches import RunImages
 from vgg_ablation.images.index import verify
 from vgg_ablation.runtime import messages, paths
-from vgg_ablation.runtime.checkpoints import Checkpoints
+from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.live import LiveCurves
@@ -133,20 +133,21 @@ class Search:
             KeyError: a trial of an earlier round is not finished.
             StageError: the stored trials are damaged, or the database cannot be reached.
         """
-        checkpoint = self.trial_folder(number) / CHECKPOINT
+        folder = self.trial_folder(number)
+        checkpoints = BackgroundCheckpoints(folder / CHECKPOINT, self.plan.say)
         live = LiveCurves(f"{self.plan.arch}/search/trial-{number}", self.folder, self.plan.say)
         images = len(self.plan.images.training)
 
         def objective(point: Point) -> Iterator[Epoch]:
-            for epoch in self.plan.train(self.recipe(point), checkpoint)[1]:
+            for epoch in self.plan.train(self.recipe(point), checkpoints)[1]:
                 live.add(epoch.curve, images / epoch.seconds)
                 watch(epoch)
                 yield epoch
 
-        with locked(checkpoint.parent, self.plan.say), live:
+        with locked(folder, self.plan.say), checkpoints, live:
             classes = len(self.plan.images.batches.pixels.categories)
             trial = finish(objective, classes, self.settings, self.trials, number)
-            Checkpoints(checkpoint, self.plan.say).remove()
+            checkpoints.remove()
             chosen = {"net": self.plan.arch, "epochs": self.settings.epochs, **asdict(trial.point)}
             live.finish(chosen, {"validation_error": 100 - trial.validation_accuracy})
         return trial
