@@ -17,11 +17,11 @@ from vgg_ablation.appendix_b.features import extract_net, pooled
 from vgg_ablation.appendix_b.nets import features_name
 from vgg_ablation.device import Compute
 from vgg_ablation.errors import StageError
-from vgg_ablation.files import read_json, write_json, write_table
+from vgg_ablation.files import read_json, write_bytes, write_json, write_table
 from vgg_ablation.images.index import INDEX_COLUMNS, INDEX_FILE, PACKED, PIXELS_FILE, write_checksums
 from vgg_ablation.images.pixels import Pixels
 from vgg_ablation.model.vgg import VGG
-from vgg_ablation.model.weights import write_weights
+from vgg_ablation.model.weights import pack
 from vgg_ablation.runtime.console import Console
 
 
@@ -52,7 +52,7 @@ def test_features_of_a_crop_are_torchvisions_penultimate_activations(
     reference.classifier[6] = nn.Linear(4096, frozen.CLASSES)
     reference.eval()
     (tmp_path / "weights").mkdir()
-    write_weights(tmp_path / "weights" / "weights.safetensors", reference)
+    write_bytes(tmp_path / "weights" / "weights.safetensors", pack(reference.state_dict()))
     write_json(tmp_path / "weights" / "source.json", {})
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     images = written(tmp_path / "images", [(32, 32)] * 3)
@@ -123,7 +123,7 @@ def job(narrow: None, exact: Compute, tmp_path: Path, console: Console, monkeypa
     monkeypatch.setattr(features, "_PIXELS", 2 * 48 * 64)  # two images a batch
     weights = tmp_path / "weights"
     weights.mkdir()
-    write_weights(weights / "weights.safetensors", random_net())
+    write_bytes(weights / "weights.safetensors", pack(random_net().state_dict()))
     write_json(weights / "source.json", {"file": "A.pth"})
     images = written(tmp_path / "images", [(48, 64), (64, 48), (48, 64), (48, 48), (48, 64), (48, 64), (64, 48)])
 
@@ -188,7 +188,7 @@ def test_features_that_are_there_are_not_computed_again(
 
 def test_other_weights_have_other_features(job: Job, tmp_path: Path) -> None:
     job.run(tmp_path / "out")
-    write_weights(job.weights / "weights.safetensors", random_net(seed=1))
+    write_bytes(job.weights / "weights.safetensors", pack(random_net(seed=1).state_dict()))
     job.run(tmp_path / "other")
     assert (tmp_path / "out" / features_name(32)).read_bytes() != (tmp_path / "other" / features_name(32)).read_bytes()
 

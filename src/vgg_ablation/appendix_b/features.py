@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from vgg_ablation.model.table1 import configuration, count_gmacs, fully_connecte
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.model.weights import pack, read_weights, unpack
 from vgg_ablation.runtime import messages
-from vgg_ablation.runtime.checkpoints import Checkpoints
+from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.locks import locked
@@ -158,7 +159,7 @@ def extract(
         StageError: the disk is full.
     """
     images, width = len(pixels.labels), fully_connected(1, network.input_side, network.width)[1].outputs
-    path, checkpoints = folder / features_name(scale), Checkpoints(folder / f"done-{scale}", console.say)
+    path, checkpoints = folder / features_name(scale), BackgroundCheckpoints(folder / f"done-{scale}", console.say)
     missing, seconds, number = torch.ones(images, dtype=torch.bool), 0.0, 0
     size = 4 * images * width
     if path.exists() and path.stat().st_size == size and (content := checkpoints.read()):
@@ -168,7 +169,7 @@ def extract(
         require_space(folder, size)
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size)  # a disk that fills up later kills the process without a word
-    with console.task(messages.features_at(scale), images, quiet=10.0) as task:
+    with checkpoints, console.task(messages.features_at(scale), images, quiet=10.0) as task:
         for _ in range(images - int(missing.sum())):
             task.advance()
         if bool(missing.any()):
@@ -187,7 +188,9 @@ def extract(
                     rows.flush()  # before the checkpoint that counts on them
                     seconds, began, number = seconds + now - began, now, number + 1
                     state = {"missing": missing, "seconds": torch.tensor(seconds, dtype=torch.float64)}
-                    checkpoints.write(number, pack({**state, "number": torch.tensor(number)}))
+                    content = pack({**state, "number": torch.tensor(number)})
+                    checkpoints.keep(number, partial(list, [content]))
+                    checkpoints.write_kept()
     meter.add(seconds, images, count_feature_gmacs(network, pixels, scale))
 
 

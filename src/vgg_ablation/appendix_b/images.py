@@ -1,13 +1,12 @@
 """The images of appendix B: packed once at the largest test scale, and split."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from vgg_ablation.appendix_b.nets import SUMMARY_FILE
 from vgg_ablation.dataset.archive import CLUTTER, list_archive
 from vgg_ablation.dataset.pack import choose, pack
-from vgg_ablation.dataset.splits import require_enough, write_splits
+from vgg_ablation.dataset.splits import require_split, write_splits
 from vgg_ablation.files import file_digest, write_json
 from vgg_ablation.images.index import write_checksums
 from vgg_ablation.runtime.console import Console
@@ -26,9 +25,10 @@ def pack_images(archive: Path, settings: DataSettings, side: int, folder: Path, 
         StageError: the archive is damaged, has too few images, or not the categories asked for.
     """
     chosen = choose(list_archive(archive), settings.categories, clutter=settings.clutter)
-    require_enough(Counter(member.category for member in chosen.members), settings.train_per_class)  # before long work
+    parts = {member.path: member.part for member in chosen.members}
+    require_split(parts, {member.path: member.category for member in chosen.members}, settings)  # before long work
     counts = pack(archive, list(chosen.members), side, folder, console, chosen.strays)
-    parts = write_splits(folder, settings)
+    sizes = write_splits(folder, settings, parts)
     write_checksums(folder)
     summary = {
         "source": without_credentials(settings.source),
@@ -37,7 +37,7 @@ def pack_images(archive: Path, settings: DataSettings, side: int, folder: Path, 
         "train_per_class": settings.train_per_class,
         "splits": settings.splits,
         **counts,
-        **parts,
+        **sizes,
     }
     write_json(folder / SUMMARY_FILE, summary)
     return summary
