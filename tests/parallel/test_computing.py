@@ -80,8 +80,7 @@ def test_a_terminated_process_writes_its_last_epoch(
     tune = work.study.tune.model_copy(update={"epochs": 10**6})
     processes._work = replace(work, study=work.study.model_copy(update={"tune": tune}))
     processes.start(work.units(("A",))[0])
-    while not any(event.kind == "step" for event in processes.wait(60)):
-        pass
+    assert next(event.kind for event in processes.wait(60)) == "step"
     assert list(Path(".state").glob("tune/*/trial-0/checkpoint.*")) == []
     processes.close()
     (path,) = Path(".state").glob("tune/*/trial-0/checkpoint.*")
