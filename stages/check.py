@@ -3,7 +3,7 @@
 from vgg_ablation.files import write_text
 from vgg_ablation.model.table1 import PLAIN
 from vgg_ablation.runtime.console import stage
-from vgg_ablation.runtime.experiment import changes, require_kept, restoring_refused_settings
+from vgg_ablation.runtime.experiment import changes, in_temporary_folder, require_kept, restoring_refused_settings
 from vgg_ablation.runtime.params import read_params
 from vgg_ablation.runtime.paths import SETTINGS_VALID
 from vgg_ablation.runtime.settings import StudySettings
@@ -15,7 +15,7 @@ with stage("check") as console:
         source = params.whole(StudySettings).data.source
     console.say(params.selection(source))
     if changed := changes():
-        console.say(f"not as committed: {changed}; to undo: make undo")
+        console.say(f"not as committed: {changed}{'' if in_temporary_folder() else '; to undo: make undo'}")
     require_kept()
     console.alone()
     # Always the same text: all stages depend on this file, to wait for the check, and must not rerun after each one.

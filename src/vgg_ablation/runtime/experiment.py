@@ -41,14 +41,18 @@ def require_kept() -> None:
     Raises:
         StageError: it would be lost.
     """
-    root = Path(os.environ.get("DVC_ROOT", "."))
-    if "DVC_EXP_NAME" not in os.environ or root.resolve() == Path.cwd():
+    if not in_temporary_folder():
         return
-    if git("rev-parse", "--is-shallow-repository", folder=root).strip() == "true":
+    if git("rev-parse", "--is-shallow-repository", folder=Path(os.environ["DVC_ROOT"])).strip() == "true":
         raise StageError(
             "this is a shallow clone, in which DVC would lose the results of --temp and queued experiments; "
             "first run: git fetch --unshallow"
         )
+
+
+def in_temporary_folder() -> bool:
+    """Return whether this stage is part of an experiment with `--temp` or in the queue: the user's folder stays."""
+    return "DVC_EXP_NAME" in os.environ and Path(os.environ["DVC_ROOT"]).resolve() != Path.cwd()
 
 
 def changes() -> str:
@@ -130,7 +134,7 @@ def _is_dvc(pid: int) -> bool:
 
 def _overrides() -> list[str]:
     """Return what follows `-S` in the `dvc exp run` in this folder that this stage is part of."""
-    if "DVC_EXP_NAME" not in os.environ or Path(os.environ.get("DVC_ROOT", "")).resolve() != Path.cwd():
+    if "DVC_EXP_NAME" not in os.environ or in_temporary_folder():
         return []
     commands = [process.cmdline() for process in psutil.Process().parents()]
     command = next((command for command in commands if "exp" in command and "run" in command), [])
