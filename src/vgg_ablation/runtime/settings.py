@@ -264,8 +264,8 @@ class SearchRange(Section):
 class TuneSettings(Section):
     """Search for learning rate, weight decay and batch size: the same budget and space for every net.
 
-    The first trial has the largest batch and, if the space has them, the paper's rate and decay, 1e-2 and 5e-4 (section
-    3.1).
+    If the space has the paper's rate and decay, 1e-2 and 5e-4 (section 3.1), the first trial has them and the largest
+    batch.
     """
 
     trials: Annotated[int, Field(ge=1, le=_MOST_TRIALS), Reference("trials")]
