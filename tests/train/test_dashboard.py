@@ -1,6 +1,7 @@
 """The dashboard of the searches, served and read over HTTP; opened in a browser where one is installed."""
 
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ def short_search(study: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed: make search-live")
+    pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
     searches = Searches(pytest.fail)
     searches.refresh()
     with make_server("localhost", 0, application(searches), handler_class=dashboard._Quiet) as server:
@@ -76,5 +77,5 @@ def test_a_browser_shows_the_search(tune_a: Callable[[], str], address: str) -> 
         browser = playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(f"{address}/dashboard")
-        page.get_by_text("A ", exact=False).first.wait_for()
+        page.get_by_text(re.compile(r"A [0-9a-f]{8}")).first.wait_for()
         browser.close()
