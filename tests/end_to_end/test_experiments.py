@@ -151,7 +151,7 @@ def test_a_refused_value_does_not_stay(again, override):
 
 def test_a_refused_value_stays_beside_changes_of_ones_own_which_are_named(again):
     params = again.folder / "params.yaml"
-    params.write_text(params.read_text().replace("epochs: 2", "epochs: 3"))
+    params.write_text(params.read_text().replace("epochs: 2\n", "epochs: 3\n"))
     done = again.run("dvc", "exp", "run", "-S", "arch=a")
     said = (done.output + done.errors).splitlines()
     assert any(line.endswith("(did you mean A?)") for line in said)

@@ -81,7 +81,7 @@ def restoring_refused_settings() -> Iterator[None]:
         if not overrides:
             raise
         if _nothing_but(overrides):
-            git("restore", "--source=HEAD", "--staged", "--worktree", "--", str(PARAMS_FILE))
+            _restore(str(PARAMS_FILE))
             raise SettingsError(f"{error}\nrefused; params.yaml is again that of the last commit") from None
         raise SettingsError(f"{error}\nparams.yaml still holds this and your own changes: {changes()}") from None
 
@@ -103,7 +103,7 @@ def undo(console: Console) -> None:
         git("symbolic-ref", "HEAD", branch)
         console.say(f"HEAD is {branch.removeprefix('refs/heads/')} again")
     committed = git("ls-tree", "--name-only", "HEAD", "--", *_CHANGED).splitlines()
-    git("restore", "--source=HEAD", "--staged", "--worktree", "--", *committed)
+    _restore(*committed)
     # Never-run stages and results that are not in the cache are no reason to fail.
     command = ["checkout", "--quiet", "--force", "--allow-missing", "--with-deps", "report"]
     if subprocess.run([sys.executable, "-m", "dvc", *command], check=False).returncode:  # noqa: S603
@@ -111,6 +111,18 @@ def undo(console: Console) -> None:
     console.made(
         f"settings, lock files, reports and results of the last commit are back; {COPY} is the old params.yaml"
     )
+
+
+def _restore(*paths: str) -> None:
+    """Restore tracked files and folders from the last commit, in the index too.
+
+    Files are deleted first: git treats a file with the date and size in its index as unchanged, and DVC records there
+    those of its own edits, such as `arch: C` in place of `arch: A`.
+    """
+    for path in map(Path, paths):
+        if path.is_file():
+            path.unlink()
+    git("restore", "--source=HEAD", "--staged", "--worktree", "--", *paths)
 
 
 def _running() -> str:
