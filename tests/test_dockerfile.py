@@ -32,7 +32,7 @@ def test_targets_of_make_exist():
 
 
 def test_environment_of_the_image_is_never_made_anew(tmp_path):
-    """Its date is in the future, so that a mounted repository with a newer lock leaves it as it is."""
+    """The environment's date is in the future, so that a mounted repository with a newer lock leaves it as it is."""
     (touch,) = re.findall(r"touch --date=\S+ /opt/venv/(\.set-up)", INSTRUCTIONS)
     (date,) = re.findall(r"touch --date=(\S+)", INSTRUCTIONS)
     subprocess.run(["touch", f"--date={date}", tmp_path / touch], check=True)

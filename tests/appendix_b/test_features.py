@@ -153,7 +153,7 @@ def test_each_row_holds_the_features_of_its_image_at_the_scale(job: Job, exact: 
 def test_interrupted_features_resume_and_equal_those_of_one_run(
     job: Job, kill_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of three batches at the first scale and four at the second; a checkpoint is written after each."""
+    """Features of three batches at the first scale and four at the second; a checkpoint is written after each."""
     calls: list[int] = []
 
     def counted(network: VGG, inputs: Tensor, compute: Compute, *, relu: bool) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-4
-"""Of the largest element of the gradient, relative to that at zero; LIBLINEAR's default of 0.01 is of the norm."""
+"""A fit ends when the largest element of the gradient is below this share of that at zero. LIBLINEAR's 0.01 is of the norm."""
 MOST_STEPS = 1000
 _MEMORY = 10  # updates that L-BFGS remembers
 
@@ -24,7 +24,7 @@ class Fit(NamedTuple):
     weights: Tensor
     """(D + 1, K); the last row is the bias."""
     steps: int
-    """Of L-BFGS."""
+    """Number of steps of L-BFGS."""
     converged: bool
 
 
@@ -36,7 +36,7 @@ class Choice(NamedTuple):
     recalls: list[float]
     """Mean class recall of the held-out images in percent, by C of the grid."""
     at_edge: bool
-    """Whether it is an end of a grid of more than one value: a better one may be outside."""
+    """True if it is an end of a grid of more than one value: a better one may be outside."""
     fit: Fit
     """On the training images without those held out, with that penalty."""
 

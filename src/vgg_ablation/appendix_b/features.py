@@ -35,7 +35,7 @@ from vgg_ablation.runtime.locks import locked
 from vgg_ablation.runtime.state import source_digest, state_folder
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of each channel, pixel values in 0..1: the inputs that torchvision's nets were trained on."""
+"""Mean and deviation of each channel, pixel values in 0..1: the inputs that torchvision's nets were trained on."""
 
 SOURCES = (
     "appendix_b/features.py",

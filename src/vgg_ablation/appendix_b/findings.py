@@ -1,4 +1,4 @@
-"""What the classifiers of appendix B show: mean class recall with its interval, and claims with rules set beforehand.
+"""Results of the classifiers of appendix B: mean class recall with its interval, and claims with rules set beforehand.
 
 The rules were written before anybody had run the published weights through this code.
 """
@@ -80,7 +80,7 @@ class Result(NamedTuple):
     low: float
     high: float
     splits: list[dict[str, Any]]
-    """Of results.json."""
+    """The splits, as in results.json."""
 
 
 class Component(NamedTuple):

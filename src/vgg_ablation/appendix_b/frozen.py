@@ -7,7 +7,7 @@ import torch
 from vgg_ablation.model.vgg import VGG
 
 CLASSES = 1000
-"""Of ImageNet."""
+"""Number of classes of ImageNet."""
 SHAPE: dict[str, Any] = {"input_side": 224, "width": 1.0}
 """Side of the crop that the published nets were trained on, and their width: keyword arguments of `VGG`."""
 

@@ -34,7 +34,7 @@ class Official(NamedTuple):
 
     file: str
     mebibytes: float
-    """Its size as torchvision gives it, to three decimals."""
+    """Size of the file as torchvision gives it, to three decimals."""
     sha256: str
     """Where only its first eight hexadecimal digits are published, those in the file's name."""
 

@@ -65,7 +65,7 @@ class TrainedNet:
 
     @property
     def view(self) -> View:
-        """How it is tested: dense if the study did so, else on the centre crop, at the single test scale."""
+        """Test method: dense if the study did so, else on the centre crop, at the single test scale."""
         return View("dense" if "dense" in self.record.runs[0].protocols else "centre", self.record.test_scales[1])
 
     def read(self) -> list[TrainedRun]:

@@ -137,7 +137,7 @@ def _running() -> str:
 
 
 def _is_dvc(pid: int) -> bool:
-    """Whether a process of this number runs and is dvc: another may have the number of a killed one."""
+    """Return whether a process of this number runs and is dvc: another may have the number of a killed one."""
     try:
         return any("dvc" in part for part in psutil.Process(pid).cmdline())
     except psutil.Error:
@@ -156,7 +156,7 @@ def _overrides() -> list[str]:
 
 
 def _nothing_but(overrides: list[str]) -> bool:
-    """Whether params.yaml is that of the last commit with `overrides` alone."""
+    """Return whether params.yaml is that of the last commit with `overrides` alone."""
     from dvc.utils.cli_parse import to_path_overrides
     from dvc.utils.hydra import apply_overrides
 

@@ -360,16 +360,16 @@ class AppendixBSettings(Section):
     ]
     """Q: smallest side of the images."""
     relu: bool
-    """Whether features are taken after the ReLU of the penultimate layer."""
+    """Take features after the ReLU of the penultimate layer."""
     normalise_scales: bool
-    """Whether features of each net at each scale have unit length before they are combined; the result always has."""
+    """Scale features of each net at each scale to unit length before they are combined; the result always has."""
     descriptors: Annotated[
         tuple[Descriptor, ...],
         BeforeValidator(_list_of_names),
         AfterValidator(_each_once),
         Reference(section="appendix B", allowed="a list of `single`, `averaged`, `stacked`"),
     ]
-    """How scales are combined: each alone, their mean, or one after the other."""
+    """Combinations of scales: each alone, their mean, or one after the other."""
     penalties: Annotated[
         tuple[Annotated[float, Field(gt=0)], ...],
         BeforeValidator(_ascending_numbers),
