@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-4
-"""A fit ends below this share of the largest element of the gradient at zero; LIBLINEAR's 0.01 is a share of the norm."""
+"""A fit ends below this share of the largest element of the gradient at zero; LIBLINEAR's 0.01 is of the norm."""
 MOST_STEPS = 1000
 _MEMORY = 10  # updates that L-BFGS remembers
 
