@@ -1,14 +1,16 @@
 """The claims of the paper's section 4, judged by rules that were fixed before the data were seen.
 
-A claim has one or two components: contrasts of nets' expected errors. The rules, by what a claim expects of them:
+A claim has one or two components: contrasts of nets' expected errors. A difference of less than the claim's margin
+counts as none: `MARGIN` points, and for a slope as much from the shallowest net to the deepest. The rules, by what a
+claim expects of its components:
 
-`fall`: reproduced if every component is below zero, contradicted if one is above zero, each with a Holm-corrected p
-    below `LEVEL`; else undecided.
-`no fall`: an improvement of less than `MARGIN` counts as none. Reproduced if the lower end of the `ONE_SIDED` interval
-    is above -`MARGIN`; contradicted if its upper end is below -`MARGIN` and the Holm-corrected p below `LEVEL`; else
-    undecided.
-`no change`: reproduced if the `ONE_SIDED` interval is within `MARGIN` of zero (two one-sided tests), contradicted if
-    it is entirely beyond -`MARGIN` or +`MARGIN`; else undecided.
+`fall`: no effect if the `ONE_SIDED` interval of every component is within the margin of zero (two one-sided tests:
+    Lakens 2017, Equivalence Tests). Otherwise reproduced if every component is below zero, contradicted if one is above
+    zero, each with a Holm-corrected p below `LEVEL`; else undecided.
+`no fall`: reproduced if the lower end of the `ONE_SIDED` interval is above minus the margin; contradicted if its upper
+    end is below that and the Holm-corrected p below `LEVEL`; else undecided.
+`no change`: reproduced if the `ONE_SIDED` interval is within the margin of zero, contradicted if it is entirely beyond
+    it on one side; else undecided.
 
 Claims are judged for the nets of each normalisation by themselves. A claim is judged only if the study has all of its
 nets, and each of them fitted its training images at the claim's training scales (`fit.FITTED`); a claim about a net
@@ -32,7 +34,7 @@ from vgg_ablation.model.table1 import weight_layers
 from vgg_ablation.runtime.names import named, plain
 from vgg_ablation.runtime.settings import SCALES
 
-Verdict = Literal["reproduced", "contradicted", "undecided", "not trained far enough", "not asked"]
+Verdict = Literal["reproduced", "contradicted", "no effect", "undecided", "not trained far enough", "not asked"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Expectation = Literal["fall", "no fall", "no change"]
 Source = tuple[str, str, str]
@@ -43,7 +45,7 @@ Measured = Callable[[str, str, str], Errors | None]
 """Errors of a source; None if the study lacks it."""
 
 MARGIN = 1.0
-"""Percentage points: a smaller difference counts as none where the paper claims no improvement or no change."""
+"""Percentage points: a smaller difference counts as none."""
 ONE_SIDED = 1 - 2 * LEVEL
 """Confidence of the two-sided interval whose ends are the bounds of one-sided tests at `LEVEL`."""
 FIXED_FIRST = SCALES
@@ -67,6 +69,8 @@ class Claim:
     scales: Sequence[str] = FIXED_FIRST
     protocols: Sequence[str] = ("dense", "centre")
     """Tried in this order, each at all scales."""
+    margin: float = MARGIN
+    """In the unit of the contrasts."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class JudgedComponent:
     p_adjusted: float | None = None
     """Holm-corrected over all components of all claims that were judged; None where nets did not fit."""
     narrow: Difference | None = None
-    """With confidence `ONE_SIDED`; None where a fall is expected, where nets did not fit, and with one run."""
+    """With confidence `ONE_SIDED`; None where nets did not fit, and with one run."""
     detectable: float | None = None
     """The smallest true difference, points, that decides the claim against no difference with 80 % power.
 
@@ -198,39 +202,46 @@ def _judgement(
     components = []
     for label, coefficients in asked.contrasts.items():
         difference = differences[*asked.name, label]
-        by_interval = asked.judged and asked.claim.expects != "fall" and difference.runs > 1
-        narrow = _contrast(measured, coefficients, confidence=ONE_SIDED) if by_interval else None
-        detectable = _detectable(asked.claim.expects, difference, narrow) if asked.judged else None
+        several = asked.judged and difference.runs > 1
+        narrow = _contrast(measured, coefficients, confidence=ONE_SIDED) if several else None
+        detectable = _detectable(asked.claim, difference, narrow) if asked.judged else None
         p_adjusted = adjusted.get((*asked.name, label))
         components.append(JudgedComponent(label, difference, p_adjusted, narrow, detectable))
-    verdict = _verdict(asked.claim.expects, components) if asked.judged else asked.verdict
+    verdict = _verdict(asked.claim, components) if asked.judged else asked.verdict
     return replace(asked, verdict=verdict, components=components)
 
 
-def _detectable(expects: Expectation, difference: Difference, narrow: Difference | None) -> float | None:
-    """Return `JudgedComponent.detectable`: where `narrow` is needed, both of a rule's conditions must be met."""
-    if narrow is None or narrow.detectable is None:
+def _detectable(claim: Claim, difference: Difference, narrow: Difference | None) -> float | None:
+    """Return `JudgedComponent.detectable`: where a rule has two conditions, both must be met."""
+    if claim.expects == "fall" or narrow is None or narrow.detectable is None:
         return difference.detectable
-    beyond = MARGIN + narrow.detectable
-    return beyond if expects == "no change" else max(beyond, difference.detectable or beyond)
+    beyond = claim.margin + narrow.detectable
+    return beyond if claim.expects == "no change" else max(beyond, difference.detectable or beyond)
 
 
-def _verdict(expects: Expectation, found: Sequence[JudgedComponent]) -> Verdict:
+def _verdict(claim: Claim, found: Sequence[JudgedComponent]) -> Verdict:
     """Apply the rules in this module's docstring."""
-    if any(one.difference.runs == 1 for one in found):
+    if any(one.narrow is None for one in found):
         return "undecided"
-    if expects == "fall":
+    intervals = [one.narrow for one in found if one.narrow is not None]
+    same = all(-claim.margin < one.low and one.high < claim.margin for one in intervals)
+    if claim.expects == "fall":
+        if same:
+            return "no effect"
         if any(one.decided and one.difference.mean > 0 for one in found):
             return "contradicted"
         return "reproduced" if all(one.decided for one in found) else "undecided"
-    ((narrow, decided),) = [(one.narrow, one.decided) for one in found]
-    assert narrow is not None  # noqa: S101 - there are several runs
-    falls, rises = narrow.high < -MARGIN, narrow.low > MARGIN
-    if expects == "no fall":
-        return "contradicted" if falls and decided else "reproduced" if narrow.low > -MARGIN else "undecided"
-    if falls or rises:
-        return "contradicted"
-    return "reproduced" if narrow.low > -MARGIN and narrow.high < MARGIN else "undecided"
+    (interval,), (component,) = intervals, found
+    falls, rises = interval.high < -claim.margin, interval.low > claim.margin
+    if claim.expects == "no fall":
+        return (
+            "contradicted"
+            if falls and component.decided
+            else "reproduced"
+            if interval.low > -claim.margin
+            else "undecided"
+        )
+    return "contradicted" if falls or rises else "reproduced" if same else "undecided"
 
 
 def _contrasts(study: Study, claim: Claim) -> Contrasts:
@@ -346,7 +357,7 @@ def _mean_less(nets: list[str], second: tuple[str, str], first: tuple[str, str])
 
 CLAIMS = (
     Claim("lrn", "4.1", "no fall", _less("A_LRN", "A")),
-    Claim("depth", "4.1", "fall", _slope),
+    Claim("depth", "4.1", "fall", _slope, margin=MARGIN / (weight_layers("E") - weight_layers("A"))),
     Claim("saturation", "4.1", "no change", _less("E", "D")),
     Claim("non_linearity", "4.1", "fall", _less("C", "B")),
     Claim("context", "4.1", "fall", _less("D", "C")),

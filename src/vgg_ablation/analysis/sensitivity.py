@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from vgg_ablation.analysis.claims import MARGIN, Judgement, Verdict, judge
+from vgg_ablation.analysis.claims import Judgement, Verdict, judge
 from vgg_ablation.analysis.search import complete
 from vgg_ablation.analysis.statistics import LEVEL, Errors, expected_error
 from vgg_ablation.analysis.study import Study
@@ -35,7 +35,7 @@ class CommonSettings:
     """Points; below zero: the validation error falls."""
     standard_error: float
     opposed: bool
-    """True if it is significantly on the other side of zero, or beyond `MARGIN` where no difference is reproduced."""
+    """True if it is significantly on the other side of zero, or beyond the margin where a difference counts as none."""
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,9 @@ def _opposes(judgement: Judgement, estimate: float, difference: float, standard_
     margin = float(special.ndtri(1 - LEVEL)) * standard_error
     if judgement.verdict == "undecided":
         return False
-    if judgement.verdict == "reproduced" and judgement.claim.expects != "fall":
-        rises = judgement.claim.expects == "no change" and difference - margin > MARGIN
-        return difference + margin < -MARGIN or rises
+    if judgement.verdict == "no effect" or (judgement.verdict == "reproduced" and judgement.claim.expects != "fall"):
+        rises = judgement.claim.expects != "no fall" and difference - margin > judgement.claim.margin
+        return difference + margin < -judgement.claim.margin or rises
     return abs(difference) > margin and difference * estimate < 0
 
 

@@ -28,7 +28,14 @@ CLAIMS = {
     "fusion": "Averaging the posteriors of several nets lowers the error",
 }
 """The paper's claims in short, by key."""
-SYMBOLS = {"reproduced": "✓", "contradicted": "✗", "undecided": "?", "not trained far enough": "△", "not asked": "–"}
+SYMBOLS = {
+    "reproduced": "✓",
+    "contradicted": "✗",
+    "no effect": "≈",
+    "undecided": "?",
+    "not trained far enough": "△",
+    "not asked": "–",
+}
 """Signs of verdicts, which readers who see no colours can distinguish."""
 NORMS = {"none": "without batch normalisation", "batch": "with batch normalisation"}
 """Nets by normalisation."""
