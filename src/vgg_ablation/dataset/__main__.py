@@ -36,7 +36,7 @@ _FIRST = 3  # examples of each reason
 
 @dataclass(frozen=True)
 class Found:
-    """What a source holds, decoded."""
+    """The contents of a source, decoded."""
 
     images: Mapping[Member, Decoded]
     """Usable images, each once."""

@@ -45,9 +45,9 @@ class Decoded:
     pixels: np.ndarray
     """(height, width, 3) uint8, sRGB, smallest side S."""
     greyscale: bool
-    """Whether the file had one channel."""
+    """True if the file had one channel."""
     profile: str
-    """What became of the file's colour profile: `converted`, `ignored`; empty without one."""
+    """The fate of the file's colour profile: `converted`, `ignored`; empty without one."""
     format: str
     """Pillow's name of the file's format: `JPEG`."""
     size: tuple[int, int]

@@ -52,7 +52,7 @@ class Published(NamedTuple):
     """A file that many places serve, all with the same bytes."""
 
     name: str
-    """Of its folder in `.state/download/`."""
+    """Name of its folder in `.state/download/`."""
     addresses: Sequence[str]
     """To try in this order."""
     least: int
@@ -61,7 +61,7 @@ class Published(NamedTuple):
     sha256: str
     """In hexadecimal; only its head where no more is published."""
     instead: str
-    """What to do where no address has it, to end the error message with."""
+    """Advice where no address has it, at the end of the error message."""
 
 
 class _AttemptError(Exception):

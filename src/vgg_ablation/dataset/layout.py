@@ -38,7 +38,7 @@ class Entry:
     reason: str = ""
     """Why it is no regular file: `a link`, or `FOLDER`; empty for a regular file."""
     image: bool = False
-    """Whether its name or its first bytes are those of an image."""
+    """True if its name or its first bytes are those of an image."""
 
 
 @dataclass(frozen=True, slots=True)

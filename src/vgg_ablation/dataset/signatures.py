@@ -1,4 +1,4 @@
-"""What a file is, recognised by its first bytes; what it is called does not matter."""
+"""Kinds of files, recognised by their first bytes; names do not matter."""
 
 from typing import Literal
 

@@ -24,7 +24,7 @@ def _known(arch: str) -> str:
 
 
 class Description(BaseModel):
-    """What it takes to use a file of weights: the net, its classes, and how an image becomes its input."""
+    """All that the use of a file of weights takes: the net, its classes, and how an image becomes its input."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
