@@ -179,7 +179,11 @@ def test_undo_refuses_while_dvc_runs(again):
     assert f"undo: process {process.pid} (" in done.errors
 
 
-def test_an_experiment_is_brought_back_by_its_branch_without_training(again):
+def test_an_experiment_is_brought_back_by_its_branch_without_training(after_c, tmp_path):
+    shutil.copytree(after_c[0].folder, tmp_path / "again", symlinks=True)
+    again = Repository(tmp_path / "again")
+    again.succeed(*UNDO)
+    shutil.rmtree(again.folder / "results/none/C")
     again.succeed("dvc", "exp", "run", "--temp", "--name", "tried", "-S", "arch=C")
     assert changed(again) == []
     assert not (again.folder / "results/none/C").exists()
