@@ -35,7 +35,10 @@ IMAGES = TRAIN + VALIDATION + TEST
 
 
 class Files:
-    """A made-up study on disk: change `metrics`, `arrays`, `curves`, `trials`, `pairs` or `summary`, then `read` it."""
+    """A made-up study on disk: change `metrics`, `arrays`, `curves`, `trials`, `pairs` or `summary`, then `read` it.
+
+    `folders`: the source's folders are the split, the same in all runs.
+    """
 
     def __init__(
         self,
@@ -45,11 +48,13 @@ class Files:
         classes: int = 10,
         untrained: Collection[tuple[str, int]] = (),
         scales: Collection[str] = ("fixed",),
+        folders: bool = False,
     ):
         self.folder = folder
         self.rng = rng = np.random.default_rng(5)
         self.classes = classes
         self.runs = runs
+        self.folders = folders
         self.scales = list(scales)
         self.archs = list(archs)
         self.arrays: dict[str, np.ndarray] = {}
@@ -58,7 +63,7 @@ class Files:
         self.splits = pd.DataFrame({"image": range(IMAGES), "path": [f"{n:04d}.jpg" for n in range(IMAGES)]})
         for run in range(runs):
             parts = np.array(["train"] * TRAIN + ["validation"] * VALIDATION + ["test"] * TEST)
-            self.splits[f"split_{run}"] = rng.permutation(parts)
+            self.splits[f"split_{run}"] = self.splits["split_0"] if folders and run else rng.permutation(parts)
             images = np.flatnonzero(self.splits[f"split_{run}"] == "test").astype(np.int32)
             self.arrays[f"split/{run}/images"] = images
             self.arrays[f"split/{run}/labels"] = labels[images].astype(np.int16)
@@ -112,7 +117,7 @@ class Files:
             "excluded_reasons": {"duplicate": 2, "not an image": 1},
             "duplicates": 2,
             "side": 72,
-            "train_per_class": 60,
+            "train_per_class": "folders" if folders else 60,
             "train": TRAIN,
             "validation": VALIDATION,
             "test": TEST,
@@ -256,7 +261,7 @@ class Files:
                     "source": "sample",
                     "categories": "all",
                     "clutter": False,
-                    "train_per_class": 60,
+                    "train_per_class": "folders" if self.folders else 60,
                     "validation_fraction": 0.2,
                     "splits": self.runs,
                     "seed": 0,

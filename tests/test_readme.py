@@ -70,6 +70,28 @@ def test_stages_and_targets_that_a_page_names_exist(page):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), target
 
 
+def subcommand_and_options(words: list[str]) -> tuple[tuple[str, ...], set[str]]:
+    """Of the words after `dvc`: `exp run` or `repro`, and the options such as `--queue`."""
+    of_two = words[0] in ("exp", "metrics", "plots", "queue")
+    return tuple(words[: 1 + of_two]), {word.partition("=")[0] for word in words if word.startswith("-")}
+
+
+def test_an_end_to_end_test_runs_every_dvc_command_that_the_readme_names():
+    sources = "".join(path.read_text() for path in (ROOT / "tests/end_to_end").glob("test_*.py"))
+    calls = re.findall(r'"dvc"((?:,\s+f?"[^"]+")+)', sources)
+    run = [subcommand_and_options(re.findall(r'"([^"]+)"', call)) for call in calls]
+    text = README + (ROOT / "docs/architecture.md").read_text()
+    named = [
+        subcommand_and_options(words.split())
+        for words in re.findall(r"(?:`|^|; )dvc ([a-z][^`;\n]+)", text, re.MULTILINE)
+    ]
+    assert len(named) > 20
+    missing = [
+        (words, options) for words, options in named if not any(words == one and options <= its for one, its in run)
+    ]
+    assert missing == []
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_committed_files(page):
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

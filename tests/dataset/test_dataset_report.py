@@ -8,6 +8,7 @@ import yaml
 from PIL import Image
 
 from vgg_ablation.dataset.__main__ import main
+from vgg_ablation.dataset.splits import draw_splits
 from vgg_ablation.runtime.settings import StudySettings
 
 Draw = Callable[..., Image.Image]
@@ -57,14 +58,59 @@ def test_the_printed_study_is_valid_and_leaves_test_images(report: Callable[[Pat
     assert (data.source, data.train_per_class) == (str(photos), 4)
 
 
-def test_folders_of_a_split_are_printed_and_used(report: Callable[[Path], str], photos: Path, tmp_path: Path) -> None:
-    for part in ("train", "test"):
-        (tmp_path / "split" / part).mkdir(parents=True)
+@pytest.mark.parametrize("left", [1, 2])
+def test_a_category_too_small_to_train_validate_and_test_is_named_and_left_out_of_the_study(
+    report: Callable[[Path], str], photos: Path, picture: Draw, encoded: Encode, left: int
+) -> None:
+    (photos / "eel").mkdir()
+    for number in range(left):
+        (photos / "eel" / f"{number}.png").write_bytes(encoded(picture(50, 50, 100 + number)))
+    printed = report(photos)
+    assert f"not in the settings, as too small to train, validate and test on: eel ({left})" in printed.splitlines()
+    data = block(printed).data
+    assert (data.categories, data.train_per_class) == (("cat", "dog"), 4)
+
+
+def test_no_study_is_printed_if_one_category_is_left(
+    report: Callable[[Path], str], photos: Path, tmp_path: Path
+) -> None:
+    for path in sorted((photos / "dog").glob("[0-9]*.png"))[2:]:
+        path.rename(tmp_path / path.name)
+    printed = report(photos)
+    assert printed.endswith("settings: none; a study needs at least two categories with enough usable images\n")
+
+
+def test_three_images_a_category_are_enough(report: Callable[[Path], str], photos: Path, tmp_path: Path) -> None:
+    for path in sorted((photos / "dog").glob("[0-9]*.png"))[3:]:
+        path.rename(tmp_path / path.name)
+    data = block(report(photos)).data
+    parts = draw_splits(["cat"] * 6 + ["dog"] * 3, data)[0]
+    assert (data.categories, sorted(parts[6:])) == ("all", ["test", "train", "validation"])
+
+
+def split_of(photos: Path, folder: Path) -> Path:
+    """Move the photos into folders for training and test, two of each category to test on."""
     for category in ("cat", "dog"):
         for number, path in enumerate(sorted((photos / category).glob("[0-9]*.png"))):
-            target = tmp_path / "split" / ("test" if number < 2 else "train") / category
-            target.mkdir(exist_ok=True)
+            target = folder / ("test" if number < 2 else "train") / category
+            target.mkdir(parents=True, exist_ok=True)
             path.rename(target / path.name)
-    printed = report(tmp_path / "split")
+    return folder
+
+
+def test_folders_of_a_split_are_printed_and_used(report: Callable[[Path], str], photos: Path, tmp_path: Path) -> None:
+    printed = report(split_of(photos, tmp_path / "split"))
     assert "  cat: 6 (test 2, train 4)" in printed
     assert block(printed).data.train_per_class == "folders"
+
+
+def test_a_category_that_a_ready_made_split_does_not_test_is_left_out(
+    report: Callable[[Path], str], photos: Path, picture: Draw, encoded: Encode, tmp_path: Path
+) -> None:
+    untested = split_of(photos, tmp_path / "split") / "train" / "eel"
+    untested.mkdir()
+    for number in range(5):
+        (untested / f"{number}.png").write_bytes(encoded(picture(50, 50, 100 + number)))
+    printed = report(tmp_path / "split")
+    assert "not in the settings, as too small to train, validate and test on: eel (5)" in printed
+    assert block(printed).data.categories == ("cat", "dog")

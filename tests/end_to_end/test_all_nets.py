@@ -149,8 +149,9 @@ EDITS = {
     "a report template": ("report/templates/result.md.jinja", ["report"]),
     "a claim rule": ("analysis/claims.py", ["report"]),
     "the downloader": ("dataset/download.py", ["download"]),
-    "an augmentation": ("images/batches.py", [*NETS, "aggregate@none-fixed", "aggregate-search@none", "report"]),
+    "an augmentation": ("images/batches.py", NETS),
 }
+"""The file, and the stages that run again. What follows the nets' stages reruns if their results differ."""
 
 
 def edit(repository: Repository, name: str, comment: str = "edited") -> None:
@@ -163,7 +164,8 @@ def edit(repository: Repository, name: str, comment: str = "edited") -> None:
 def test_an_edit_reruns_what_it_can_change_and_nothing_else(committed, what):
     file, stages = EDITS[what]
     edit(committed, file)
-    assert sorted(committed.succeed("dvc", "repro").stages) == sorted(["check", *stages])
+    dry = ("--dry",) if stages is NETS else ()  # which of them would run: to train them all takes minutes
+    assert sorted(committed.succeed("dvc", "repro", *dry).stages) == sorted(["check", *stages])
 
 
 def test_only_an_edit_that_can_change_the_weights_loses_checkpoints(committed):

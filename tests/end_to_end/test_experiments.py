@@ -1,5 +1,7 @@
 """Experiments of the real `dvc` on a tiny study: what they leave, how they are undone, brought back and refused."""
 
+import json
+import re
 import shutil
 import signal
 import subprocess
@@ -93,6 +95,37 @@ def test_the_table_of_experiments_has_few_and_short_columns(after_c):
     assert {"Experiment", "C", "arch"} <= set(header.split()) <= {"Experiment", "A", "C", "did_not_train", "arch"}
 
 
+def test_an_experiment_is_compared_with_the_commit(after_c):
+    repository, _ = after_c
+    metrics = json.loads(repository.succeed("dvc", "metrics", "diff", "--json").output)["reports/metrics.json"]
+    assert [metrics[net][at] is None for net, at in (("A", "old"), ("A", "new"), ("C", "old"), ("C", "new"))] == [
+        False, True, True, False,
+    ]  # fmt: skip
+    params = json.loads(repository.succeed("dvc", "exp", "diff", "--json").output)["params"]["params.yaml"]
+    assert params == {"arch": {"old": "A", "new": "C"}}
+    for command in (("dvc", "plots", "show"), ("dvc", "plots", "diff")):
+        repository.succeed(*command)
+        page = (repository.folder / "dvc_plots/index.html").read_text()
+        assert "Error by depth" in page
+        assert '<script src="https://' in re.sub(r"\s+", " ", page), "README says that it needs the network"
+    assert repository.succeed("git", "status", "--short", "dvc_plots").output == ""
+
+
+def test_the_graph_of_the_report_is_markdown_of_the_stages_that_it_needs(after_c):
+    lines = after_c[0].succeed("dvc", "dag", "--md", "report").output.splitlines()
+    assert lines[0] == "```mermaid"
+    assert max(map(len, lines)) < 100
+    named = set(re.findall(r'\["(?:stages/dvc\.yaml:)?(.+?)"\]', "\n".join(lines)))
+    assert named == {"check", "download", "preprocess", "near-duplicates", "report", *OF_C}
+
+
+def test_appendix_b_names_the_nets_that_it_has_before_any_work(after_c):
+    done = after_c[0].run("dvc", "repro", "appendix_b/dvc.yaml")
+    assert done.status != 0
+    assert done.stages == ["appendix_b/dvc.yaml:settings"]
+    assert "allowed: all, A, B, D, E" in done.output + done.errors
+
+
 def test_undo_brings_everything_back_after_an_experiment(after_c, finished, tmp_path):
     shutil.copytree(after_c[0].folder, tmp_path / "undone", symlinks=True)
     repository = Repository(tmp_path / "undone")
@@ -116,6 +149,24 @@ def test_undo_brings_everything_back_after_dvc_was_killed(again, finished):
     assert again.succeed("dvc", "repro").stages == ["check"]
 
 
+def test_an_experiment_is_applied_although_dvc_ends_with_an_error(after_c, tmp_path):
+    shutil.copytree(after_c[0].folder, tmp_path / "applied", symlinks=True)
+    repository = Repository(tmp_path / "applied")
+    (name,) = repository.succeed("dvc", "exp", "list", "--name-only").output.split()
+    repository.succeed(*UNDO)
+    assert repository.run("dvc", "exp", "apply", name).status != 0
+    assert repository.succeed("dvc", "repro").stages == ["check"]
+    assert (repository.folder / "reports/metrics.json").read_bytes() == (
+        after_c[0].folder / "reports/metrics.json"
+    ).read_bytes()
+
+
+def test_images_that_changed_outside_the_repository_are_fetched_again_on_demand(again):
+    done = again.succeed("dvc", "repro", "--force", "--single-item", "stages/dvc.yaml:download")
+    assert done.stages == ["download"]
+    assert again.succeed("dvc", "repro").stages == ["check"], "the same images"
+
+
 def test_undo_refuses_while_dvc_runs(again):
     with again.start("dvc", "exp", "run", "-S", "arch=C") as process:
         assert process.stdout is not None
@@ -128,7 +179,11 @@ def test_undo_refuses_while_dvc_runs(again):
     assert f"undo: process {process.pid} (" in done.errors
 
 
-def test_an_experiment_is_brought_back_by_its_branch_without_training(again):
+def test_an_experiment_is_brought_back_by_its_branch_without_training(after_c, tmp_path):
+    shutil.copytree(after_c[0].folder, tmp_path / "again", symlinks=True)
+    again = Repository(tmp_path / "again")
+    again.succeed(*UNDO)
+    shutil.rmtree(again.folder / "results/none/C")
     again.succeed("dvc", "exp", "run", "--temp", "--name", "tried", "-S", "arch=C")
     assert changed(again) == []
     assert not (again.folder / "results/none/C").exists()

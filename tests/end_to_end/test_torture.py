@@ -10,7 +10,7 @@ from torture import KINDS, STOPPED_WITHIN, Record, compare, count_epochs, plan, 
 
 SEED = 0
 KILLS = 36
-SHORT_KILLS = 5
+SHORT_KILLS = 3
 PARALLEL_KILLS = 10
 LONGER = {
     "data": {"train_per_class": 20},
@@ -67,7 +67,7 @@ def tortured(origin: Repository, folder: Path, arch: str, scale: str, kills: int
 
 @pytest.mark.end_to_end
 @pytest.mark.timeout(1800)
-def test_a_study_that_is_killed_five_times_ends_with_the_same_bytes(origin: Repository, tmp_path: Path) -> None:
+def test_a_study_that_is_killed_three_times_ends_with_the_same_bytes(origin: Repository, tmp_path: Path) -> None:
     tortured(origin, tmp_path, "C", "fixed", SHORT_KILLS, set())
 
 

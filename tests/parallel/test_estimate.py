@@ -1,7 +1,8 @@
 """Estimated times, and the command that prints them."""
 
 import re
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -106,8 +107,9 @@ def dry_run(
         "evaluate": {"protocols": {"fixed": ["centre"], "large": ["dense"], "jitter": ["multi_crop"]}},
     }
 
-    def run(**selection: str) -> str:
-        params = {"arch": "C", "norm": "none", "scale": "fixed", "study": "tiny", "studies": {"tiny": block}}
+    def run(data: Mapping[str, object] | None = None, **selection: str) -> str:
+        study = {**block, "data": {**block["data"], **(data or {})}}
+        params = {"arch": "C", "norm": "none", "scale": "fixed", "study": "tiny", "studies": {"tiny": study}}
         params |= selection
         Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
         command.main(["--dry-run"])
@@ -126,6 +128,25 @@ def test_the_units_are_listed_from_the_settings_alone_and_nothing_is_written(dry
     assert "arch B_5x5, norm none, scale all" in printed
     assert "3 at the same time" in printed
     assert [path.name for path in Path.cwd().iterdir()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize("name", ["photos", "photos.tar", "photos.tar.gz", "photos.zip"])
+def test_own_images_are_counted(
+    dry_run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Four of each category are not test images, one of them for validation."""
+    seen: list[Images] = []
+    monkeypatch.setattr(module, "measure_pace", lambda *given: (seen.append(given[3]), Pace(0.0, 0.0, 0.0, 0.0))[1])
+    files = [*(f"cat/{n}.jpg" for n in range(7)), *(f"dog/{n}.jpg" for n in range(9)), "text.txt"]
+    for file in files:
+        (tmp_path / "photos" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / file).write_bytes(b"\xff\xd8\xff")
+    if kind := {"tar": "tar", "gz": "gztar", "zip": "zip"}.get(name.rpartition(".")[2]):
+        shutil.make_archive(str(tmp_path / "photos"), kind, tmp_path / "photos")
+    printed = dry_run(data={"source": name, "train_per_class": 4})
+    assert seen[0] == Images(classes=2, training=6, validation=2, test=8)
+    assert "assumed: all files are usable images" in " ".join(printed.split())
+    assert f"{name}: 2 categories of 7 to 9 files, 16 in all" in printed
 
 
 def test_all_nets_at_all_scales_are_estimated(dry_run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,11 @@
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from made_up_study import Make
+from made_up_study import Files, Make
 from vgg_ablation.analysis.findings import Findings, find
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.model.table1 import ABLATION
@@ -209,6 +210,21 @@ def test_the_checklist_answers_with_the_facts_of_the_study(six: Study):
     photographs = replace(six, data=six.data.model_copy(update={"source": "caltech256"}))
     text = cost_sections(photographs)[1].markdown
     assert "doi 10.22002/D1.20087, under the terms of that record; this report shows none of them" in text
+
+
+def test_a_study_of_the_sources_own_split_says_so(tmp_path: Path):
+    """The runs have the same test images, so the intervals are over seeds and these images, and nothing is reused."""
+    study = Files(tmp_path, ["A", "C"], runs=3, folders=True).read()
+    text = parts(find(study))
+    checklist = cost_sections(study)[1].markdown
+    assert "The one of the source's folders train, val and test, in all 3 runs; " in checklist
+    assert "drawn at random (seed 0 and the split's number)" not in checklist
+    assert "| drawn for training, a category | none: the folders train, val and test are the split |" in re.sub(
+        " +", " ", text["data"]
+    )
+    assert re.search(
+        r"none of run 0's test images but of the other runs': 0\.0 % \(run 1\), 0\.0 % \(run 2\)", text["fairness"]
+    )
 
 
 def test_a_study_in_which_nothing_trained_has_a_report(make: Make):

@@ -71,11 +71,17 @@ def test_a_trial_that_ends_later_comes_once(
 
 
 @pytest.mark.skipif(PROGRAM is None, reason=f"none of {', '.join(BROWSERS)} is installed")
-def test_a_browser_shows_the_search(tune_a: Callable[[], str], address: str) -> None:
+def test_a_browser_shows_a_search_with_its_trials_and_their_accuracy(tune_a: Callable[[], str], address: str) -> None:
     tune_a()
+    trials = pd.read_csv("results/none/A/search/trials.csv")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(f"{address}/dashboard")
-        page.get_by_text(re.compile(r"A [0-9a-f]{8}")).first.wait_for()
+        page.get_by_text(re.compile(r"A [0-9a-f]{8}")).first.click()
+        page.get_by_text("validation accuracy, %").first.wait_for()
+        page.goto(f"{page.url}/trials")
+        page.get_by_text("2 Trials").wait_for()
+        shown = page.inner_text("body").split()
         browser.close()
+    assert {"Trial", "0", "1", str(trials["learning_rate"][0])} <= set(shown)

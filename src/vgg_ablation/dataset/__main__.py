@@ -20,7 +20,7 @@ from vgg_ablation.dataset.decode import Decoded
 from vgg_ablation.dataset.layout import Member, Stray
 from vgg_ablation.dataset.pack import choose, decode_all, kind_of
 from vgg_ablation.dataset.source import obtain
-from vgg_ablation.dataset.splits import FOLDERS
+from vgg_ablation.dataset.splits import FOLDERS, least_images
 from vgg_ablation.images.index import TRAIN
 from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.console import Console, stage
@@ -31,6 +31,7 @@ from vgg_ablation.runtime.state import repository_root
 _SIDE = 32  # pixels: decoding to the smallest side that a study may have takes least
 _PAPER_SHARE = 0.75  # of the smallest category: 60 of 80 images in appendix B
 _PAPER_IMAGES = 60
+_LEAST = 3  # images of a category: one each to train, validate and test
 _FIRST = 3  # examples of each reason
 
 
@@ -51,6 +52,17 @@ class Found:
     def parts(self, category: str | None = None) -> Counter[str]:
         """Usable images by part of a ready-made split, of one category or of all; empty without one."""
         return Counter(member.part for member in self.images if member.part and category in (None, member.category))
+
+    def too_small(self) -> list[str]:
+        """Return the categories that have too few images for a study."""
+        if split := self.parts():
+            needed = least_images(split)
+            return [
+                category
+                for category in sorted(self.categories)
+                if any(self.parts(category)[part] < least for part, least in needed.items())
+            ]
+        return sorted(category for category, number in self.categories.items() if number < _LEAST)
 
 
 def inspect(archive: Path, members: Sequence[Member], strays: Iterable[Stray], console: Console) -> Found:
@@ -97,17 +109,20 @@ def describe(found: Found) -> list[str]:
 
 
 def settings(found: Found, source: str, like: StudySettings) -> dict[str, object]:
-    """Return the settings of a study of these images: those of another study, with as many training steps a run."""
-    split = found.parts()
-    counts = found.categories
+    """Return the settings of a study of these images: those of another study, with as many training steps a run.
+
+    Categories with too few images are left out.
+    """
+    split, small = found.parts(), found.too_small()
+    counts = {category: number for category, number in sorted(found.categories.items()) if category not in small}
     drawn = min(_PAPER_IMAGES, max(2, int(_PAPER_SHARE * min(counts.values()))))
-    training = split[TRAIN] if split else drawn * len(counts)
+    training = sum(found.parts(category)[TRAIN] for category in counts) if split else drawn * len(counts)
     block = like.model_dump(mode="json")
     each = 1 if like.data.train_per_class == FOLDERS else int(like.data.train_per_class)
     classes = 10 if like.data.categories == "all" else len(like.data.categories)
     longer = each * classes / training
     block["data"] |= {
-        "source": source, "categories": "all", "clutter": CLUTTER in counts,
+        "source": source, "categories": list(counts) if small else "all", "clutter": CLUTTER in counts,
         "train_per_class": FOLDERS if split else drawn,
     }  # fmt: skip
     for section in ("train", "fine_tune", "tune"):
@@ -140,8 +155,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             chosen = choose(listing, "all", clutter=True)
             found = inspect(archive, chosen.members, chosen.strays, console)
         sys.stdout.writelines(f"{line}\n" for line in describe(found))
-        if len(found.categories) < 2:
-            sys.stdout.write("settings: none; a study needs at least two categories with usable images\n")
+        if small := found.too_small():
+            said = ", ".join(f"{category} ({found.categories[category]})" for category in small)
+            sys.stdout.write(f"not in the settings, as too small to train, validate and test on: {said}\n")
+        if len(found.categories) - len(small) < 2:
+            sys.stdout.write("settings: none; a study needs at least two categories with enough usable images\n")
             return
         block = settings(found, given.path, studies[given.like])
         sys.stdout.write(f"settings, to paste below `studies:` in params.yaml (like `{given.like}`):\n\n")

@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 import tarfile
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -84,6 +85,26 @@ def obtain(source: str, destination: Path, console: Console) -> Listing:
         listing = list_archive(beside, named=shown)
         if not announced:
             _announce(listing, shown, console)
+    return listing
+
+
+def look(source: str, console: Console) -> Listing:
+    """Return what a source holds; a folder and an uncompressed tar are not copied for it.
+
+    Raises:
+        StageError: as `obtain`.
+    """
+    path, shown = native(source), without_credentials(source)
+    if path.is_dir():
+        listing = arrange(_Folder(path).entries)
+    elif path.is_file() and _kind(path, shown) == "tar":
+        listing = list_archive(path, named=shown)
+    else:
+        state = repository_root() / ".state"
+        state.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=state, prefix="look-") as folder:
+            return obtain(source, Path(folder) / "images.tar", console)
+    _announce(listing, shown, console)
     return listing
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,12 @@ FOLDERS = "folders"
 def validation_images(number: int, fraction: float) -> int:
     """Return how many of `number` images are for validation: at least one, and at least one is left to train on."""
     return min(max(1, round(number * fraction)), number - 1)
+
+
+def least_images(given: Collection[str]) -> dict[str, int]:
+    """Return how many images a category needs in the folder for each part, if folders give these parts of a split."""
+    trained, tested = (1, TEST) if len(given) == len(PARTS) else (2, TEST if TEST in given else VALIDATION)
+    return {TRAIN: trained, tested: 1}
 
 
 def require_split(parts: Mapping[str, str], categories: Mapping[str, str], settings: DataSettings) -> None:
@@ -48,9 +54,8 @@ def require_split(parts: Mapping[str, str], categories: Mapping[str, str], setti
             "its categories; give a number of images"
         )
     counts = Counter((categories[path], part) for path, part in parts.items())
-    trained, tested = (1, TEST) if len(given) == len(PARTS) else (2, TEST if TEST in given else VALIDATION)
     for category in sorted(set(categories.values())):
-        for part, least in {TRAIN: trained, tested: 1}.items():
+        for part, least in least_images(given).items():
             if counts[category, part] < least:
                 raise StageError(
                     f"category {category} has {counts[category, part]} usable images in the folder for {part}; at "

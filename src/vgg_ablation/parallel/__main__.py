@@ -12,11 +12,12 @@ from typing import Protocol
 
 from rich.console import Console as Terminal
 
+from vgg_ablation.dataset.source import look
 from vgg_ablation.device import choose_compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.model.table1 import ABLATION, PLAIN
 from vgg_ablation.parallel.computing import count_reports
-from vgg_ablation.parallel.counts import unit_work
+from vgg_ablation.parallel.counts import count_images, count_listed, unit_work
 from vgg_ablation.parallel.estimate import estimate
 from vgg_ablation.parallel.machine import probe_machine
 from vgg_ablation.parallel.processes import Event, Processes
@@ -141,15 +142,24 @@ def compute(
 
 
 def dry_run(params: Params, work: Work, archs: Sequence[str], console: Console, most: int | None) -> None:
-    """Print the units with estimated times on this machine; `most` as in `open_engine`."""
+    """Print the units with estimated times on this machine; `most` as in `open_engine`.
+
+    Raises:
+        StageError: the source is not there, or does not hold what the settings ask for.
+    """
+    data = work.study.data
+    # What would have to be downloaded is not looked at.
+    known = data.source in ("sample", "caltech256") or data.source.startswith(("http://", "https://"))
+    images = count_images(data) if known else count_listed(look(data.source, console), data)
     slots = len(probe_machine(work, archs).slots(work.study.compute.threads, most))
     device = choose_compute(work.study.compute.threads)
     with console.task("net", len(archs)) as task:
-        table, seconds = estimate(work, params.arch, params.norm, archs, slots, device, task.advance)
+        table, seconds = estimate(work, images, params.arch, params.norm, archs, slots, device, task.advance)
     console.say(f"on {device}")
     Terminal().print(table)
-    if work.study.data.source != "sample":
-        console.say("not counted: fetching and packing the archive; assumed: Caltech-256's mean images a category")
+    if data.source != "sample":
+        assumed = "Caltech-256's mean images a category" if known else "all files are usable images"
+        console.say(f"not counted: fetching and packing the images; assumed: {assumed}")
     console.made(f"{seconds:.0f} s in all, estimated")
 
 

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+from vgg_ablation.dataset.layout import Listing
+from vgg_ablation.dataset.pack import choose
 from vgg_ablation.dataset.sample import CATEGORIES, SAMPLE_PER_CATEGORY
-from vgg_ablation.dataset.splits import FOLDERS, validation_images
+from vgg_ablation.dataset.splits import FOLDERS, draw_splits, require_split, validation_images
+from vgg_ablation.images.index import TEST, TRAIN, VALIDATION
 from vgg_ablation.model.table1 import count_gmacs
 from vgg_ablation.parallel.units import Unit, Work
 from vgg_ablation.runtime.names import ALL, NORMS, chosen
@@ -56,6 +59,21 @@ def count_images(data: DataSettings) -> Images:
         validation=classes * validation,
         test=max(1, round(classes * (per_category - drawn))),
     )
+
+
+def count_listed(listing: Listing, data: DataSettings) -> Images:
+    """Return the images of a split of what a source holds, as if all files were usable images.
+
+    Raises:
+        StageError: it has too few images, or not the categories that the settings name.
+    """
+    members = choose(listing, data.categories, clutter=data.clutter).members
+    parts = {member.path: member.part for member in members}
+    categories = {member.path: member.category for member in members}
+    require_split(parts, categories, data)
+    given = list(parts.values()) if data.train_per_class == FOLDERS else None
+    split = draw_splits(list(categories.values()), data, given)[0]
+    return Images(len(set(categories.values())), *(split.count(part) for part in (TRAIN, VALIDATION, TEST)))
 
 
 def typical_batch(tune: TuneSettings, training: int) -> int:

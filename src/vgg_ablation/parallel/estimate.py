@@ -8,7 +8,6 @@ from vgg_ablation.device import Compute
 from vgg_ablation.model.table1 import NETS
 from vgg_ablation.parallel.counts import (
     Images,
-    count_images,
     count_shared_stages,
     count_trial_epochs,
     of_run,
@@ -65,12 +64,20 @@ def starting_net_seconds(work: Work, images: Images, archs: Sequence[str], compu
 
 
 def estimate(
-    work: Work, arch: str, norm: str, archs: Sequence[str], slots: int, compute: Compute, advance: Callable[[str], None]
+    work: Work,
+    images: Images,
+    arch: str,
+    norm: str,
+    archs: Sequence[str],
+    slots: int,
+    compute: Compute,
+    advance: Callable[[str], None],
 ) -> tuple[Table, float]:
     """Return a table of the units with their times, and the seconds from the first to the report.
 
     Args:
         work: the study.
+        images: of a split.
         arch: `arch` of params.yaml.
         norm: `norm` of params.yaml.
         archs: the nets that they choose.
@@ -78,7 +85,7 @@ def estimate(
         compute: device and precision.
         advance: called after each net.
     """
-    images, units, start = count_images(work.study.data), work.units(archs), measure_start()
+    units, start = work.units(archs), measure_start()
     seconds: dict[str, float] = {}
     for each in archs:
         paces = {scale: measure_pace(each, scale, work.study, images, compute) for scale in work.trained_scales}

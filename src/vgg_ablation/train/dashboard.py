@@ -4,22 +4,25 @@ Searches that run show the trials that are finished. The searches themselves are
 """
 
 import time
+import warnings
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import InMemoryStorage
 
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import read_json
 from vgg_ablation.runtime import messages
-from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.console import Console, command
 from vgg_ablation.runtime.state import repository_root
 from vgg_ablation.train.trials import Trials
 
 PORT = 8080
+METRIC = "validation accuracy, %"
 _PAUSE = 5.0  # seconds between two looks for new trials
 
 
@@ -52,6 +55,8 @@ class Searches:
             study = optuna.create_study(
                 storage=self.storage, study_name=name, direction="maximize", load_if_exists=True
             )
+            with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+                study.set_metric_names([METRIC])
             new = [trial for _, trial in sorted(found.items())][self._copied.get(name, 0) :]
             study.add_trials(new)
             self._copied[name] = self._copied.get(name, 0) + len(new)
@@ -91,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m vgg_ablation.train.dashboard", description=__doc__)
     parser.add_argument("--port", type=int, default=PORT, help=f"of the page (default: {PORT}; 0: any free one)")
     port = parser.parse_args(arguments).port
-    with stage("search-live") as console:
+    with command("search-live"):
+        console = Console("search-live")
         searches = Searches(console.say)
         searches.refresh()
         with make_server("localhost", port, application(searches), handler_class=_Quiet) as server:
