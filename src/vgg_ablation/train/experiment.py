@@ -32,8 +32,8 @@ CHECKPOINT = "checkpoint"
 
 SOURCES = (
     "device.py", "images/batches.py", "images/index.py", "images/pixels.py", "images/rescale.py", "model/table1.py",
-    "model/vgg.py", "model/weights.py", "paper.py", "train/checkpoint.py", "train/epoch.py", "train/experiment.py",
-    "train/memory.py", "train/run.py", "train/schedule.py", "train/step.py",
+    "model/vgg.py", "model/weights.py", "paper.py", "train/checkpoint.py", "train/epoch.py", "train/execution.py",
+    "train/experiment.py", "train/memory.py", "train/run.py", "train/schedule.py", "train/step.py",
 )  # fmt: skip
 """Files of the package that decide a run: their digest is part of the key of its state."""
 
