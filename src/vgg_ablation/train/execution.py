@@ -17,9 +17,7 @@ _LAUNCH_BOUND = 1e11  # operations of a step for each weight layer; see `choose_
 _WARM_UP = 3  # passes before the capture, in which libraries reserve memory and choose kernels
 
 
-def choose_execution(
-    arch: str, classes: int, input_side: int, width: float, batch_size: int, device: str
-) -> Execution:
+def choose_execution(arch: str, classes: int, input_side: int, width: float, batch_size: int, device: str) -> Execution:
     """Return how to compute the gradient of a batch. It depends on the arguments alone; nothing is timed.
 
     On the CPU, eager: oneDNN's kernels already do what the compiler would, and results stay the same to the byte.
