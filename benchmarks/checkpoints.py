@@ -32,7 +32,8 @@ class SlowDisk(BackgroundCheckpoints):
 
 
 def measure(network: VGG, compute: Compute, kind: type[BackgroundCheckpoints]) -> CheckpointTimes:
-    """Measure a checkpoint of a net."""
+    """Measure a checkpoint of a net, which is moved to the device."""
+    network.to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     step = TrainingStep(network, compute, learning_rate=0.01, momentum=0.9, weight_decay=0.0, largest=1)
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -58,7 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with stage("checkpoints") as console:
         compute = choose_compute(1)
         network = VGG(chosen.arch, 256, width=chosen.width)
-        network.to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         disks = {"this one": BackgroundCheckpoints, f"{SLOW / 1e6:.0f} MB/s": SlowDisk}
         measured = {name: measure(network, compute, kind) for name, kind in disks.items()}
         console.say(f"net {chosen.arch} of width {chosen.width:g} on {compute}: training stops for one checkpoint,")

@@ -43,6 +43,8 @@ from vgg_ablation.runtime.state import repository_root
 DOCS = Path("docs")
 DEFAULT_ARCHIVE = Path("../shared/data/caltech256-14.tar")
 """Real images beside the repository, where it is developed."""
+_AT_ONCE = 8
+"""Processes that compile: the GPU holds a step of each."""
 _LIBRARIES = ("torch", "torchvision", "timm", "dvc", "pillow")
 
 
@@ -138,7 +140,7 @@ def compile_ahead(cases: Sequence[Case], precision: str, console: Console) -> No
             worker.ask("repeat", STEP)
 
     jobs = [(name, case) for case in cases for name in (COMPILED, OURS)]
-    with console.task("compiling", len(jobs)) as task, ThreadPoolExecutor(len(jobs)) as pool:
+    with console.task("compiling", len(jobs)) as task, ThreadPoolExecutor(_AT_ONCE) as pool:
         for (name, case), _ in zip(jobs, pool.map(compile_step, jobs), strict=True):
             task.advance(f"{name}, {case.net} at {case.pixels} pixels")
 

@@ -89,7 +89,8 @@ def test_a_scale_takes_its_own_evaluation_and_all_trainings_before_it(selection:
 
 
 def test_each_trial_and_each_scale_of_a_run_is_prepared_copies_every_epoch_and_writes_at_its_end() -> None:
-    paces = dict.fromkeys(("fixed", "large"), pace_of(preparing=1000.0, copying=1.0, writing=100.0, compiling=1e6))
+    pace = pace_of(preparing=1000.0, copying=1.0, writing=100.0, compiling=1e6)
+    paces = {"fixed": pace, "large": pace}
     trial, *_, run = Work(STUDY, "large").units(["C"])
     assert overhead_seconds(trial, Work(STUDY, "large"), paces) == 1000 + 10 + 100
     assert overhead_seconds(run, Work(STUDY, "large"), paces) == (1000 + 20 + 100) + (1000 + 4 + 100)

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -36,12 +38,13 @@ def test_larger_batches_are_compiled_and_smaller_ones_captured() -> None:
     assert set(chosen) == {"captured", "compiled"}
 
 
-def gradient(module: nn.Module, run: nn.Module, images: Tensor) -> list[Tensor]:
+def gradient(module: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor) -> list[Tensor]:
     module.zero_grad()
     run(images).square().sum().backward()
     return [parameter.grad.clone() for parameter in module.parameters() if parameter.grad is not None]
 
 
+@pytest.mark.timeout(1800)  # the compiler for C++ takes minutes on a busy machine
 def test_a_compiled_module_computes_what_the_eager_one_does_and_repeats_to_the_byte(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -319,11 +319,51 @@ def test_parts_of_a_compiled_batch_after_running_out_of_memory_take_the_step_of_
     assert all(torch.equal(one, other) for one, other in zip(found.parameters(), expected.parameters(), strict=True))
 
 
+@pytest.mark.parametrize(("largest", "memory", "captured"), [(256, 256, True), (3, 256, False), (256, 3, False)])
+def test_a_batch_is_captured_if_the_memory_holds_it_whole(
+    monkeypatch: pytest.MonkeyPatch, compute: Compute, largest: int, memory: int, captured: bool
+) -> None:
+    """In place of the graph, its passes are taken one by one, on the images that it was made for."""
+    replays: list[int] = []
+
+    class PassByPass:
+        def __init__(self, gradient: Callable[..., tuple[Tensor, Tensor]], network: nn.Module, *batch: Tensor) -> None:
+            before = torch.get_rng_state()
+            try:
+                gradient(*batch)
+            finally:
+                torch.set_rng_state(before)
+            network.zero_grad(set_to_none=True)
+            self.gradient = gradient
+
+        def __call__(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+            replays.append(len(batch[0]))
+            return self.gradient(*batch)
+
+    choose(monkeypatch, "captured")
+    monkeypatch.setattr(step, "CapturedGradient", PassByPass)
+    found, expected = narrow(dropout=0.5), narrow(dropout=0.5)
+    in_backward_above(memory)(found)
+    take_steps(step_for(found, compute, largest, say=lambda _: None), 3, IMAGES)
+    choose(monkeypatch, "eager")
+    take_steps(step_for(expected, compute, min(largest, memory)), 3, IMAGES)
+    assert replays == (3 * [7] if captured else [])
+    assert all(map(torch.equal, found.parameters(), expected.parameters()))
+
+
 @pytest.mark.gpu
 @needs_gpu
-@pytest.mark.parametrize("execution", ["compiled", "captured"])
-@pytest.mark.parametrize("arch", ["A", "A_LRN", "D_BN"])
-@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(
+    ("execution", "arch", "precision"),
+    [
+        ("compiled", "A_LRN", torch.bfloat16),
+        ("compiled", "D_BN", torch.bfloat16),
+        ("compiled", "A", torch.float16),
+        ("captured", "A_LRN", torch.bfloat16),
+        ("captured", "D_BN", torch.float32),
+        ("captured", "A", torch.float16),
+    ],
+)
 @pytest.mark.usefixtures("deterministic")
 def test_on_a_gpu_a_step_that_is_compiled_or_captured_is_the_eager_one_and_repeats_to_the_byte(
     monkeypatch: pytest.MonkeyPatch, execution: Execution, arch: str, precision: torch.dtype

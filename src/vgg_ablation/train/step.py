@@ -90,10 +90,10 @@ class TrainingStep:
         network = self.network
         if not isinstance(network, VGG):
             return "eager"
+        classes = len(network.named_layers()["fc8"].weight)
         execution = choose_execution(
-            network.arch, network.classifier[-1].out_features, network.input_side, network.width, count,
-            self._compute.device.type,
-        )  # fmt: skip
+            network.arch, classes, network.input_side, network.width, count, self._compute.device.type
+        )
         if execution == "compiled":
             self._compile(network)
         # A graph overwrites the gradients that it has computed, so the parts of a batch cannot share one.
@@ -170,6 +170,6 @@ class TrainingStep:
         if at_once == 1:
             raise StageError(f"{too_much}; lower model.width or model.input_side, or run it with more memory")
         self._largest = at_once // 2
-        if self._execution == "compiled":
+        if self._execution == "compiled" and isinstance(self.network, VGG):
             self._compile(self.network)
         self._say(messages.split_batch(too_much, self._largest))
