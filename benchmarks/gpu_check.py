@@ -209,7 +209,9 @@ def check(folder: Path, console: Console, *, tiny: bool) -> list[Promise]:
             found = part()
         except Exception as error:
             found = [Promise(name, f"{type(error).__name__}: {error}".splitlines()[0][:200], met=False)]
-        console.say(f"{name}: {time.monotonic() - began:.0f} s")
+        console.say(f"{name}, {time.monotonic() - began:.0f} s")
+        for row in found:
+            console.say(f"{row.text}: {row.measured}")
         return found
 
     with ThreadPoolExecutor(2) as pool:
