@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vgg_ablation.train.execution import CapturedGradient, choose_execution, compiled
+from vgg_ablation.train import execution
+from vgg_ablation.train.execution import CapturedGradient, choose_execution, compiled, has_compiler
 
 # (net, side of the crops, width, batch size): milliseconds of a step on a GPU, eager, compiled and captured
 MEASURED = {
@@ -19,21 +20,45 @@ def test_on_a_gpu_the_fastest_of_those_measured_is_chosen(
     case: tuple[str, int, float, int], milliseconds: dict[str, float]
 ) -> None:
     arch, side, width, batch = case
-    assert choose_execution(arch, 256, side, width, batch, "cuda") == min(milliseconds, key=milliseconds.__getitem__)
+    assert choose_execution(arch, 256, side, width, batch, "cuda", compiler=True) == min(
+        milliseconds, key=milliseconds.__getitem__
+    )
 
 
 def test_a_graph_is_not_chosen_where_it_gained_nothing() -> None:
-    assert choose_execution("E", 256, 224, 1.0, 32, "cuda") != "captured"  # 12.9 ms eager, 13.2 ms captured
+    assert (
+        choose_execution("E", 256, 224, 1.0, 32, "cuda", compiler=True) != "captured"
+    )  # 12.9 ms eager, 13.2 ms captured
 
 
 @pytest.mark.parametrize("case", MEASURED)
 def test_on_a_cpu_nothing_is_compiled(case: tuple[str, int, float, int]) -> None:
     arch, side, width, batch = case
-    assert choose_execution(arch, 256, side, width, batch, "cpu") == "eager"
+    assert choose_execution(arch, 256, side, width, batch, "cpu", compiler=True) == "eager"
+
+
+@pytest.mark.parametrize(("case", "expected"), zip(MEASURED, ["eager", "eager", "captured"], strict=True))
+def test_without_a_compiler_nothing_is_compiled(case: tuple[str, int, float, int], expected: str) -> None:
+    arch, side, width, batch = case
+    assert choose_execution(arch, 256, side, width, batch, "cuda", compiler=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("programs", "capability", "expected"),
+    [({"gcc"}, (8, 0), True), ({"cc", "gcc"}, (7, 0), True), (set(), (9, 0), False), ({"gcc"}, (6, 1), False)],
+)
+def test_compiling_takes_a_compiler_and_a_gpu_that_is_not_too_old(
+    monkeypatch: pytest.MonkeyPatch, programs: set[str], capability: tuple[int, int], expected: bool
+) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(execution.shutil, "which", lambda name: f"/usr/bin/{name}" if name in programs else None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert has_compiler(torch.device("cuda")) == expected
+    assert not has_compiler(torch.device("cpu"))
 
 
 def test_larger_batches_are_compiled_and_smaller_ones_captured() -> None:
-    chosen = [choose_execution("D_BN", 10, 64, 0.5, 2**number, "cuda") for number in range(14)]
+    chosen = [choose_execution("D_BN", 10, 64, 0.5, 2**number, "cuda", compiler=True) for number in range(14)]
     assert chosen == sorted(chosen, key=["captured", "compiled"].index)
     assert set(chosen) == {"captured", "compiled"}
 

@@ -425,7 +425,7 @@ def test_on_a_gpu_an_interrupted_run_resumes_with_the_bytes_of_an_uninterrupted_
     execution: str,
     deterministic: None,
 ) -> None:
-    monkeypatch.setattr(step, "choose_execution", lambda *_: execution)
+    monkeypatch.setattr(step, "choose_execution", lambda *_, **__: execution)
     device = torch.device("cuda")
     trainer.compute = Compute(device, precision)
     batches = trainer.images.batches

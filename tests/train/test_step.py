@@ -273,7 +273,7 @@ def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def choose(monkeypatch: pytest.MonkeyPatch, execution: Execution) -> None:
-    monkeypatch.setattr(step, "choose_execution", lambda *_: execution)
+    monkeypatch.setattr(step, "choose_execution", lambda *_, **__: execution)
 
 
 @pytest.mark.parametrize("arch", ["A", "A_LRN", "D_BN"])

@@ -1,6 +1,8 @@
 """How a GPU runs the gradient of a training step: operation by operation, compiled, or captured as one CUDA graph."""
 
 import os
+import shutil
+import warnings
 from collections.abc import Callable
 from typing import Literal
 
@@ -14,10 +16,13 @@ Execution = Literal["eager", "compiled", "captured"]
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 _LAUNCH_BOUND = 1e11  # operations of a step for each weight layer; see `choose_execution`
+_OLDEST = (7, 0)  # compute capability that the compiler supports
 _WARM_UP = 3  # passes before the capture, in which libraries reserve memory and choose kernels
 
 
-def choose_execution(arch: str, classes: int, input_side: int, width: float, batch_size: int, device: str) -> Execution:
+def choose_execution(
+    arch: str, classes: int, input_side: int, width: float, batch_size: int, device: str, *, compiler: bool
+) -> Execution:
     """Return how to compute the gradient of a batch. It depends on the arguments alone; nothing is timed.
 
     On the CPU, eager: oneDNN's kernels already do what the compiler would, and results stay the same to the byte.
@@ -37,11 +42,25 @@ def choose_execution(arch: str, classes: int, input_side: int, width: float, bat
         width: factor on the channels.
         batch_size: images of a step.
         device: `cpu` or `cuda`.
+        compiler: see `has_compiler`; without it, larger steps on a GPU are eager.
     """
     if device != "cuda":
         return "eager"
     operations = 6e9 * count_gmacs(arch, classes, input_side, width) * batch_size
-    return "captured" if operations < _LAUNCH_BOUND * weight_layers(arch) else "compiled"
+    if operations < _LAUNCH_BOUND * weight_layers(arch):
+        return "captured"
+    return "compiled" if compiler else "eager"
+
+
+def has_compiler(device: torch.device) -> bool:
+    """Return whether this machine can compile for its GPU: that takes a C compiler, and a GPU of 2017 (Volta) or later.
+
+    A result depends on it, so it is part of the key of resume state.
+    """
+    if device.type != "cuda":
+        return False
+    found = os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))
+    return bool(found) and torch.cuda.get_device_capability(device) >= _OLDEST
 
 
 def compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -52,6 +71,8 @@ def compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
     changed. Its deterministic mode chooses kernels without timing them.
     """
     os.environ.setdefault(_CACHE, str(repository_root() / ".state" / "compiled"))
+    # The compiler advises TensorFloat32 for products in float32; precision is chosen in `device.choose_compute`.
+    warnings.filterwarnings("ignore", "TensorFloat32 tensor cores", UserWarning)
     torch.compiler.reset()
     return torch.compile(module, fullgraph=True, dynamic=False, options={"deterministic": True})
 

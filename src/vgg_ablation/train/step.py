@@ -10,7 +10,7 @@ from vgg_ablation.device import Compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.model.vgg import VGG, batch_in_parts
 from vgg_ablation.runtime import messages
-from vgg_ablation.train.execution import CapturedGradient, Execution, choose_execution, compiled
+from vgg_ablation.train.execution import CapturedGradient, Execution, choose_execution, compiled, has_compiler
 
 
 class TrainingStep:
@@ -91,8 +91,9 @@ class TrainingStep:
         if not isinstance(network, VGG):
             return "eager"
         classes = len(network.named_layers()["fc8"].weight)
+        device = self._compute.device
         execution = choose_execution(
-            network.arch, classes, network.input_side, network.width, count, self._compute.device.type
+            network.arch, classes, network.input_side, network.width, count, device.type, compiler=has_compiler(device)
         )
         if execution == "compiled":
             self._compile(network)
