@@ -37,7 +37,7 @@ def test_on_a_cpu_nothing_is_compiled(case: tuple[str, int, float, int]) -> None
     assert choose_execution(arch, 256, side, width, batch, "cpu", compiler=True) == "eager"
 
 
-@pytest.mark.parametrize(("case", "expected"), zip(MEASURED, ["eager", "eager", "captured"], strict=True))
+@pytest.mark.parametrize(("case", "expected"), [*zip(MEASURED, ["eager", "eager", "captured"], strict=True)])
 def test_without_a_compiler_nothing_is_compiled(case: tuple[str, int, float, int], expected: str) -> None:
     arch, side, width, batch = case
     assert choose_execution(arch, 256, side, width, batch, "cuda", compiler=False) == expected
