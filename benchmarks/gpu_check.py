@@ -29,6 +29,7 @@ from benchmarks.checkpoints import measure
 from benchmarks.speed.__main__ import run as run_benchmark
 from benchmarks.speed.cases import CLASSES, EPOCH, GPU, INPUT, OURS, STEP, TORCHVISION, Effort, Plan
 from benchmarks.speed.results import Promise
+from vgg_ablation.dataset.sample import CATEGORIES
 from vgg_ablation.device import choose_compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate.protocols import PackedImages, View, count_view_gmacs, posteriors
@@ -51,7 +52,7 @@ _PILOT = {
         "large": {"train": 44, "test": [40, 44, 48]},
         "jitter": {"train": [36, 48], "test": [36, 44, 48]},
     },
-    "data": {"train_per_class": 20, "splits": 1},
+    "data": {"categories": [*CATEGORIES[:3]], "train_per_class": 20, "splits": 1},
     "train": {"epochs": 4},
     "fine_tune": {"epochs": 2},
     "tune": {"trials": 2, "epochs": 2},
