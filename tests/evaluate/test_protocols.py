@@ -195,6 +195,20 @@ def test_posteriors_are_float32_on_the_cpu_also_of_a_bfloat16_net(
     torch.testing.assert_close(found.sum(1), torch.ones(len(IMAGES)))
 
 
+@EACH
+def test_images_are_rescaled_in_full_precision_whatever_that_of_the_net(
+    network: VGG, images: PackedImages, view: View
+) -> None:
+    seen: list[list[Tensor]] = []
+    for precision in (torch.float32, torch.bfloat16):
+        inputs: list[Tensor] = []
+        hook = network.features.register_forward_pre_hook(lambda _, given, keep=inputs: keep.append(given[0]))
+        posteriors(network, images, IMAGES, view, Compute(COMPUTE.device, precision))
+        hook.remove()
+        seen.append(inputs)
+    assert all(map(torch.equal, *seen))
+
+
 def test_dropout_is_off(network: VGG, images: PackedImages) -> None:
     one, other = (posteriors(network.train(), images, IMAGES, View("centre", FIXED), COMPUTE) for _ in range(2))
     assert torch.equal(one, other)

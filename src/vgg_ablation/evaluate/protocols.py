@@ -117,9 +117,10 @@ def posteriors(network: VGG, packed: PackedImages, images: Tensor, view: View, c
     result = torch.empty(len(images), len(packed.fixed.pixels.categories))
     row = torch.empty(int(images.max()) + 1, dtype=torch.int64)
     row[images] = torch.arange(len(images))
-    with compute.autocast():
-        for numbers, found in _classify(network, packed, images, view, few_shapes=_few_shapes(compute)):
-            result[row[numbers]] = found.cpu()
+    few_shapes = _few_shapes(compute)
+    for numbers, inputs, sizes in _inputs(packed, images, view, few_shapes=few_shapes):
+        with compute.autocast():
+            result[row[numbers]] = _classify(network, view.method, inputs, sizes, few_shapes=few_shapes).cpu()
     return torch.where(result.isfinite().all(1, keepdim=True), result, 1 / result.shape[1])
 
 
@@ -132,22 +133,26 @@ def _few_shapes(compute: Compute) -> bool:
     return compute.device.type == "cuda"
 
 
-def _classify(
-    network: VGG, packed: PackedImages, images: Tensor, view: View, *, few_shapes: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield image numbers (B,) and their posteriors (B, K) in one view."""
-    if view.method == "centre":
-        for numbers, crops in packed.centre(images, view.scale):
-            yield numbers, _crops(network, crops, few_shapes=few_shapes)
-    elif view.method == "multi_crop":
-        for numbers, inputs in packed.whole(images, view.scale):
-            yield numbers, _multi_crop(network, inputs, few_shapes=few_shapes)
-    elif few_shapes:
-        for numbers, inputs, sizes in packed.padded(images, view.scale):
-            yield numbers, _dense_padded(network, inputs, to_device(sizes, inputs.device))
+def _inputs(
+    packed: PackedImages, images: Tensor, view: View, *, few_shapes: bool
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Yield image numbers (B,), crops or whole images (B, 3, H, W), and the sizes (2, B) of those that are padded."""
+    if view.method == "dense" and few_shapes:
+        yield from packed.padded(images, view.scale)
     else:
-        for numbers, inputs in packed.whole(images, view.scale):
-            yield numbers, _dense(dense_logits(network, inputs), dense_logits(network, inputs.flip(3)))
+        batches = packed.centre if view.method == "centre" else packed.whole
+        yield from ((numbers, inputs, None) for numbers, inputs in batches(images, view.scale))
+
+
+def _classify(network: VGG, method: str, inputs: Tensor, sizes: Tensor | None, *, few_shapes: bool) -> Tensor:
+    """Return the posteriors (B, K) of one batch of `_inputs` under a test method."""
+    if method == "centre":
+        return _crops(network, inputs, few_shapes=few_shapes)
+    if method == "multi_crop":
+        return _multi_crop(network, inputs, few_shapes=few_shapes)
+    if sizes is None:
+        return _dense(dense_logits(network, inputs), dense_logits(network, inputs.flip(3)))
+    return _dense_padded(network, inputs, to_device(sizes, inputs.device))
 
 
 def _crops(network: VGG, crops: Tensor, *, few_shapes: bool) -> Tensor:
