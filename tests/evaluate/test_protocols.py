@@ -201,11 +201,10 @@ def test_images_are_rescaled_in_full_precision_whatever_that_of_the_net(
 ) -> None:
     seen: list[list[Tensor]] = []
     for precision in (torch.float32, torch.bfloat16):
-        inputs: list[Tensor] = []
-        hook = network.features.register_forward_pre_hook(lambda _, given, keep=inputs: keep.append(given[0]))
+        seen.append([])
+        hook = network.features.register_forward_pre_hook(lambda _, inputs: seen[-1].append(inputs[0]))
         posteriors(network, images, IMAGES, view, Compute(COMPUTE.device, precision))
         hook.remove()
-        seen.append(inputs)
     assert all(map(torch.equal, *seen))
 
 
