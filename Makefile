@@ -6,7 +6,7 @@ BIN := $(VGG_ABLATION_VENV)/bin
 SET_UP := $(VGG_ABLATION_VENV)/.set-up
 
 .PHONY: set-up reproduce repository undo test torture lint lock docs estimate search-cost trial-ranks scaling busy bench \
-    bench-short cluster test-cluster live search-live
+    bench-short gpu-check cluster test-cluster live search-live
 .DELETE_ON_ERROR:
 
 # A user without an entry in /etc/passwd (docker run --user), or with a home that cannot be written.
@@ -87,6 +87,10 @@ bench: $(SET_UP)-bench
 
 bench-short: $(SET_UP)-bench
 	$(BIN)/python -m benchmarks.speed --short
+
+# On a machine with a GPU: its tests, a pilot, speed, and a table of targets. Minutes.
+gpu-check: $(SET_UP)-bench
+	$(BIN)/python -m benchmarks.gpu_check
 
 # The environment with Ray, on each machine of a cluster: docs/clusters.md.
 cluster: $(SET_UP)-cluster

@@ -7,18 +7,15 @@ for one: if it waited until the file is written, and as it is, for the copy alon
 import time
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
 from vgg_ablation.device import Compute, choose_compute
 from vgg_ablation.model.table1 import PLAIN
 from vgg_ablation.model.vgg import VGG
+from vgg_ablation.parallel.pace import CheckpointTimes, measure_checkpoint
 from vgg_ablation.runtime.checkpoints import SECONDS, BackgroundCheckpoints
 from vgg_ablation.runtime.console import stage
-from vgg_ablation.train import checkpoint
 from vgg_ablation.train.step import TrainingStep
 
 SLOW = 100e6
@@ -34,38 +31,17 @@ class SlowDisk(BackgroundCheckpoints):
         super().write(number, *content)
 
 
-@dataclass(frozen=True)
-class Times:
-    """Seconds of one checkpoint."""
-
-    copied: float
-    """Until training goes on."""
-    written: float
-    """Until the file is whole."""
-
-
-def measure(network: VGG, compute: Compute, kind: type[BackgroundCheckpoints], folder: Path) -> Times:
-    """Write two checkpoints of a net and measure the second, for which memory need not be reserved any more."""
+def measure(network: VGG, compute: Compute, kind: type[BackgroundCheckpoints]) -> CheckpointTimes:
+    """Measure a checkpoint of a net, which is moved to the device."""
+    network.to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     step = TrainingStep(network, compute, learning_rate=0.01, momentum=0.9, weight_decay=0.0, largest=1)
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     step.optimiser.step()  # creates the momentum
-    times: list[Times] = []
-    with kind(folder / "checkpoint", print) as checkpoints:
-        for _ in range(2):
-            began = time.perf_counter()
-            checkpoint.keep(checkpoints, network, step.optimiser, step.scaler, [])
-            checkpoints.write_kept()
-            if compute.device.type == "cuda":
-                torch.cuda.synchronize()  # the next step's kernels wait for the copy
-            copied = time.perf_counter() - began
-            checkpoints.wait()
-            times.append(Times(copied, time.perf_counter() - began))
-        checkpoints.remove()
-    return times[-1]
+    return measure_checkpoint(step, kind)
 
 
-def rows(measured: dict[str, Times]) -> list[str]:
+def rows(measured: dict[str, CheckpointTimes]) -> list[str]:
     """Return a line for each disk: seconds that training stops, and their share of the time between checkpoints."""
     lines = [f"{'disk':<12} {'until written':>16} {'until copied':>16}"]
     for name, times in measured.items():
@@ -80,12 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--arch", choices=PLAIN, default="A", help="net (default: A)")
     parser.add_argument("--width", type=float, default=1.0, help="factor on its channels (default: 1)")
     chosen = parser.parse_args(arguments)
-    with stage("checkpoints") as console, TemporaryDirectory(dir=".") as folder:
+    with stage("checkpoints") as console:
         compute = choose_compute(1)
         network = VGG(chosen.arch, 256, width=chosen.width)
-        network.to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         disks = {"this one": BackgroundCheckpoints, f"{SLOW / 1e6:.0f} MB/s": SlowDisk}
-        measured = {name: measure(network, compute, kind, Path(folder)) for name, kind in disks.items()}
+        measured = {name: measure(network, compute, kind) for name, kind in disks.items()}
         console.say(f"net {chosen.arch} of width {chosen.width:g} on {compute}: training stops for one checkpoint,")
         console.say(f"seconds, and their share of the {SECONDS:g} s between two checkpoints")
         print("\n".join(rows(measured)))

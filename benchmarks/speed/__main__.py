@@ -5,7 +5,9 @@ import platform
 import tempfile
 import time
 from argparse import ArgumentParser
-from contextlib import ExitStack
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,18 +15,19 @@ from pathlib import Path
 from benchmarks.speed import stand_in
 from benchmarks.speed.cases import (
     BATCH_SIZE,
+    COMPILED,
     FULL,
     NOOP,
     OURS,
     PREPROCESS,
-    PROGRAMS,
     SHORT,
+    STEP,
     STORED_SIDE,
     Case,
     Images,
     Plan,
+    programs_on,
 )
-from benchmarks.speed.dvc_idle import IdleRepository
 from benchmarks.speed.images import lay_out
 from benchmarks.speed.page import write_page
 from benchmarks.speed.results import BARE, REPRO, VERSION, Results, Row, make_row
@@ -40,6 +43,8 @@ from vgg_ablation.runtime.state import repository_root
 DOCS = Path("docs")
 DEFAULT_ARCHIVE = Path("../shared/data/caltech256-14.tar")
 """Real images beside the repository, where it is developed."""
+_AT_ONCE = 8
+"""Processes that compile: the GPU holds a step of each."""
 _LIBRARIES = ("torch", "torchvision", "timm", "dvc", "pillow")
 
 
@@ -50,8 +55,9 @@ def run(plan: Plan, archive: Path | None, folder: Path, console: Console) -> Res
         StageError: a library is missing, a program failed, or the archive cannot be used.
     """
     start = time.monotonic()
+    libraries = [name for name in _LIBRARIES if name != "dvc" or NOOP in plan.effort]
     try:
-        versions = {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
+        versions = {"python": platform.python_version(), **{name: version(name) for name in libraries}}
     except PackageNotFoundError as error:
         raise StageError(f"{error.name} is not installed; `make bench` installs it") from None
     with Worker("device", "benchmarks.speed.timing:Device") as worker:
@@ -59,14 +65,18 @@ def run(plan: Plan, archive: Path | None, folder: Path, console: Console) -> Res
     kind, precision, cores = device.pop("kind"), device["precision"], os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     machine = {"processor": processor(), "cores": cores, "memory_gib": round(memory / 2**30, 1), **device}
-    if archive is None:
+    if plan.name == "gpu":
+        stand_in.write(source := folder / "stand-in.tar", plan.archive_step)
+    elif archive is None:
         obtain("sample", source := folder / "rendered-sample.tar", console)
     else:
         source = archive
     cases = lay_out_cases(plan, kind, source, folder, console)
-    todo = list(measures_of(cases))
+    todo = list(measures_of(cases, plan))
     rounds = sum(plan.effort[measure].all_rounds for _, measures in todo for measure in measures)
-    rounds += plan.effort[PREPROCESS].all_rounds + plan.effort[NOOP].all_rounds
+    rounds += sum(plan.effort[measure].all_rounds for measure in (PREPROCESS, NOOP) if measure in plan.effort)
+    if kind == "cuda":
+        compile_ahead(cases, precision, console)
 
     rows: list[Row] = []
     rates: dict[str, list[float]] = {name: [] for name in dict.fromkeys([precision, "float32"])}
@@ -74,7 +84,7 @@ def run(plan: Plan, archive: Path | None, folder: Path, console: Console) -> Res
         products = processes.enter_context(Worker("products", "benchmarks.speed.timing:MatrixProducts", kind))
         workers = {
             name: processes.enter_context(Worker(name, "benchmarks.speed.timing:Session", name, kind, precision))
-            for name in PROGRAMS
+            for name in programs_on(kind)
         }
         training = Training(workers, plan, cores, task.advance)
         for case, measures in todo:
@@ -83,8 +93,10 @@ def run(plan: Plan, archive: Path | None, folder: Path, console: Console) -> Res
             rows += training.run(case, measures)
         for worker in workers.values():  # free their memory
             worker.close()
-        rows += measure_preprocess(plan, folder, task.advance)
-        rows += measure_noop(plan, folder, task.advance)
+        if PREPROCESS in plan.effort:
+            rows += measure_preprocess(plan, folder, task.advance)
+        if NOOP in plan.effort:
+            rows += measure_noop(plan, folder, task.advance)
 
     return Results(
         plan=plan.name,
@@ -118,6 +130,22 @@ def lay_out_cases(plan: Plan, kind: str, archive: Path, folder: Path, console: C
     return cases
 
 
+def compile_ahead(cases: Sequence[Case], precision: str, console: Console) -> None:
+    """Compile every step at once, each in a process of its own: the processes that measure then load the programs."""
+
+    def compile_step(job: tuple[str, Case]) -> None:
+        name, case = job
+        # One that fails, as several together fill the memory, is compiled when it is measured.
+        with suppress(StageError), Worker(name, "benchmarks.speed.timing:Session", name, "cuda", precision) as worker:
+            worker.ask("open", case)
+            worker.ask("repeat", STEP)
+
+    jobs = [(name, case) for case in cases for name in (COMPILED, OURS)]
+    with console.task("compiling", len(jobs)) as task, ThreadPoolExecutor(_AT_ONCE) as pool:
+        for (name, case), _ in zip(jobs, pool.map(compile_step, jobs), strict=True):
+            task.advance(f"{name}, {case.net} at {case.pixels} pixels")
+
+
 def measure_preprocess(plan: Plan, folder: Path, say: Say) -> list[Row]:
     """Measure `preprocess`, and decoding alone, on the stand-in archive, each in its own process."""
     archive = folder / "stand-in" / "256_ObjectCategories.tar"
@@ -141,6 +169,8 @@ def measure_preprocess(plan: Plan, folder: Path, say: Say) -> list[Row]:
 
 def measure_noop(plan: Plan, folder: Path, say: Say) -> list[Row]:
     """Measure `dvc repro` with nothing to do, and `dvc version`."""
+    from benchmarks.speed.dvc_idle import IdleRepository  # imports dvc, which the other measures do without
+
     repository = IdleRepository(Path.cwd(), folder / "repository")
     work = {REPRO: repository.repro, VERSION: repository.version}
     timings = alternate(work, plan.effort[NOOP], lambda text: say(f"noop, {text} s"))

@@ -14,7 +14,9 @@ WEIGHT_DECAY = 5e-4
 DROPOUT = 0.5
 
 ARTICLE, TORCHVISION, TIMM, OURS = PROGRAMS = ("article", "torchvision", "timm", "ours")
-WITH_LOADER = (TORCHVISION, TIMM)
+COMPILED = "torchvision compiled"
+"""torchvision's program with `torch.compile`, on a GPU alone: a CPU compiles for longer than it measures."""
+WITH_LOADER = (TORCHVISION, TIMM, COMPILED)
 """Programs that can load images in processes of their own: the number that pays is found by trying."""
 INPUT, STEP, EPOCH = TRAINING_MEASURES = ("input", "step", "epoch")
 PREPROCESS, NOOP = "preprocess", "noop"
@@ -66,17 +68,20 @@ class Plan:
     """By measure."""
     images: dict[str, dict[tuple[str, int], int]]
     """Images an epoch, by device, then by net and side of the crop, in the order in which cases are measured."""
-    step_programs: tuple[str, ...]
-    """Programs whose training step is also timed alone."""
+    programs: dict[str, tuple[str, ...]]
+    """By measure, where not all programs take part."""
+    epochs_at: tuple[int, ...]
+    """Sides of the crop at which input and whole epochs are measured."""
     loader_processes: tuple[int, ...]
-    """Numbers of loader processes to try."""
+    """Numbers of loader processes to try; a single one is used as it is."""
     loader_tried_at: tuple[int, ...]
     """Sides of the crop at which they are tried; elsewhere the best number at the first of these is used."""
     archive_step: int
     """`preprocess` reads one in so many files of the stand-in archive."""
 
 
-_ON_A_GPU = {(net, pixels): 1536 for pixels in (64, 224) for net in ("A", "E")}
+# An epoch lasts seconds, and each of a few dozen loader processes has more than one batch.
+_ON_A_GPU = {(net, pixels): 12_288 for pixels in (224, 64) for net in ("A", "D", "E")}
 
 SHORT = Plan(
     "short",
@@ -88,7 +93,8 @@ SHORT = Plan(
         NOOP: Effort(3, 60.0),
     },
     {"cpu": {("A", 64): 128, ("E", 64): 128, ("A", 224): 32, ("E", 224): 32}, "cuda": _ON_A_GPU},
-    (TORCHVISION, OURS),  # one step of the article's E at 224 pixels takes 12 s on two cores
+    {STEP: (TORCHVISION, COMPILED, OURS)},  # one step of the article's E at 224 pixels takes 12 s on two cores
+    (64, 224),
     (0, CORES),
     (64,),
     20,
@@ -103,8 +109,25 @@ FULL = Plan(
         NOOP: Effort(5, 120.0),
     },
     {"cpu": {("A", 64): 512, ("E", 64): 256, ("A", 224): 64, ("E", 224): 32}, "cuda": _ON_A_GPU},
-    PROGRAMS,
+    {},
+    (64, 224),
     (0, 1, CORES),
     (64, 224),
     1,
 )
+GPU = Plan(
+    "gpu",
+    {INPUT: Effort(1, 20.0, warm_up=True), STEP: Effort(3, 5.0), EPOCH: Effort(1, 60.0)},
+    {"cuda": _ON_A_GPU},
+    {INPUT: (COMPILED, OURS), EPOCH: (COMPILED, OURS)},  # an epoch of the article's loader takes half a minute
+    (224,),
+    (CORES,),
+    (224,),
+    2,
+)
+"""Steps of all programs; whole epochs of ours and of the fastest other one. Seconds, beside the compiler's minute."""
+
+
+def programs_on(kind: str) -> tuple[str, ...]:
+    """Return the programs that are compared on a device, `cpu` or `cuda`."""
+    return (*PROGRAMS, COMPILED) if kind == "cuda" else PROGRAMS

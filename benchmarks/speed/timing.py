@@ -17,6 +17,7 @@ from vgg_ablation.device import Compute, choose_compute, matmul_rate
 _CLASSES = {
     "article": "article:Article",
     "torchvision": "torchvision_library:Torchvision",
+    "torchvision compiled": "torchvision_library:Compiled",
     "timm": "timm_library:Timm",
     "ours": "ours:Ours",
 }
@@ -76,7 +77,7 @@ class Session:
         work = {INPUT: self._input, STEP: self._step, EPOCH: self._epoch}[measure]
         if measure != INPUT:
             if self._batch is None:
-                *_, self._batch = self._opened.batches()
+                self._batch = next(iter(self._opened.batches()))
             self._step()  # not timed: the first one after a sleep is slow
         peak_is_known = self._reset_peak()
         passes = images = 0

@@ -48,11 +48,12 @@ def alternate(work: Mapping[str, Callable[[], Timing]], effort: Effort, say: Say
     return {name: found[int(effort.warm_up) :] or found for name, found in timings.items()}
 
 
-def measures_of(cases: Iterable[Case]) -> Iterator[tuple[Case, tuple[str, ...]]]:
+def measures_of(cases: Iterable[Case], plan: Plan) -> Iterator[tuple[Case, tuple[str, ...]]]:
     """Yield each case with its measures: the input path, the same for all nets, is measured once a side of the crop."""
     seen: set[int] = set()
     for case in cases:
-        yield case, (STEP, EPOCH) if case.pixels in seen else TRAINING_MEASURES
+        measures = (STEP, EPOCH) if case.pixels in seen else TRAINING_MEASURES
+        yield case, measures if case.pixels in plan.epochs_at else (STEP,)
         seen.add(case.pixels)
 
 
@@ -81,9 +82,10 @@ class Training:
     def run(self, case: Case, measures: tuple[str, ...]) -> Iterator[Row]:
         """Measure one case."""
         precisions = {name: worker.ask("open", case) for name, worker in self._workers.items()}
-        processes = {name: self._choose_processes(name, case) for name in WITH_LOADER if name in self._workers}
+        loading = self._plan.programs.get(EPOCH, self._workers) if EPOCH in measures else ()
+        processes = {name: self._choose_processes(name, case) for name in WITH_LOADER if name in loading}
         for measure in measures:
-            names = self._plan.step_programs if measure == STEP else tuple(self._workers)
+            names = [name for name in self._plan.programs.get(measure, self._workers) if name in self._workers]
             net = None if measure == INPUT else case.net
             timings = alternate(
                 {name: partial(self._workers[name].ask, "repeat", measure) for name in names},
@@ -101,6 +103,9 @@ class Training:
         It is tried with the first net at a side of the crop, the shallow one: of its time input takes the larger part.
         """
         worker = self._workers[name]
+        if len(self._numbers) == 1:
+            worker.ask("load_with", self._numbers[0])
+            return self._numbers[0]
         tried_at = self._plan.loader_tried_at
         key = name, case.pixels if case.pixels in tried_at else tried_at[0]
         if key not in self._tried:

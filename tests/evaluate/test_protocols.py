@@ -113,6 +113,15 @@ def passes(network: VGG) -> Iterator[list[int]]:
     hook.remove()
 
 
+@contextmanager
+def shapes(network: VGG) -> Iterator[set[tuple[int, ...]]]:
+    """Collect the shapes of the first convolution's inputs while the body runs."""
+    found: set[tuple[int, ...]] = set()
+    hook = network.features[0].register_forward_pre_hook(lambda _, inputs: found.add(tuple(inputs[0].shape)))
+    yield found
+    hook.remove()
+
+
 @EACH
 def test_posteriors_are_those_of_a_literal_loop_with_torchvision(
     network: VGG, images: PackedImages, view: View
@@ -121,6 +130,25 @@ def test_posteriors_are_those_of_a_literal_loop_with_torchvision(
     found = posteriors(network, images, IMAGES, view, COMPUTE)
     torch.testing.assert_close(found, torch.stack(expected), atol=2e-5, rtol=1e-4)
     assert found.std(0).max() > 0.01, "the posteriors of all images are similar: the comparison shows little"
+
+
+@EACH
+def test_posteriors_of_inputs_that_are_padded_to_few_shapes_are_the_same(
+    network: VGG, images: PackedImages, monkeypatch: pytest.MonkeyPatch, view: View
+) -> None:
+    expected = posteriors(network, images, IMAGES, view, COMPUTE)
+    monkeypatch.setattr(protocols, "_few_shapes", lambda compute: compute == COMPUTE)
+    with shapes(network) as found:
+        padded = posteriors(network, images, IMAGES, view, COMPUTE)
+    torch.testing.assert_close(padded, expected, atol=1e-6, rtol=1e-5)
+    lengths = {length for _, _, *sides in found for length in sides}
+    assert lengths <= ({64, 96} if view.method == "dense" else {CROP}), "multiples of 32 pixels"
+    assert all(count & (count - 1) == 0 for count, *_ in found), "powers of two"
+
+
+def test_shapes_are_few_on_a_gpu_alone() -> None:
+    assert protocols._few_shapes(Compute(torch.device("cuda"), torch.bfloat16))
+    assert not protocols._few_shapes(COMPUTE)
 
 
 def test_an_image_as_narrow_as_the_crop_has_five_positions_counted_five_times(
@@ -165,6 +193,19 @@ def test_posteriors_are_float32_on_the_cpu_also_of_a_bfloat16_net(
     found = posteriors(network, images, IMAGES, View(method, FIXED), Compute(COMPUTE.device, torch.bfloat16))
     assert (found.shape, found.dtype, found.device.type) == ((len(IMAGES), CLASSES), torch.float32, "cpu")
     torch.testing.assert_close(found.sum(1), torch.ones(len(IMAGES)))
+
+
+@EACH
+def test_images_are_rescaled_in_full_precision_whatever_that_of_the_net(
+    network: VGG, images: PackedImages, view: View
+) -> None:
+    seen: list[list[Tensor]] = []
+    for precision in (torch.float32, torch.bfloat16):
+        seen.append([])
+        hook = network.features.register_forward_pre_hook(lambda _, inputs: seen[-1].append(inputs[0]))
+        posteriors(network, images, IMAGES, view, Compute(COMPUTE.device, precision))
+        hook.remove()
+    assert all(map(torch.equal, *seen))
 
 
 def test_dropout_is_off(network: VGG, images: PackedImages) -> None:

@@ -228,6 +228,29 @@ def test_whole_images_come_once_each_and_unchanged_in_batches_of_so_many_pixels_
     assert sorted(seen) == sorted(images)
 
 
+@settings(max_examples=30)
+@given(sizes=SIZES, largest=st.integers(1, 60))
+def test_padded_images_begin_with_the_image_and_have_sides_of_whole_multiples(
+    packed: Pack, sizes: list[tuple[int, int]], largest: int
+) -> None:
+    arrays = [noise(height, width, seed) for seed, (height, width) in enumerate(sizes)]
+    batches = Batches(packed(arrays), AS_THEY_ARE, 2, CPU)
+    seen: list[int] = []
+    counts: dict[tuple[int, int], list[int]] = {}
+    for numbers, inputs, own in batches.padded(torch.arange(len(sizes)), largest, None, multiple=3):
+        height, width = inputs.shape[2:]
+        assert {height, width} <= {3, 6}
+        counts.setdefault((height, width), []).append(len(numbers))
+        for number, values, (height, width) in zip(numbers.tolist(), inputs, own.T.tolist(), strict=True):
+            assert (height, width) == sizes[number]
+            np.testing.assert_allclose(values[:, :height, :width].permute(1, 2, 0), arrays[number], atol=1e-3)
+            seen.append(number)
+    assert sorted(seen) == list(range(len(sizes)))
+    for of_shape in counts.values():
+        assert len(set(of_shape[:-1])) <= 1, "batches of one shape but the last have one size"
+        assert {*of_shape[:-1]} <= {1, 2, 4}
+
+
 # A run's images, from the disk.
 
 

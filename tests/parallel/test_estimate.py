@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from vgg_ablation.device import Compute
 from vgg_ablation.model.table1 import ABLATION
 from vgg_ablation.parallel import __main__ as command
 from vgg_ablation.parallel import estimate as module
-from vgg_ablation.parallel.counts import Images
-from vgg_ablation.parallel.estimate import starting_net_seconds, unit_seconds
+from vgg_ablation.parallel.counts import Images, count_images
+from vgg_ablation.parallel.estimate import estimate, overhead_seconds, starting_net_seconds, unit_seconds
 from vgg_ablation.parallel.machine import Machine
 from vgg_ablation.parallel.pace import Pace
 from vgg_ablation.parallel.units import Work
@@ -35,8 +36,12 @@ STUDY = StudySettings.model_validate(
 IMAGES = Images(classes=10, training=480, validation=100, test=50)
 
 
+def pace_of(**seconds: float) -> Pace:
+    return Pace(**{field.name: seconds.get(field.name, 0.0) for field in fields(Pace)})
+
+
 def test_the_time_of_a_unit_is_its_steps_and_images_times_the_pace() -> None:
-    pace = {"fixed": Pace(step=1.0, validation=0.01, evaluation=0.5, fitting=0.125)}
+    pace = {"fixed": pace_of(step=1.0, validation=0.01, evaluation=0.5, fitting=0.125)}
     epoch = 480 // 32 * 1.0 + 100 * 0.01
     work = Work(STUDY, "fixed")
     trial, *_, run = work.units(["C"])
@@ -46,7 +51,7 @@ def test_the_time_of_a_unit_is_its_steps_and_images_times_the_pace() -> None:
 
 def test_a_run_with_refit_trains_on_the_validation_images_too() -> None:
     study = STUDY.model_copy(update={"train": STUDY.train.model_copy(update={"refit": True})})
-    work, pace = Work(study, "fixed"), {"fixed": Pace(step=1.0, validation=0.01, evaluation=0.5, fitting=0.125)}
+    work, pace = Work(study, "fixed"), {"fixed": pace_of(step=1.0, validation=0.01, evaluation=0.5, fitting=0.125)}
     trial, *_, run = work.units(["C"])
     assert unit_seconds(trial, work, IMAGES, pace) == pytest.approx(10 * (480 // 32 + 100 * 0.01))
     assert unit_seconds(run, work, IMAGES, pace) == pytest.approx(20 * (580 // 32) + 50 * 0.5 + 580 * 0.125)
@@ -55,7 +60,7 @@ def test_a_run_with_refit_trains_on_the_validation_images_too() -> None:
 def test_the_a_that_deep_nets_start_from_is_trained_for_each_batch_size_and_each_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "measure_pace", lambda *_: Pace(step=1.0, validation=0.01, evaluation=0, fitting=0))
+    monkeypatch.setattr(module, "measure_pace", lambda *_: pace_of(step=1.0, validation=0.01))
     model = STUDY.model.model_copy(update={"init": "paper"})
     work = Work(STUDY.model_copy(update={"model": model}), "fixed")
     compute = Compute(torch.device("cpu"), torch.float32)
@@ -75,13 +80,38 @@ def test_the_a_that_deep_nets_start_from_is_trained_for_each_batch_size_and_each
 )
 def test_a_scale_takes_its_own_evaluation_and_all_trainings_before_it(selection: str, seconds: float) -> None:
     paces = {
-        "fixed": Pace(step=1.0, validation=0.01, evaluation=1.0, fitting=0.0),
-        "large": Pace(step=10.0, validation=0.0, evaluation=10.0, fitting=0.0),
-        "jitter": Pace(step=100.0, validation=0.0, evaluation=100.0, fitting=0.0),
+        "fixed": pace_of(step=1.0, validation=0.01, evaluation=1.0),
+        "large": pace_of(step=10.0, evaluation=10.0),
+        "jitter": pace_of(step=100.0, evaluation=100.0),
     }
     work = Work(STUDY, selection)
     *_, run = work.units(["C"])
     assert unit_seconds(run, work, IMAGES, paces) == pytest.approx(seconds)
+
+
+def test_each_trial_and_each_scale_of_a_run_is_prepared_copies_every_epoch_and_writes_at_its_end() -> None:
+    pace = pace_of(preparing=1000.0, copying=1.0, writing=100.0, compiling=1e6)
+    paces = {"fixed": pace, "large": pace}
+    trial, *_, run = Work(STUDY, "large").units(["C"])
+    assert overhead_seconds(trial, Work(STUDY, "large"), paces) == 1000 + 10 + 100
+    assert overhead_seconds(run, Work(STUDY, "large"), paces) == (1000 + 20 + 100) + (1000 + 4 + 100)
+
+
+def test_everything_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pace = pace_of(step=1.0, preparing=7.0, copying=0.5, writing=2.0, compiling=40.0)
+    monkeypatch.setattr(module, "measure_pace", lambda *_: pace)
+    monkeypatch.setattr(module, "measure_start", lambda: 3.0)
+    study = STUDY.model_copy(update={"data": STUDY.data.model_copy(update={"source": "caltech256"})})
+    work, compute = Work(study, "fixed"), Compute(torch.device("cpu"), torch.float32)
+    images = count_images(study.data)
+    _, seconds, share = estimate(work, images, "C", "none", ["C"], 1, compute, lambda _: None)
+    epoch = images.training // 32
+    trials, runs = study.tune.trials, study.data.splits
+    trained = trials * 10 * epoch + runs * 20 * epoch
+    besides = trials * (7 + 10 * 0.5 + 2) + runs * (7 + 20 * 0.5 + 2)
+    stages = 4 + 3  # download, preprocess, near-duplicates, report; tune, train, evaluate
+    assert seconds == pytest.approx(trained + besides + 40 + (stages + 1) * 3)
+    assert share == pytest.approx(trained / seconds)
 
 
 @pytest.fixture
@@ -154,7 +184,7 @@ def test_all_nets_at_all_scales_are_estimated(dry_run: Callable[..., str], monke
 
     def measure(arch: str, scale: str, *_: object) -> Pace:
         measured.append((arch, scale))
-        return Pace(0.0, 0.0, 0.0, 0.0)
+        return pace_of()
 
     monkeypatch.setattr(module, "measure_pace", measure)
     printed = dry_run(arch="all", norm="all", scale="all")

@@ -18,6 +18,7 @@ from vgg_ablation.images.batches import Batches, RunImages
 from vgg_ablation.model.vgg import VGG, batch_in_parts
 from vgg_ablation.runtime.checkpoints import VARIABLE, BackgroundCheckpoints
 from vgg_ablation.train import run as run_module
+from vgg_ablation.train import step
 from vgg_ablation.train.epoch import Divergence, Epoch
 from vgg_ablation.train.run import Point, Recipe, at_chance, derive_seed, train, validate
 from vgg_ablation.train.step import TrainingStep
@@ -406,10 +407,25 @@ def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(
+    ("precision", "execution"),
+    [
+        (torch.float16, "captured"),
+        (torch.bfloat16, "captured"),
+        (torch.float32, "captured"),
+        (torch.bfloat16, "compiled"),
+        (torch.bfloat16, "eager"),
+    ],
+)
 def test_on_a_gpu_an_interrupted_run_resumes_with_the_bytes_of_an_uninterrupted_one(
-    trainer: Trainer, tmp_path: Path, precision: torch.dtype, deterministic: None
+    trainer: Trainer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: torch.dtype,
+    execution: str,
+    deterministic: None,
 ) -> None:
+    monkeypatch.setattr(step, "choose_execution", lambda *_, **__: execution)
     device = torch.device("cuda")
     trainer.compute = Compute(device, precision)
     batches = trainer.images.batches

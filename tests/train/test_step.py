@@ -1,21 +1,26 @@
 import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vgg_ablation.device import Compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.images.batches import RunImages
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
-from vgg_ablation.train import checkpoint
+from vgg_ablation.train import checkpoint, step
+from vgg_ablation.train.execution import Execution
 from vgg_ablation.train.step import TrainingStep
 
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 IMAGES = torch.randn(7, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(7) % 3
 
@@ -212,7 +217,7 @@ def test_a_batch_that_batch_normalisation_needs_whole_is_not_split(compute: Comp
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@needs_gpu
 def test_on_a_gpu_a_batch_that_does_not_fit_goes_in_parts() -> None:
     compute = Compute(torch.device("cuda"), torch.float32)
     images = torch.zeros(2048, 3, 64, 64, device=compute.device).to(memory_format=torch.channels_last)
@@ -251,23 +256,193 @@ def test_a_scaled_step_that_overflows_changes_neither_weights_nor_momentum() -> 
     take_steps(take_step, 1, IMAGES)
     assert take_step.scaler.get_scale() < 3e38, "it overflowed"
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert not any(take_step.optimiser.state.values())
+    assert not any(state["momentum_buffer"].any() for state in take_step.optimiser.state.values())
+
+
+@pytest.fixture
+def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make kernels deterministic, as `choose_compute` does."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("error")
+    yield
+    torch.set_deterministic_debug_mode(before)
+
+
+# Ways to compute the gradients.
+
+
+def choose(monkeypatch: pytest.MonkeyPatch, execution: Execution) -> None:
+    monkeypatch.setattr(step, "choose_execution", lambda *_, **__: execution)
+
+
+@pytest.mark.parametrize("arch", ["A", "A_LRN", "D_BN"])
+def test_a_step_whose_convolutions_are_traced_as_one_program_is_the_eager_one(
+    monkeypatch: pytest.MonkeyPatch, compute: Compute, arch: str
+) -> None:
+    """The compiler traces the convolutions; here torch's own kernels run what it has traced, which takes no minutes."""
+    traced: list[torch.Size] = []
+
+    def trace(module: nn.Module) -> Callable[[Tensor], Tensor]:
+        torch.compiler.reset()
+        program = torch.compile(module, fullgraph=True, dynamic=False, backend="aot_eager")
+
+        def run(images: Tensor) -> Tensor:
+            traced.append(images.shape)
+            return program(images)
+
+        return run
+
+    expected = narrow(arch, dropout=0.5)
+    wanted = take_steps(step_for(expected, compute), 3, IMAGES)
+    choose(monkeypatch, "compiled")
+    monkeypatch.setattr(step, "compiled", trace)
+    found = narrow(arch, dropout=0.5)
+    taken = take_steps(step_for(found, compute), 3, IMAGES)
+    assert traced == 3 * [IMAGES.shape]
+    assert [wrong for _, wrong in taken] == [wrong for _, wrong in wanted]
+    for (name, one), other in zip(found.state_dict().items(), expected.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_parts_of_a_compiled_batch_after_running_out_of_memory_take_the_step_of_fewer_images_from_the_start(
+    monkeypatch: pytest.MonkeyPatch, compute: Compute
+) -> None:
+    choose(monkeypatch, "compiled")
+    programs: list[nn.Module] = []
+    monkeypatch.setattr(step, "compiled", lambda module: programs.append(module) or module)
+    found, expected = narrow(), narrow()
+    in_backward_above(3)(found)
+    take_steps(step_for(found, compute, say=lambda _: None), 2, IMAGES)
+    assert programs == 2 * [found.features], "again for the new shapes"
+    take_steps(step_for(expected, compute, 3), 2, IMAGES)
+    assert all(torch.equal(one, other) for one, other in zip(found.parameters(), expected.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("largest", "memory", "captured"), [(256, 256, True), (3, 256, False), (256, 3, False)])
+def test_a_batch_is_captured_if_the_memory_holds_it_whole(
+    monkeypatch: pytest.MonkeyPatch, compute: Compute, largest: int, memory: int, captured: bool
+) -> None:
+    """In place of the graph, its passes are taken one by one, on the images that it was made for."""
+    replays: list[int] = []
+
+    class PassByPass:
+        def __init__(self, gradient: Callable[..., tuple[Tensor, Tensor]], network: nn.Module, *batch: Tensor) -> None:
+            before = torch.get_rng_state()
+            try:
+                gradient(*batch)
+            finally:
+                torch.set_rng_state(before)
+            network.zero_grad(set_to_none=True)
+            self.gradient = gradient
+
+        def __call__(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+            replays.append(len(batch[0]))
+            return self.gradient(*batch)
+
+    choose(monkeypatch, "captured")
+    monkeypatch.setattr(step, "CapturedGradient", PassByPass)
+    found, expected = narrow(dropout=0.5), narrow(dropout=0.5)
+    in_backward_above(memory)(found)
+    take_steps(step_for(found, compute, largest, say=lambda _: None), 3, IMAGES)
+    choose(monkeypatch, "eager")
+    take_steps(step_for(expected, compute, min(largest, memory)), 3, IMAGES)
+    assert replays == (3 * [7] if captured else [])
+    assert all(map(torch.equal, found.parameters(), expected.parameters()))
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_no_step_of_an_epoch_and_no_copy_for_a_checkpoint_waits_for_the_gpu(images: RunImages, tmp_path: Path) -> None:
+@needs_gpu
+@pytest.mark.parametrize(
+    ("execution", "arch", "precision"),
+    [
+        ("compiled", "A_LRN", torch.bfloat16),
+        ("compiled", "D_BN", torch.bfloat16),
+        ("compiled", "A", torch.float16),
+        ("captured", "A_LRN", torch.bfloat16),
+        ("captured", "D_BN", torch.float32),
+        ("captured", "A", torch.float16),
+    ],
+)
+@pytest.mark.usefixtures("deterministic")
+def test_on_a_gpu_a_step_that_is_compiled_or_captured_is_the_eager_one_and_repeats_to_the_byte(
+    monkeypatch: pytest.MonkeyPatch, execution: Execution, arch: str, precision: torch.dtype
+) -> None:
+    compute = Compute(torch.device("cuda"), precision)
+    images = IMAGES.to(compute.device, memory_format=torch.channels_last)
+
+    def trained(execution: Execution) -> tuple[list[float], VGG]:
+        choose(monkeypatch, execution)
+        network = narrow(arch, dropout=0.5).to(compute.device)
+        take_step = step_for(network, compute)
+        torch.manual_seed(1)
+        return [take_step(images, LABELS.to(compute.device))[0].item() for _ in range(5)], network
+
+    (losses, network), (again, repeated), (eager, _) = map(trained, (execution, execution, "eager"))
+    assert losses == again
+    for one, other in zip(network.state_dict().values(), repeated.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+    assert losses == pytest.approx(eager, rel=0.05)
+    assert losses[0] == pytest.approx(eager[0], rel=1e-2), "the same dropout"
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("execution", ["eager", "captured"])
+@pytest.mark.parametrize("training_scale", [None, 34, (34, 34)])
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+@pytest.mark.usefixtures("deterministic")
+def test_no_step_of_an_epoch_and_no_copy_for_a_checkpoint_waits_for_the_gpu(
+    images: RunImages,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: torch.dtype,
+    training_scale: int | tuple[int, int] | None,
+    execution: Execution,
+) -> None:
     checkpoints = BackgroundCheckpoints(tmp_path / "checkpoint", pytest.fail)
-    compute = Compute(torch.device("cuda"), torch.bfloat16)
+    compute = Compute(torch.device("cuda"), precision)
     batches = replace(images.batches, pixels=images.batches.pixels.resident(compute.device), device=compute.device)
+    choose(monkeypatch, execution)
     take_step = step_for(narrow().to(compute.device), compute)
     draws = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        take_step(*next(batches.training(images.training, 4, 0.1, draws)))  # captures the graph, which waits once a run
+    batches = replace(batches, training_scale=training_scale)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for crops, labels in batches.training(images.training, 4, 0.1, draws):
             take_step(crops, labels)
         for crops, _ in batches.centre(images.validation, 4):
             take_step.network(crops)
-        checkpoint.keep(checkpoints, take_step.network, take_step.optimiser, take_step.scaler, [])
+        if precision == torch.bfloat16:  # the record of a checkpoint has the loss scale
+            checkpoint.keep(checkpoints, take_step.network, take_step.optimiser, take_step.scaler, [])
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+class Asks(TorchDispatchMode):
+    """Fail at an operation that would wait for a GPU: its result depends on values, or it is a number."""
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> object:
+        assert not {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & {*func.tags}, func
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_mode_notices_operations_that_wait() -> None:
+    for wait in (lambda: IMAGES[0, 0, 0, 0].item(), lambda: IMAGES[IMAGES > 0], lambda: IMAGES.nonzero()):
+        with pytest.raises(AssertionError), Asks():
+            wait()
+
+
+@pytest.mark.parametrize("arch", ["A_LRN", "D_BN"])
+@pytest.mark.parametrize(
+    "compute", [FLOAT32, Compute(CPU, torch.bfloat16), Scaled(CPU, torch.float16)], ids=lambda each: str(each.precision)
+)
+def test_no_step_asks_for_a_value_that_is_being_computed(compute: Compute, arch: str) -> None:
+    take_step = step_for(narrow(arch, dropout=0.5), compute)
+    with Asks():
+        for _ in range(2):
+            take_step(IMAGES, LABELS)

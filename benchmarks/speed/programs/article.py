@@ -25,12 +25,18 @@ def gray_to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 class VGG(nn.Module):
-    """The article's class, with its nets A and E, for crops of `pixels` pixels."""
+    """The article's class, with its nets A, D and E, for crops of `pixels` pixels."""
 
     conv_architectures: dict[str, list[Layer]] = {  # noqa: RUF012 - as in the article
         "A": [
             *((3, 64, 3), "max", (64, 128, 3), "max", (128, 256, 3), (256, 256, 3), "max"),
             *((256, 512, 3), (512, 512, 3), "max", (512, 512, 3), (512, 512, 3), "max"),
+        ],
+        "D": [
+            *((3, 64, 3), (64, 64, 3), "max", (64, 128, 3), (128, 128, 3), "max"),
+            *((128, 256, 3), (256, 256, 3), (256, 256, 3), "max"),
+            *((256, 512, 3), (512, 512, 3), (512, 512, 3), "max"),
+            *((512, 512, 3), (512, 512, 3), (512, 512, 3), "max"),
         ],
         "E": [
             *((3, 64, 3), (64, 64, 3), "max", (64, 128, 3), (128, 128, 3), "max"),
@@ -69,7 +75,7 @@ class VGG(nn.Module):
 
 
 def build_network(net: str, pixels: int) -> nn.Module:
-    """Return net A or E."""
+    """Return net A, D or E."""
     return VGG(net, pixels)
 
 

@@ -42,6 +42,7 @@ class WithLoader:
     ) -> None:
         self.precision = precision
         self.network = network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._forward: Callable[[Tensor], Tensor] = self.network
         self._device = device
         self._dtype: torch.dtype = getattr(torch, precision)
         self._optimiser = torch.optim.SGD(
@@ -66,7 +67,7 @@ class WithLoader:
     def train(self, images: Tensor, labels: Tensor) -> None:
         """Take one step, without waiting for the device."""
         with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
-            loss = cross_entropy(self.network(images), labels)
+            loss = cross_entropy(self._forward(images), labels)
         self._scaler.scale(loss).backward()
         self._scaler.step(self._optimiser)
         self._scaler.update()

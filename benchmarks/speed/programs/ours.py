@@ -17,7 +17,7 @@ _COLOUR_SHIFT = 0.1
 
 
 def build_network(net: str, pixels: int) -> nn.Module:
-    """Return net A or E for crops of `pixels` pixels."""
+    """Return net A, D or E for crops of `pixels` pixels."""
     return VGG(net, CLASSES, input_side=pixels, dropout=DROPOUT)
 
 

@@ -9,12 +9,12 @@ from torch import nn
 from benchmarks.speed.cases import CLASSES, DROPOUT, STORED_SIDE, Case
 from benchmarks.speed.programs.loader import Loader, WithLoader
 
-_NAMES = {"A": "vgg11", "E": "vgg19"}
+_NAMES = {"A": "vgg11", "D": "vgg16", "E": "vgg19"}
 _POOLED_TO = 7  # side of the last map that timm's head is made for
 
 
 def build_network(net: str, pixels: int) -> nn.Module:
-    """Return net A or E for crops of `pixels` pixels.
+    """Return net A, D or E for crops of `pixels` pixels.
 
     timm would enlarge smaller maps to 7x7; here they keep their size, so that all programs have the same net.
     """

@@ -10,12 +10,12 @@ from torchvision.transforms import v2
 from benchmarks.speed.cases import CLASSES, DROPOUT, STORED_SIDE, Case
 from benchmarks.speed.programs.loader import Loader, WithLoader
 
-_BUILD = {"A": models.vgg11, "E": models.vgg19}
+_BUILD = {"A": models.vgg11, "D": models.vgg16, "E": models.vgg19}
 _POOLED_TO = 7  # side of the last map that torchvision's classifier is made for
 
 
 def build_network(net: str, pixels: int) -> nn.Module:
-    """Return net A or E for crops of `pixels` pixels.
+    """Return net A, D or E for crops of `pixels` pixels.
 
     torchvision would enlarge smaller maps to 7x7; here they keep their size, so that all programs have the same net.
     """
@@ -48,3 +48,11 @@ class Torchvision(WithLoader):
             )  # fmt: skip
 
         super().__init__(build_network(case.net, case.pixels), torch.device(device), precision, make_loader)
+
+
+class Compiled(Torchvision):
+    """The same program with its net compiled, as torch's documentation advises."""
+
+    def __init__(self, case: Case, device: str, precision: str) -> None:
+        super().__init__(case, device, precision)
+        self._forward = torch.compile(self.network)

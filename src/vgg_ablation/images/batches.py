@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from vgg_ablation.errors import StageError
 from vgg_ablation.images.index import LARGE_FOLDER, TEST, TRAIN, VALIDATION, images_in, read_splits
@@ -118,14 +118,31 @@ class Batches:
         A batch has at most `largest` pixels, or one image; the order is by size, then by number. With `scale`, the
         images are rescaled to that smallest side in pixels first; the size is that which they have then.
         """
+        return ((numbers, inputs) for numbers, inputs, _ in self.padded(images, largest, scale, multiple=1))
+
+    def padded(
+        self, images: Tensor, largest: int, scale: int | None, *, multiple: int
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield `images` as `whole`, with sides padded to multiples of `multiple` pixels at the bottom and right.
+
+        So a batch holds images of several sizes, (2, B), which are yielded too; the values beyond them mean nothing.
+        With a `multiple` above 1, the batches of one shape but the last hold a power of two of images.
+        """
         pixels = self.pixels
         stored = torch.stack([pixels.heights[images], pixels.widths[images]])
         sizes = stored if scale is None else rescaled_sizes(pixels, images, scale)
-        shapes, group = sizes.unique(dim=1, return_inverse=True)
+        shapes, group = (-(-sizes // multiple) * multiple).unique(dim=1, return_inverse=True)
         for label, (height, width) in enumerate(shapes.T.tolist()):
-            for numbers in images[group == label].split(max(1, largest // (height * width))):
-                whole = [to_device(pixels.image(number), self.device) for number in numbers.tolist()]
-                yield numbers, self.normalise(torch.stack([_rescaled(image, height, width) for image in whole]))
+            most = max(1, largest // (height * width))
+            if multiple > 1:
+                most = 1 << most.bit_length() - 1
+            for places in (group == label).nonzero().flatten().split(most):
+                numbers, own = images[places], sizes[:, places]
+                whole = [
+                    _padded(_rescaled(to_device(pixels.image(number), self.device), *size), height, width)
+                    for number, size in zip(numbers.tolist(), own.T.tolist(), strict=True)
+                ]
+                yield numbers, self.normalise(torch.stack(whole)), own
 
     def _draw_scales(self, count: int, generator: torch.Generator) -> Tensor | None:
         """Return the training scale of each of `count` images, (N,) int64; None where it is that of the stored ones."""
@@ -157,6 +174,13 @@ def _rescaled(image: Tensor, height: int, width: int) -> Tensor:
         return image
     planes = image.permute(2, 0, 1)[None].float()
     return interpolate(planes, (height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
+
+
+def _padded(image: Tensor, height: int, width: int) -> Tensor:
+    """Return an image (h, w, 3) as (`height`, `width`, 3) with zeros below and to the right, if it is smaller."""
+    if image.shape[:2] == (height, width):
+        return image
+    return pad(image, (0, 0, 0, width - image.shape[1], 0, height - image.shape[0]))
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def dry_run(params: Params, work: Work, archs: Sequence[str], console: Console, 
     slots = len(probe_machine(work, archs).slots(work.study.compute.threads, most))
     device = choose_compute(work.study.compute.threads)
     with console.task("net", len(archs)) as task:
-        table, seconds = estimate(work, images, params.arch, params.norm, archs, slots, device, task.advance)
+        table, seconds, _ = estimate(work, images, params.arch, params.norm, archs, slots, device, task.advance)
     console.say(f"on {device}")
     Terminal().print(table)
     if data.source != "sample":

@@ -45,6 +45,17 @@ def unit_seconds(unit: Unit, work: Work, images: Images, paces: Mapping[str, Pac
     )
 
 
+def overhead_seconds(unit: Unit, work: Work, paces: Mapping[str, Pace]) -> float:
+    """Return the seconds that a unit takes besides its steps and images: preparation and checkpoints."""
+    if unit.kind == "trial":
+        epochs = {"fixed": count_trial_epochs(work.study.tune, unit.number)}
+    else:
+        epochs = {scale: work.epochs(scale) for scale in work.trained_scales}
+    return sum(
+        paces[scale].preparing + count * paces[scale].copying + paces[scale].writing for scale, count in epochs.items()
+    )
+
+
 def starting_net_seconds(work: Work, images: Images, archs: Sequence[str], compute: Compute) -> float:
     """Return the seconds of training the A or A_BN that deeper nets start from.
 
@@ -72,8 +83,10 @@ def estimate(
     slots: int,
     compute: Compute,
     advance: Callable[[str], None],
-) -> tuple[Table, float]:
-    """Return a table of the units with their times, and the seconds from the first to the report.
+) -> tuple[Table, float, float]:
+    """Return a table of the units with their times, the seconds from the first to the report, and a share.
+
+    The share is that of training, validation and evaluation in all time, with one unit after the other.
 
     Args:
         work: the study.
@@ -87,15 +100,20 @@ def estimate(
     """
     units, start = work.units(archs), measure_start()
     seconds: dict[str, float] = {}
+    overhead = compiling = 0.0
     for each in archs:
         paces = {scale: measure_pace(each, scale, work.study, images, compute) for scale in work.trained_scales}
         own = {unit.name: unit_seconds(unit, work, images, paces) for unit in units if unit.arch == each}
-        seconds |= own
+        besides = {unit.name: overhead_seconds(unit, work, paces) for unit in units if unit.arch == each}
+        overhead += sum(besides.values())
+        compiling += paces["fixed"].compiling  # all scales have crops of one size
+        seconds |= {name: own[name] + besides[name] for name in own}
         advance(f"{each}, {duration(sum(own.values()))}")
     # Besides the units: images, DVC's stages, which find the work done, and the A that other nets start from.
     of_net = 1 + len(work.trained_scales) + len(work.evaluated_scales)
     stages = count_shared_stages(arch, norm, work) + of_net * len(archs)
-    other = (stages + 1) * start + starting_net_seconds(work, images, archs, compute)
+    starting = starting_net_seconds(work, images, archs, compute)
+    other = (stages + 1) * start + starting + compiling
     if work.study.data.source == "sample":
         other += measure_rendering() * (images.training + images.validation + images.test)
 
@@ -110,5 +128,8 @@ def estimate(
     table.add_row(f"{len(units)} units, one after the other", duration(sum(seconds.values())))
     table.add_row(f"{slots} at the same time", duration(together))
     table.add_row("as many as possible (longest chain)", duration(chain))
-    table.add_row("images, stages, report", duration(other))
-    return table, together + other
+    table.add_row("images, compilation, stages, report", duration(other))
+    everything = sum(seconds.values()) + other
+    share = (sum(seconds.values()) - overhead + starting) / everything
+    table.add_row("training, validation and evaluation, of all time", f"{share:.1%}")
+    return table, together + other, share

@@ -5,7 +5,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -18,7 +20,10 @@ from vgg_ablation.images.pixels import Pixels
 from vgg_ablation.model.table1 import count_gmacs
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.parallel.counts import ASPECT, Images, typical_batch
+from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.settings import StudySettings
+from vgg_ablation.runtime.state import repository_root
+from vgg_ablation.train import checkpoint
 from vgg_ablation.train.memory import images_at_once
 from vgg_ablation.train.run import validate
 from vgg_ablation.train.step import TrainingStep
@@ -44,6 +49,14 @@ class Pace:
     """Seconds of a test image, by all protocols of the study."""
     fitting: float
     """Seconds of the centre crop of a training image, for the training error."""
+    compiling: float
+    """Seconds that compiling the net takes, once a study."""
+    preparing: float
+    """Seconds before the first step of a trial or run: loading what was compiled, or capturing it."""
+    copying: float
+    """Seconds that an epoch takes longer, as its checkpoint is copied."""
+    writing: float
+    """Seconds at the end of a trial or run until its last checkpoint is written."""
 
 
 def measure_pace(arch: str, scale: str, study: StudySettings, images: Images, compute: Compute) -> Pace:
@@ -70,11 +83,14 @@ def measure_pace(arch: str, scale: str, study: StudySettings, images: Images, co
     numbers = torch.arange(len(batches.pixels.labels))
     network = VGG(arch, images.classes, **study.model.model_dump())
     network.to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    take_step = TrainingStep(
-        network, compute, learning_rate=1e-4, momentum=study.train.momentum, weight_decay=0.0,
-        largest=images_at_once(network, study.model.input_side, compute),
-    )  # fmt: skip
-    draws = torch.Generator().manual_seed(0)
+    largest, draws = images_at_once(network, study.model.input_side, compute), torch.Generator().manual_seed(0)
+
+    def new_step() -> TrainingStep:
+        return TrainingStep(
+            network, compute, learning_rate=1e-4, momentum=study.train.momentum, weight_decay=0.0, largest=largest
+        )
+
+    take_step = new_step()
 
     def step() -> None:
         for crops, labels in batches.training(numbers[:batch], batch, study.train.colour_shift, draws):
@@ -90,13 +106,56 @@ def measure_pace(arch: str, scale: str, study: StudySettings, images: Images, co
             posteriors(network, stored, classified, view, compute)
 
     network.train()
-    _seconds(step)  # the first step of a process takes longer
+    compiling = _seconds(step)  # and whatever else takes longer in the first step of a process
+    take_step = new_step()
+    preparing, a_step = _seconds(step), _median(step)
+    checkpoint_times = measure_checkpoint(take_step)
     return Pace(
-        step=_median(step) * whole / batch,
+        step=a_step * whole / batch,
         validation=_median(lambda: validate(network, batches, numbers[:shown], compute)) / shown,
         evaluation=_median(lambda: classify(*tested)) / len(classified),
         fitting=_median(lambda: classify(View("centre", at.single))) / len(classified),
+        compiling=max(0.0, compiling - preparing),
+        preparing=max(0.0, preparing - a_step),
+        copying=checkpoint_times.copied,
+        writing=checkpoint_times.written - checkpoint_times.copied,
     )
+
+
+@dataclass(frozen=True)
+class CheckpointTimes:
+    """Seconds of one checkpoint."""
+
+    copied: float
+    """Until training goes on."""
+    written: float
+    """Until the file is whole."""
+
+
+def measure_checkpoint(
+    take_step: TrainingStep, kind: type[BackgroundCheckpoints] = BackgroundCheckpoints
+) -> CheckpointTimes:
+    """Write two checkpoints and measure the second, for which memory need not be reserved any more.
+
+    Args:
+        take_step: has taken a step, so that there is momentum.
+        kind: of checkpoints.
+    """
+    times: list[CheckpointTimes] = []
+    with (
+        TemporaryDirectory(dir=repository_root()) as folder,
+        kind(Path(folder) / "checkpoint", print) as checkpoints,
+    ):
+        for _ in range(2):
+            began = time.perf_counter()
+            checkpoint.keep(checkpoints, take_step.network, take_step.optimiser, take_step.scaler, [])
+            checkpoints.write_kept()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()  # the next step's kernels wait for the copy
+            copied = time.perf_counter() - began
+            checkpoints.wait()
+            times.append(CheckpointTimes(copied, time.perf_counter() - began))
+    return times[-1]
 
 
 def measure_start() -> float:

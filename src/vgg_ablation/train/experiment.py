@@ -24,6 +24,7 @@ from vgg_ablation.runtime.names import named, norm_of
 from vgg_ablation.runtime.settings import ModelSettings
 from vgg_ablation.runtime.state import source_digest, state_folder
 from vgg_ablation.train.epoch import Divergence, Epoch
+from vgg_ablation.train.execution import has_compiler
 from vgg_ablation.train.memory import images_at_once
 from vgg_ablation.train.run import Recipe, derive_seed, train
 
@@ -32,8 +33,8 @@ CHECKPOINT = "checkpoint"
 
 SOURCES = (
     "device.py", "images/batches.py", "images/index.py", "images/pixels.py", "images/rescale.py", "model/table1.py",
-    "model/vgg.py", "model/weights.py", "paper.py", "train/checkpoint.py", "train/epoch.py", "train/experiment.py",
-    "train/memory.py", "train/run.py", "train/schedule.py", "train/step.py",
+    "model/vgg.py", "model/weights.py", "paper.py", "train/checkpoint.py", "train/epoch.py", "train/execution.py",
+    "train/experiment.py", "train/memory.py", "train/run.py", "train/schedule.py", "train/step.py",
 )  # fmt: skip
 """Files of the package that decide a run: their digest is part of the key of its state."""
 
@@ -119,8 +120,9 @@ class Experiment:
                 "start": self.start.sha256 if self.start else configuration(self._a) if self._starts_from_a else "",
                 "source": source_digest(*sources),
                 **self.compute.names,
-                # These two decide how sums are grouped, and so the last digits.
+                # These three decide how sums are grouped, and so the last digits.
                 "threads": torch.get_num_threads(),
+                "compiler": has_compiler(self.compute.device),
                 "parts": [self.parts(size) for size in batch_sizes],
                 **determinants,
             },

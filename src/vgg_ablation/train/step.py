@@ -10,6 +10,7 @@ from vgg_ablation.device import Compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.model.vgg import VGG, batch_in_parts
 from vgg_ablation.runtime import messages
+from vgg_ablation.train.execution import CapturedGradient, Execution, choose_execution, compiled, has_compiler
 
 
 class TrainingStep:
@@ -38,16 +39,21 @@ class TrainingStep:
         say: Callable[[str], None] = print,
     ) -> None:
         self.network = network
-        scaled = compute.precision == torch.float16
-        # Not fused with a loss scaler: if the first step overflows, the fused kernel skips it and leaves the momentum
-        # uninitialised, which the optimiser then uses.
+        # Fused, as others wait for the device with a loss scaler: they ask it whether the step overflowed.
         self.optimiser = torch.optim.SGD(
-            network.parameters(), learning_rate, momentum, weight_decay=weight_decay, fused=not scaled
+            network.parameters(), learning_rate, momentum, weight_decay=weight_decay, fused=True
         )
-        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=scaled)
+        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision == torch.float16)
+        if self.scaler.is_enabled():
+            # If the first step overflows, the fused kernel skips it and would leave the momentum uninitialised.
+            for parameter in network.parameters():
+                self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self._compute = compute
         self._largest = largest
         self._say = say
+        self._execution: Execution | None = None  # of the first batch's size
+        self._forward: Callable[[Tensor], Tensor] = network
+        self._captured: CapturedGradient | None = None
         self._whole_batch = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
     @property
@@ -69,6 +75,54 @@ class TrainingStep:
         Raises:
             StageError: the memory holds not even one image, or not the whole batch that batch normalisation needs.
         """
+        if self._execution is None:
+            self._execution = self._choose(len(labels))
+        found = self._replay(images, labels) if self._execution == "captured" else None
+        if found is None:
+            found = self._in_parts(images, labels)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad(set_to_none=True)
+        return found
+
+    def _choose(self, count: int) -> Execution:
+        """Choose how to compute the gradients of batches of `count` images, and prepare for it."""
+        network = self.network
+        if not isinstance(network, VGG):
+            return "eager"
+        classes = len(network.named_layers()["fc8"].weight)
+        device = self._compute.device
+        execution = choose_execution(
+            network.arch, classes, network.input_side, network.width, count, device.type, compiler=has_compiler(device)
+        )
+        if execution == "compiled":
+            self._compile(network)
+        # A graph overwrites the gradients that it has computed, so the parts of a batch cannot share one.
+        return "eager" if execution == "captured" and self._parts(count) > 1 else execution
+
+    def _compile(self, network: VGG) -> None:
+        """Compile the convolutions; FC layers and loss are few kernels, and dropout keeps torch's random numbers."""
+        features = compiled(network.features)
+        self._forward = lambda images: network.classifier(features(images).flatten(1))
+
+    def _replay(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Compute the gradients as one CUDA graph; return as `__call__`, or None if memory ran out."""
+        if self._captured is None:
+            try:
+                self._captured = CapturedGradient(self._whole, self.network, images, labels)
+            except torch.OutOfMemoryError:
+                self._execution = "eager"
+                return None
+        return self._captured(images, labels)
+
+    def _whole(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with batch_in_parts(self.network, len(labels)) as select:
+            if (found := self._gradients(images, labels, select)) is None:
+                raise torch.OutOfMemoryError
+        return found
+
+    def _in_parts(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the gradients in parts that the memory holds; return as `__call__`."""
         count = len(labels)
         with batch_in_parts(self.network, count) as select:
             while (found := self._gradients(images, labels, select)) is None:
@@ -76,9 +130,6 @@ class TrainingStep:
                 if self._compute.device.type == "cuda":
                     torch.cuda.empty_cache()
                 self._halve(count, images.shape[-1])
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        self.optimiser.zero_grad(set_to_none=True)
         return found
 
     def _gradients(
@@ -94,7 +145,7 @@ class TrainingStep:
                 rows = slice(start, start := start + len(part))
                 select(rows)
                 with self._compute.autocast():
-                    scores = self.network(images[rows]).float()
+                    scores = self._forward(images[rows]).float()
                 loss = cross_entropy(scores, part) * (len(part) / count)
                 self.scaler.scale(loss).backward()
                 total += loss.detach()
@@ -120,4 +171,6 @@ class TrainingStep:
         if at_once == 1:
             raise StageError(f"{too_much}; lower model.width or model.input_side, or run it with more memory")
         self._largest = at_once // 2
+        if self._execution == "compiled" and isinstance(self.network, VGG):
+            self._compile(self.network)
         self._say(messages.split_batch(too_much, self._largest))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.speed.cases import CLASSES, EPOCH, INPUT, NOOP, OURS, PREPROCESS, PROGRAMS, STEP
+from benchmarks.speed.cases import CLASSES, COMPILED, EPOCH, INPUT, NOOP, OURS, PREPROCESS, PROGRAMS, STEP
 from benchmarks.speed.page import write_page
 from benchmarks.speed.results import Promise, Results, Row, Timing, make_row
 from vgg_ablation.model.table1 import count_gmacs
@@ -96,6 +96,43 @@ def test_a_program_of_ours_that_is_a_hundred_times_slower_breaks_its_promises(re
 
     met = [promise.text for promise in replace(results, rows=list(map(slower, results.rows))).promises() if promise.met]
     assert [text.split(":")[0].split(",")[0] for text in met] == 4 * ["input of an epoch"] + ["preprocess"]
+
+
+def on_a_gpu(ours: float, compiled: float, product: float) -> Results:
+    """Steps and epochs of A and E on a GPU in images a second."""
+    rates = {OURS: ours, COMPILED: compiled, "timm": 1.0}
+    rows = [make_row(INPUT, OURS, [Timing(1e-9, 1)], None, 224, "bfloat16")]
+    for name, rate in rates.items():
+        for net in ("A", "E"):
+            for measure in (STEP, EPOCH):
+                # Each net takes as long as its operations.
+                timing = Timing(count_gmacs(net, CLASSES, 224) / rate, 1)
+                rows.append(make_row(measure, name, [timing], net, 224, "bfloat16"))
+    return Results(
+        plan="gpu", seconds=1.0, kind="cuda", machine={}, versions={}, archive="", images={}, batch_size={224: 256},
+        matrix_products={"bfloat16": [product]}, loader_processes_tried={}, rows=rows,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ours", "compiled", "met"),
+    [
+        (10.0, 6.0, {"E utilised", "A utilised", "steps", "epochs"}),
+        (5.5, 6.0, {"A utilised"}),
+        (10.0, 8.0, {"E utilised", "A utilised", "steps"}),
+        (4.0, 2.0, {"steps", "epochs"}),
+    ],
+)
+def test_the_promises_on_a_gpu(ours: float, compiled: float, met: set[str]) -> None:
+    """With 10 GMAC a second, three times as many in a step and two operations for each, 6e10 are the product's rate."""
+    found = promises(on_a_gpu(ours, compiled, 6e10))
+    names = {
+        "E utilised": ["step, E, 224 pixels: utilisation at least 0.6"],
+        "A utilised": ["step, A, 224 pixels: utilisation at least 0.5"],
+        "steps": [f"step, {net}, 224 pixels: ours / torchvision compiled at least 1" for net in ("A", "E")],
+        "epochs": [f"epoch, {net}, 224 pixels: ours / torchvision compiled at least 1.5" for net in ("A", "E")],
+    }
+    assert {name for name, texts in names.items() if all(found[text].met for text in texts)} == met
 
 
 def test_the_file_holds_all_results_one_row_a_line(results: Results) -> None:
