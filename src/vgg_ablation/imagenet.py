@@ -8,16 +8,15 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vgg_ablation.appendix_b.frozen import empty_net
-from vgg_ablation.appendix_b.nets import SOURCE_FILE, WEIGHTS_FILE
 from vgg_ablation.dataset.download import Published, fetch_published, mirrors
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import file_digest, write_bytes, write_json
+from vgg_ablation.model.published import OFFICIAL, SOURCE_FILE, WEIGHTS_FILE, Official
+from vgg_ablation.model.start import empty_net
 from vgg_ablation.model.weights import pack, put, unpack
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.state import repository_root
@@ -27,33 +26,6 @@ MIRRORS = "TORCHVISION_MIRRORS"
 """Environment variable: more addresses of that folder, tried if the official one fails. It affects no result."""
 
 _ROUNDING = 0.0005 * 2**20  # bytes: torchvision gives sizes in MiB with three decimals
-
-
-class Official(NamedTuple):
-    """One of torchvision's files `IMAGENET1K_V1`."""
-
-    file: str
-    mebibytes: float
-    """Size of the file as torchvision gives it, to three decimals."""
-    sha256: str
-    """Where only its first eight hexadecimal digits are published, those in the file's name."""
-
-
-OFFICIAL = {
-    "A": Official("vgg11-8a719046.pth", 506.84, "8a719046"),
-    "B": Official("vgg13-19584684.pth", 507.545, "19584684"),
-    "D": Official("vgg16-397923af.pth", 527.796, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
-    "E": Official("vgg19-dcbb9e9d.pth", 548.051, "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44"),
-    "A_BN": Official("vgg11_bn-6002323d.pth", 506.881, "6002323d"),
-    "B_BN": Official("vgg13_bn-abd245e5.pth", 507.59, "abd245e5"),
-    "D_BN": Official("vgg16_bn-6c64b313.pth", 527.866, "6c64b313"),
-    "E_BN": Official("vgg19_bn-c79401a0.pth", 548.143, "c79401a0"),
-}
-"""Names and sizes: torchvision 0.29, `torchvision/models/vgg.py`.
-
-No source gives the whole SHA-256 of all files: those of vgg16 and vgg19 are quoted by several projects that checked
-them; of the others, the eight digits in the name are compared, as `torch.hub` does.
-"""
 
 
 def obtain_weights(net: str, source: str, folder: Path, console: Console) -> dict[str, object]:

@@ -1,15 +1,9 @@
-"""The network that published weights are put into."""
-
-from typing import Any
+"""Where training starts, if not at random: a trained A, or a net that was trained on ImageNet."""
 
 import torch
 
+from vgg_ablation.model.published import CLASSES, SHAPE
 from vgg_ablation.model.vgg import VGG
-
-CLASSES = 1000
-"""Number of classes of ImageNet."""
-SHAPE: dict[str, Any] = {"input_side": 224, "width": 1.0}
-"""Side of the crop that the published nets were trained on, and their width: keyword arguments of `VGG`."""
 
 
 def empty_net(net: str) -> VGG:

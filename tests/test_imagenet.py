@@ -15,13 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision.models import get_model_weights
 
-from vgg_ablation.appendix_b import weights
-from vgg_ablation.appendix_b.frozen import SHAPE
-from vgg_ablation.appendix_b.nets import PUBLISHED
-from vgg_ablation.appendix_b.weights import OFFICIAL, Official, obtain_weights
+from vgg_ablation import imagenet
 from vgg_ablation.dataset import download
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import read_json
+from vgg_ablation.imagenet import obtain_weights
+from vgg_ablation.model.published import OFFICIAL, PUBLISHED, SHAPE, Official
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.names import NORMS, named
@@ -72,7 +71,7 @@ def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Address of what serves the folder; it is the official address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder))) as listening:
         address = f"http://127.0.0.1:{listening.server_port}"
-        monkeypatch.setattr(weights, "OFFICIAL_FOLDER", address + "/")
+        monkeypatch.setattr(imagenet, "OFFICIAL_FOLDER", address + "/")
         thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
         thread.start()
         yield address
@@ -101,7 +100,7 @@ def test_official_files_are_those_that_torchvision_names() -> None:
         for arch in PUBLISHED:
             official = OFFICIAL[named(arch, norm)]
             theirs = get_model_weights(NAMES[arch] + ("_bn" if norm == "batch" else "")).IMAGENET1K_V1  # pyright: ignore
-            assert theirs.url == weights.OFFICIAL_FOLDER + official.file
+            assert theirs.url == imagenet.OFFICIAL_FOLDER + official.file
             assert theirs.meta["_file_size"] == official.mebibytes
             assert official.sha256.startswith(official.file.removesuffix(".pth").rpartition("-")[2])
     assert len(OFFICIAL) == 2 * len(PUBLISHED)
@@ -130,7 +129,7 @@ def test_a_mirror_gives_what_the_official_address_does_not(
     publish: Callable[..., Path], server: str, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish("A", random_weights("A"))
-    monkeypatch.setattr(weights, "OFFICIAL_FOLDER", f"{server}/nothing/")
+    monkeypatch.setattr(imagenet, "OFFICIAL_FOLDER", f"{server}/nothing/")
     assert "404" in refusal("A", "torchvision", tmp_path / "out", console)
     monkeypatch.setenv("TORCHVISION_MIRRORS", server)
     assert obtain_weights("A", "torchvision", tmp_path / "out", console)["published"]
@@ -157,7 +156,7 @@ def test_a_download_of_another_size_is_refused(
 def test_without_a_network_one_line_says_what_to_do(
     tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "OFFICIAL_FOLDER", "http://127.0.0.1:9/")
+    monkeypatch.setattr(imagenet, "OFFICIAL_FOLDER", "http://127.0.0.1:9/")
     said = refusal("D", "torchvision", tmp_path / "out", console)
     assert said.startswith("could not be downloaded: http://127.0.0.1:9/vgg16-397923af.pth (Connection refused)")
     assert said.endswith("put the file into a folder and name that: appendix_b.weights in params.yaml")
@@ -168,7 +167,7 @@ def test_a_verified_download_outlives_a_kill_before_it_is_converted(
 ) -> None:
     path = publish("A", random_weights("A"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weights, "fitting", interrupted)
+        patch.setattr(imagenet, "fitting", interrupted)
         with pytest.raises(KeyboardInterrupt):
             obtain_weights("A", "torchvision", tmp_path / "out", console)
     path.unlink()
