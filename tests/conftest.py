@@ -20,11 +20,10 @@ from vgg_ablation.images.index import (
     write_checksums,
 )
 from vgg_ablation.images.pixels import Pixels
-from vgg_ablation.model.published import SHAPE
 from vgg_ablation.runtime.checkpoints import VARIABLE as CHECKPOINT_SECONDS
 from vgg_ablation.runtime.console import Console
 
-pytest_plugins = ["image_fixtures", "study_fixtures", "trained_fixtures"]
+pytest_plugins = ["image_fixtures", "published_fixtures", "study_fixtures", "trained_fixtures"]
 
 settings.register_profile("any machine", deadline=None)  # a busy one may pause within an example
 settings.load_profile("any machine")
@@ -49,13 +48,6 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def console() -> Console:
     return Console("test")
-
-
-@pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the published nets narrow ones for small images."""
-    monkeypatch.setitem(SHAPE, "input_side", 32)
-    monkeypatch.setitem(SHAPE, "width", 1 / 16)
 
 
 @pytest.fixture(scope="session")

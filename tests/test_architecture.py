@@ -42,7 +42,7 @@ ROOMS = {
     "appendix_b": {*EVERYWHERE, "device", "images", "dataset", "model", "evaluate", "analysis", "report"},
     "predict": {*EVERYWHERE, "device", "images", "dataset", "model", "evaluate", "analysis"},
     "export": {*EVERYWHERE, "model", "analysis", "report", "predict"},
-    "parallel": {*EVERYWHERE, "device", "images", "dataset", "model", "train", "evaluate"},
+    "parallel": {*EVERYWHERE, "device", "images", "dataset", "model", "imagenet", "train", "evaluate"},
 }
 """What each room may import besides itself."""
 

@@ -5,7 +5,6 @@ filled, so that an interrupted stage continues with the images that are missing.
 """
 
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from vgg_ablation.appendix_b.nets import FEATURES_FILE, features_name
 from vgg_ablation.device import Compute, matmul_rate
-from vgg_ablation.files import file_digest, read_json, replacing, require_space, write_json
+from vgg_ablation.files import file_digest, read_json, require_space, share, write_json
 from vgg_ablation.images.batches import Batches, Colour
 from vgg_ablation.images.index import PACKED, verify
 from vgg_ablation.images.pixels import Pixels
@@ -107,7 +106,7 @@ def extract_net(
         for scale in scales:
             extract(network, pixels, scale, relu=relu, compute=compute, folder=state, console=console, meter=meter)
         for scale in scales:
-            _share(state / features_name(scale), folder / features_name(scale))
+            share(state / features_name(scale), folder / features_name(scale))
     info = {
         "net": net,
         "weights": read_json(weights / SOURCE_FILE),
@@ -201,12 +200,3 @@ def count_feature_gmacs(network: VGG, pixels: Pixels, scale: int) -> float:
         for height, width in sizes.T.tolist()
     )
     return 2 * sum(count * gmacs for count, gmacs in zip(counts.tolist(), one, strict=True))
-
-
-def _share(path: Path, to: Path) -> None:
-    """Give a complete file of the state, which nobody writes to any more, a second name, or copy it."""
-    with replacing(to) as beside:
-        try:
-            os.link(path, beside)
-        except OSError:  # another file system, or one without hard links
-            shutil.copyfile(path, beside)

@@ -2,7 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from vgg_ablation.runtime.names import norm_of
+from vgg_ablation.errors import StageError
+from vgg_ablation.runtime.names import named, norm_of, plain
+from vgg_ablation.runtime.settings import PUBLISHED_SIDE, PUBLISHED_WIDTH
 
 
 class Official(NamedTuple):
@@ -34,12 +36,26 @@ them; of the others, the eight digits in the name are compared, as `torch.hub` d
 PUBLISHED = tuple(net for net in OFFICIAL if norm_of(net) == "none")
 """Plain names of these nets."""
 
+TWINS = {"A": "A", "A_LRN": "A", "B": "B", "C": "D", "D": "D", "E": "E"}
+"""The published net whose layers a net starts from with `init: imagenet`, both by plain name."""
+
 CLASSES = 1000
 """Number of classes of ImageNet."""
-SHAPE: dict[str, Any] = {"input_side": 224, "width": 1.0}
+SHAPE: dict[str, Any] = {"input_side": PUBLISHED_SIDE, "width": PUBLISHED_WIDTH}
 """Side of the crop that these nets were trained on, and their width: keyword arguments of `VGG`."""
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and deviation of each channel of their inputs, pixel values in 0..1."""
 
 WEIGHTS_FILE, SOURCE_FILE = "weights.safetensors", "source.json"
 """Converted weights, and the record of where they are from."""
+
+
+def twin(arch: str) -> str:
+    """Return the name of the published net whose layers net `arch` starts from, with the same normalisation.
+
+    Raises:
+        StageError: no published net has layers that fit.
+    """
+    if plain(arch) not in TWINS:
+        raise StageError(f"model.init = 'imagenet': no published ImageNet weights fit net {arch}")
+    return named(TWINS[plain(arch)], norm_of(arch))
