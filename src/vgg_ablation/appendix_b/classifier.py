@@ -6,6 +6,7 @@ element of one, whose weight is penalised too. scikit-learn fits one class after
 L-BFGS is two matrix products for all classes, on any device.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,12 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-4
-"""A fit ends below this share of the largest element of the gradient at zero; LIBLINEAR's 0.01 is of the norm."""
+"""A fit ends below this share of the largest element of the gradient at zero; LIBLINEAR's 0.01 is of the norm.
+
+Divided by the root of C above one: the error of the weights is up to C times the gradient. With one share for all C, a
+fit that starts from the optimum of a smaller C ended at once, and its recall was up to 4 points too high (50 made-up
+classes); with this one it is within 0.3 points of that of the optimum.
+"""
 MOST_STEPS = 1000
 _MEMORY = 10  # updates that L-BFGS remembers
 
@@ -77,7 +83,7 @@ def fit(
         objective, weights.grad = gradient_of(weights)
         return objective
 
-    stop = tolerance * float(gradient_of(torch.zeros_like(weights))[1].abs().max())
+    stop = tolerance / math.sqrt(max(1, penalty)) * float(gradient_of(torch.zeros_like(weights))[1].abs().max())
     optimiser = torch.optim.LBFGS(
         [weights], max_iter=MOST_STEPS, max_eval=2 * MOST_STEPS, history_size=_MEMORY,
         tolerance_grad=stop, tolerance_change=0.0, line_search_fn="strong_wolfe",
