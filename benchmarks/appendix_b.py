@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.speed import peak_memory
-from vgg_ablation.appendix_b.classifier import fit
+from vgg_ablation.appendix_b.classifier import TOLERANCE, fit
 from vgg_ablation.appendix_b.descriptors import unit_length, variants
 from vgg_ablation.appendix_b.features import pooled
 from vgg_ablation.device import Compute, choose_compute
@@ -35,9 +35,11 @@ IMAGES = 30_607
 CATEGORIES = 257
 MEASURED = ("A", "D")
 """Nets whose features are measured; the time of the others follows from their multiply-accumulates."""
-WIDTHS = {512: None, 1536: 2}
-"""Dimensions of the made-up descriptors, and how many values of C are tried (None: all of the grid). The descriptors of
-one net have 4,096 dimensions, or 12,288 stacked."""
+TIMED = (512, 1536)
+"""Dimensions of the made-up descriptors of all training images, on which a step is timed; real ones have more."""
+GRID = 50, 256
+"""Categories and dimensions of the smaller problem on which the steps along the grid of C are counted."""
+_TIMED_STEPS = 0.02  # tolerance: a few steps are enough
 _SAMPLE = 4  # images at each scale
 _ASPECT = 4 / 3  # of a photograph
 
@@ -67,6 +69,7 @@ class Features:
 class Fits:
     """Fits of the classifier along the grid of C, each from the one before."""
 
+    categories: int
     dimensions: int
     images: int
     penalties: list[float]
@@ -105,46 +108,52 @@ def measure_features(net: str, scales: Sequence[int], compute: Compute, console:
     return found
 
 
-def made_up(dimensions: int, images: int) -> tuple[torch.Tensor, torch.Tensor]:
+def made_up(categories: int, dimensions: int, images: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return descriptors (N, D) of overlapping classes, rectified and of unit length, and labels (N,)."""
     draws = torch.Generator().manual_seed(0)
-    centres = torch.randn(CATEGORIES, dimensions, generator=draws)
-    labels = torch.arange(images) % CATEGORIES
+    centres = torch.randn(categories, dimensions, generator=draws)
+    labels = torch.arange(images) % categories
     noise = torch.randn(images, dimensions, generator=draws)
     return unit_length((centres[labels] + 4 * noise).relu_()), labels
 
 
-def measure_fits(dimensions: int, images: int, penalties: Sequence[float], console: Console) -> Fits:
-    """Fit the classifier to made-up descriptors with each C of the grid."""
+def measure_fits(
+    categories: int, dimensions: int, per_class: int, penalties: Sequence[float], tolerance: float, console: Console
+) -> Fits:
+    """Fit the classifier to made-up descriptors with each C of a grid, each fit from the one before."""
     start_peak()
-    descriptors, labels = made_up(dimensions, images)
+    descriptors, labels = made_up(categories, dimensions, categories * per_class)
     steps: list[int] = []
     costs: list[Cost] = []
     weights = None
     for penalty in penalties:
         began, used = time.perf_counter(), time.process_time()
-        found = fit(descriptors, labels, CATEGORIES, penalty, weights)
+        found = fit(descriptors, labels, categories, penalty, weights, tolerance=tolerance)
         costs.append(Cost(time.perf_counter() - began, (time.process_time() - used) / torch.get_num_threads()))
         steps.append(found.steps)
         weights = found.weights
         console.say(f"{dimensions} dimensions, C {penalty:g}: {found.steps} steps in {costs[-1].seconds:.0f} s")
     seconds, work = ([round(value, 2) for value in values] for values in zip(*costs, strict=True))
-    return Fits(dimensions, images, list(penalties), steps, seconds, work, peak_memory.peak_mib() or 0.0)
+    peak = peak_memory.peak_mib() or 0.0
+    return Fits(categories, dimensions, len(labels), list(penalties), steps, seconds, work, peak)
 
 
 def measure(settings: AppendixBSettings, console: Console) -> dict[str, Any]:
     """Return all that docs/appendix-b-cost.json holds."""
     compute = choose_compute(settings.threads)
     features = [one for net in MEASURED for one in measure_features(net, settings.scales, compute, console)]
-    images = CATEGORIES * int(settings.data.train_per_class)
-    fits = [
-        measure_fits(dimensions, images, settings.penalties[:count], console) for dimensions, count in WIDTHS.items()
+    per_class = int(settings.data.train_per_class)
+    timed_fits = [
+        measure_fits(CATEGORIES, dimensions, per_class, settings.penalties[:1], _TIMED_STEPS, console)
+        for dimensions in TIMED
     ]
+    grid = measure_fits(*GRID, per_class, settings.penalties, TOLERANCE, console)
     return {
         "machine": f"{describe_machine()}, {compute}, {settings.threads} threads",
         "load": round(os.getloadavg()[0], 1),
         "features": [asdict(one) for one in features],
-        "fits": [asdict(one) for one in fits],
+        "timed": [asdict(one) for one in timed_fits],
+        "grid": asdict(grid),
     }
 
 
@@ -157,14 +166,14 @@ def predict(data: dict[str, Any], settings: AppendixBSettings) -> dict[str, tupl
     """Return seconds of features and of classifiers of each net, on this machine if it does nothing else.
 
     The features of a net that was not measured take the mean time a multiply-accumulate at their scale. A step of the
-    classifier takes a time proportional to the dimensions, and the fits take as many steps as those of the whole grid.
+    classifier takes a time proportional to the dimensions; the fits take as many steps as those of the smaller problem.
     """
     rate = {}
     for scale in settings.scales:
         rows = [row for row in data["features"] if row["scale"] == scale]
         rate[scale] = sum(row["work"] / row["images"] / image_gmacs(row["net"], scale) for row in rows) / len(rows)
-    whole, widest = data["fits"][0], data["fits"][-1]
-    steps = sum(whole["steps"]) + max(whole["steps"])  # and a fit to all images with the C that was chosen
+    grid, widest = data["grid"]["steps"], data["timed"][-1]
+    steps = sum(grid) + max(grid)  # and a fit to all images with the C that was chosen
     step = sum(widest["work"]) / sum(widest["steps"]) / widest["dimensions"]
     dimensions = {"single": HIDDEN_UNITS, "averaged": HIDDEN_UNITS, "stacked": HIDDEN_UNITS * len(settings.scales)}
     each = [dimensions[kind] for _, kind, _ in variants(settings.descriptors, settings.scales)]
@@ -186,16 +195,17 @@ def page(data: dict[str, Any], settings: AppendixBSettings) -> str:
     ]  # fmt: skip
     header = ["net", "Q", "images/s", "images/s, idle machine", "GMAC an image", "peak GiB"]
     features = Table("features", "Features", header, rows)
-    rows = [
-        [f"{fits['dimensions']:,}", f"{penalty:g}", str(steps), f"{seconds:.0f}", f"{work:.1f}",
-         f"{fits['peak_mib'] / 1024:.1f}"]
-        for fits in data["fits"]
-        for penalty, steps, seconds, work in zip(
-            fits["penalties"], fits["steps"], fits["seconds"], fits["work"], strict=True
-        )
-    ]  # fmt: skip
-    header = ["dimensions", "C", "steps", "seconds", "seconds, idle machine", "peak GiB"]
-    fitted = Table("fits", "Fits", header, rows)
+    rows = []
+    for fits in data["timed"]:
+        steps = sum(fits["steps"])
+        each = [f"{sum(fits[key]) / steps:.2f}" for key in ("seconds", "work")]
+        rows.append([f"{fits['dimensions']:,}", str(steps), *each, f"{fits['peak_mib'] / 1024:.1f}"])
+    header = ["dimensions", "steps", "seconds a step", "idle machine", "peak GiB"]
+    fitted = Table("steps", "Steps", header, rows)
+    grid = data["grid"]
+    counted = ", ".join(
+        f"{steps} at C = {penalty:g}" for steps, penalty in zip(grid["steps"], grid["penalties"], strict=True)
+    )
     predicted = predict(data, settings)
     rows = [
         [net, duration(one) if one else "those of D and E", duration(other)] for net, (one, other) in predicted.items()
@@ -220,9 +230,12 @@ of {IMAGES:,} images take {gigabytes:.2f} GB a net and scale, {gigabytes * len(s
 
 ## Classifier
 
-Made-up descriptors of {data["fits"][0]["images"]:,} images, {CATEGORIES} classes; each fit starts from the one before.
+Made-up descriptors of {data["timed"][0]["images"]:,} images, {CATEGORIES} classes:
 
 {fitted.markdown()}
+
+Steps of a smaller problem ({grid["images"]:,} images, {grid["categories"]} classes, {grid["dimensions"]} dimensions),
+each fit started from the one before: {counted}.
 
 ## Predicted for {IMAGES:,} images
 

@@ -25,8 +25,8 @@ def test_costs_are_counted_up_to_all_images_nets_descriptors_and_splits(monkeypa
         for net in "AD"
         for scale in settings.scales
     ]
-    fits = [{"dimensions": 512, "steps": [3, 7, 5], "work": []}, {"dimensions": 4096, "steps": [10], "work": [10.0]}]
-    predicted = predict({"features": features, "fits": fits}, settings)
+    measured = {"features": features, "timed": [{"dimensions": 4096, "steps": [10], "work": [10.0]}]}
+    predicted = predict(measured | {"grid": {"steps": [3, 7, 5]}}, settings)
     assert predicted["E"][0] == pytest.approx(30_607 * sum(image_gmacs("E", scale) for scale in (256, 384, 512)))
     steps, dimensions, splits = 3 + 7 + 5 + 7, 3 + 1 + 3, 3  # three scales alone, averaged, stacked
     assert predicted["E"][1] == pytest.approx(steps * dimensions * splits)
@@ -39,6 +39,6 @@ def test_an_image_costs_two_passes_of_its_area() -> None:
 
 
 def test_made_up_descriptors_have_unit_length_and_all_classes() -> None:
-    descriptors, labels = made_up(8, 600)
+    descriptors, labels = made_up(257, 8, 600)
     assert descriptors.norm(dim=1).numpy() == pytest.approx(1, abs=1e-5)
     assert len(labels.unique()) == 257
