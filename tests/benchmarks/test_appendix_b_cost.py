@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.appendix_b import DATA, PAGE, image_gmacs, made_up, page, predict
@@ -33,12 +34,13 @@ def test_costs_are_counted_up_to_all_images_nets_descriptors_and_splits(monkeypa
     assert predicted["D+E"] == (0, pytest.approx(2 * steps * dimensions * splits))
 
 
-def test_an_image_costs_two_passes_of_its_area() -> None:
-    """Table 1's net D at 224 pixels: 15.47 GMAC, of which 0.12 are fully connected."""
-    assert image_gmacs("D", 512) == pytest.approx(2 * 15.35 * (512 * 683) / 224**2, rel=0.05)
+def test_an_image_costs_two_passes_of_its_area_and_of_its_windows() -> None:
+    """Table 1's net D at 224 pixels: 15.47 GMAC, of which 0.12 are fully connected; 16 x 21 cells have 10 x 15 windows."""
+    expected = 2 * (15.35 * (512 * 683) / 224**2 + 0.12 * 10 * 15)
+    assert image_gmacs("D", 512) == pytest.approx(expected, rel=0.01)
 
 
 def test_made_up_descriptors_have_unit_length_and_all_classes() -> None:
     descriptors, labels = made_up(257, 8, 600)
-    assert descriptors.norm(dim=1).numpy() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(descriptors.norm(dim=1), 1, rtol=1e-5)
     assert len(labels.unique()) == 257
