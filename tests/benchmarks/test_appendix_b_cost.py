@@ -35,12 +35,12 @@ def test_costs_are_counted_up_to_all_images_nets_descriptors_and_splits(monkeypa
 
 
 def test_an_image_costs_two_passes_of_its_area_and_of_its_windows() -> None:
-    """Table 1's net D at 224 pixels: 15.47 GMAC, of which 0.12 are fully connected; 16 x 21 cells have 10 x 15 windows."""
+    """Net D at 224 pixels: 15.47 GMAC, of which 0.12 are fully connected; 16 x 21 cells have 10 x 15 windows."""
     expected = 2 * (15.35 * (512 * 683) / 224**2 + 0.12 * 10 * 15)
     assert image_gmacs("D", 512) == pytest.approx(expected, rel=0.01)
 
 
 def test_made_up_descriptors_have_unit_length_and_all_classes() -> None:
-    descriptors, labels = made_up(257, 8, 600)
+    descriptors, labels = made_up(257, 64, 600)
     np.testing.assert_allclose(descriptors.norm(dim=1), 1, rtol=1e-5)
     assert len(labels.unique()) == 257
