@@ -5,8 +5,8 @@ VGG_ABLATION_VENV ?= .venv
 BIN := $(VGG_ABLATION_VENV)/bin
 SET_UP := $(VGG_ABLATION_VENV)/.set-up
 
-.PHONY: set-up reproduce repository undo test torture lint lock docs estimate search-cost trial-ranks scaling busy bench \
-    bench-short gpu-check cluster test-cluster live search-live
+.PHONY: set-up reproduce repository undo test torture lint lock docs estimate search-cost trial-ranks appendix-b-cost scaling \
+    busy bench bench-short gpu-check cluster test-cluster live search-live
 .DELETE_ON_ERROR:
 
 # A user without an entry in /etc/passwd (docker run --user), or with a home that cannot be written.
@@ -72,6 +72,10 @@ search-cost: $(SET_UP)
 trial-ranks: $(SET_UP)
 	PATH="$(abspath $(BIN)):$$PATH" dvc repro stages/dvc.yaml:preprocess
 	$(BIN)/python -m benchmarks.trial_ranks
+
+# Ten minutes on two cores.
+appendix-b-cost: $(SET_UP)
+	$(BIN)/python -m benchmarks.appendix_b
 
 # Times of a study on 1 to 64 slots, for docs/clusters.md.
 scaling: $(SET_UP)

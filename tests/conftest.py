@@ -23,7 +23,7 @@ from vgg_ablation.images.pixels import Pixels
 from vgg_ablation.runtime.checkpoints import VARIABLE as CHECKPOINT_SECONDS
 from vgg_ablation.runtime.console import Console
 
-pytest_plugins = ["image_fixtures", "study_fixtures", "trained_fixtures"]
+pytest_plugins = ["image_fixtures", "published_fixtures", "study_fixtures", "trained_fixtures"]
 
 settings.register_profile("any machine", deadline=None)  # a busy one may pause within an example
 settings.load_profile("any machine")

@@ -3,8 +3,8 @@
 import sys
 
 from vgg_ablation.appendix_b.features import extract_net
-from vgg_ablation.appendix_b.nets import PUBLISHED
 from vgg_ablation.device import choose_compute
+from vgg_ablation.model.published import PUBLISHED
 from vgg_ablation.runtime.console import stage
 from vgg_ablation.runtime.names import NORMS, named
 from vgg_ablation.runtime.params import read_arguments, read_params

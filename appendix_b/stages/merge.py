@@ -3,7 +3,7 @@
 import sys
 
 from vgg_ablation.appendix_b.merge import merge
-from vgg_ablation.appendix_b.nets import PUBLISHED
+from vgg_ablation.model.published import PUBLISHED
 from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.console import stage
 from vgg_ablation.runtime.names import ALL, NORMS

@@ -1,7 +1,7 @@
 """Check the settings of appendix B before any work: `python appendix_b/stages/settings.py`."""
 
-from vgg_ablation.appendix_b.nets import PUBLISHED
 from vgg_ablation.files import write_text
+from vgg_ablation.model.published import PUBLISHED
 from vgg_ablation.runtime.console import stage
 from vgg_ablation.runtime.names import ALL, NORMS
 from vgg_ablation.runtime.params import one_of, read_params

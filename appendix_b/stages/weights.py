@@ -2,8 +2,8 @@
 
 import sys
 
-from vgg_ablation.appendix_b.nets import PUBLISHED
-from vgg_ablation.appendix_b.weights import obtain_weights
+from vgg_ablation.imagenet import obtain_weights
+from vgg_ablation.model.published import PUBLISHED
 from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.console import stage
 from vgg_ablation.runtime.names import NORMS, named

@@ -85,6 +85,15 @@ def write_bytes(path: Path, content: bytes) -> None:
         beside.write_bytes(content)
 
 
+def share(path: Path, to: Path) -> None:
+    """Give a complete file, which nobody writes to any more, a second name, or copy it. Raises as `replacing` does."""
+    with replacing(to) as beside:
+        try:
+            os.link(path, beside)
+        except OSError:  # another file system, or one without hard links
+            shutil.copyfile(path, beside)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 with Unix line ends, whole or not at all. Raises as `replacing` does."""
     write_bytes(path, text.encode())

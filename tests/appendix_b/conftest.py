@@ -3,7 +3,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from vgg_ablation.appendix_b import frozen
 from vgg_ablation.device import Compute
 
 
@@ -14,13 +13,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the published nets narrow ones for small images."""
-    monkeypatch.setitem(frozen.SHAPE, "input_side", 32)
-    monkeypatch.setitem(frozen.SHAPE, "width", 1 / 16)
 
 
 @pytest.fixture

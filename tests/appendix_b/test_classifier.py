@@ -61,6 +61,19 @@ def test_a_fit_from_a_near_start_ends_at_the_same_optimum_in_fewer_steps(images:
     torch.testing.assert_close(warm.weights, cold.weights, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("penalty", [30.0, 100.0])
+def test_a_fit_that_starts_from_the_optimum_of_a_smaller_penalty_ends_near_its_own(
+    images: tuple[Tensor, Tensor], penalty: float
+) -> None:
+    start = fit(*images, CLASSES, penalty / 3, tolerance=1e-6).weights
+    found = fit(*images, CLASSES, penalty, start).weights.numpy()
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        theirs = linear_svc(C=penalty, tol=1e-10, max_iter=10_000).fit(*(part.numpy() for part in images))
+    expected = np.vstack([theirs.coef_.T, theirs.intercept_])
+    assert np.linalg.norm(start.numpy() - expected) > 0.2 * np.linalg.norm(expected)
+    assert np.linalg.norm(found - expected) < 0.02 * np.linalg.norm(expected)
+
+
 def test_the_start_is_left_as_it_is(images: tuple[Tensor, Tensor]) -> None:
     start = torch.zeros(41, CLASSES, dtype=torch.float64)
     fit(*images, CLASSES, 1.0, start)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import vgg as torchvision_vgg
 from torchvision.transforms import Normalize
 
-from vgg_ablation.appendix_b import features, frozen
+from vgg_ablation.appendix_b import features
 from vgg_ablation.appendix_b.descriptors import open_features
 from vgg_ablation.appendix_b.features import extract_net, pooled
 from vgg_ablation.appendix_b.nets import features_name
@@ -20,6 +20,7 @@ from vgg_ablation.errors import StageError
 from vgg_ablation.files import read_json, write_bytes, write_json, write_table
 from vgg_ablation.images.index import INDEX_COLUMNS, INDEX_FILE, PACKED, PIXELS_FILE, write_checksums
 from vgg_ablation.images.pixels import Pixels
+from vgg_ablation.model.published import CLASSES, SHAPE
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.model.weights import pack
 from vgg_ablation.runtime.console import Console
@@ -27,7 +28,7 @@ from vgg_ablation.runtime.console import Console
 
 def random_net(net: str = "A", seed: int = 0) -> VGG:
     torch.manual_seed(seed)
-    return VGG(net, frozen.CLASSES, **frozen.SHAPE).eval()
+    return VGG(net, CLASSES, **SHAPE).eval()
 
 
 # One image.
@@ -38,10 +39,10 @@ def test_features_of_a_crop_are_torchvisions_penultimate_activations(
     net: str, exact: Compute, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, console: Console
 ) -> None:
     """At full width, from pixels on; with crops of 32 pixels, so that fc6 sees one cell in place of 7 x 7."""
-    monkeypatch.setitem(frozen.SHAPE, "input_side", 32)
+    monkeypatch.setitem(SHAPE, "input_side", 32)
     torch.manual_seed(0)
     with torch.device("meta"):
-        reference = torchvision_vgg.VGG(nn.Sequential(), num_classes=frozen.CLASSES, init_weights=False)
+        reference = torchvision_vgg.VGG(nn.Sequential(), num_classes=CLASSES, init_weights=False)
     reference.features = torchvision_vgg.make_layers(torchvision_vgg.cfgs[net[0]], net.endswith("_BN"))
     reference.avgpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     reference.classifier[0] = nn.Linear(512, 4096)
@@ -49,7 +50,7 @@ def test_features_of_a_crop_are_torchvisions_penultimate_activations(
     for layer in reference.features:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    reference.classifier[6] = nn.Linear(4096, frozen.CLASSES)
+    reference.classifier[6] = nn.Linear(4096, CLASSES)
     reference.eval()
     (tmp_path / "weights").mkdir()
     write_bytes(tmp_path / "weights" / "weights.safetensors", pack(reference.state_dict()))

@@ -190,6 +190,27 @@ def test_recall_is_that_of_scikit_learn_and_its_deviation_that_over_splits() -> 
     assert found.low < min(expected) < max(expected) < found.high
 
 
+def with_averaged(one: Classified, wrong: float) -> Classified:
+    """The same net, with averaged descriptors that are wrong on another share."""
+    other = made_up(one.net, wrong)
+    averaged = {f"averaged/{split}": other.decisions[f"stacked/{split}"] for split in range(3)}
+    found = {**one.info["variants"], "averaged": other.info["variants"]["stacked"]}
+    return Classified(one.net, one.info | {"variants": found}, {**one.decisions, **averaged})
+
+
+@pytest.mark.parametrize(
+    ("stacked", "averaged", "verdict"),
+    [(0.1, 0.3, "reproduced"), (0.3, 0.1, "contradicted"), (0.2, 0.2, "undecided")],
+)
+def test_stacking_is_better_than_averaging_if_it_is_for_both_nets(
+    stacked: float, averaged: float, verdict: str
+) -> None:
+    nets = {net: with_averaged(made_up(net, stacked), averaged) for net in "DE"}
+    assert {one.claim.key: one.verdict for one in Findings(nets).judgements}["stacking"] == verdict
+    nets["E"] = made_up("E", stacked)
+    assert {one.claim.key: one.verdict for one in Findings(nets).judgements}["stacking"] == "not judged"
+
+
 def verdicts(**wrong: float) -> dict[str, str]:
     nets = {name.replace("_", "+"): made_up(name, share) for name, share in wrong.items()}
     return {one.claim.key: one.verdict for one in Findings(nets).judgements}

@@ -10,7 +10,7 @@ from torchvision.models import get_model
 from torchvision.models import vgg as torchvision_vgg
 
 from vgg_ablation.model.table1 import ARCHITECTURES
-from vgg_ablation.model.vgg import VGG, Dropout, LocalResponseNorm, batch_in_parts, copy_from_shallow
+from vgg_ablation.model.vgg import VGG, Dropout, LocalResponseNorm, batch_in_parts
 
 
 def narrow(arch: str, **options: object) -> VGG:
@@ -284,42 +284,3 @@ def test_the_deepest_net_trains_from_kaiming_initialisation() -> None:
         optimiser.step()
         losses.append(loss.item())
     assert sum(losses[-10:]) / 10 < 0.8 * math.log(4)
-
-
-# Start from a trained A
-
-
-@pytest.mark.parametrize("arch", ["B", "C", "D", "E"])
-def test_a_deep_net_copies_exactly_the_named_layers_of_a(arch: str) -> None:
-    shallow, network = narrow("A", init="paper"), narrow(arch, init="paper")
-    nn.init.normal_(shallow.features[0].bias)  # pyright: ignore[reportArgumentType]
-    before = {name: layer.weight.clone() for name, layer in network.named_layers().items()}
-    copy_from_shallow(network, shallow)
-    for name, layer in network.named_layers().items():
-        if name in {"conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8"}:
-            source = shallow.named_layers()[name]
-            assert torch.equal(layer.weight, source.weight), name
-            assert torch.equal(layer.bias, source.bias), name  # pyright: ignore[reportArgumentType]
-        else:
-            assert torch.equal(layer.weight, before[name]), name
-
-
-def test_a_net_with_batch_normalisation_copies_that_of_the_named_layers_too() -> None:
-    shallow, network = narrow("A_BN"), narrow("C_BN")
-    for number, norm in enumerate(shallow.named_norms().values()):
-        nn.init.constant_(norm.weight, 2 + number)
-        norm.running_mean = torch.full_like(norm.running_mean, 3 + number)  # pyright: ignore[reportArgumentType]
-    copy_from_shallow(network, shallow)
-    kinds = {kind for kind in network.features if isinstance(kind, nn.BatchNorm2d) and kind.weight[0] != 1}
-    assert kinds == {network.features[place] for place in (1, 8, 15, 18)}  # after conv1_1, conv2_1, conv3_1, conv3_2
-    for name in ("conv1_1", "conv2_1", "conv3_1", "conv3_2"):
-        one, other = (net.named_norms()[name].state_dict() for net in (network, shallow))
-        torch.testing.assert_close(one, other, rtol=0, atol=0)
-
-
-def test_nothing_is_copied_between_nets_of_different_shapes() -> None:
-    network = narrow("B")
-    before = {key: value.clone() for key, value in network.state_dict().items()}
-    with pytest.raises(ValueError, match=r"fc8 has shape \(5, 256\) in A, \(4, 256\) in B"):
-        copy_from_shallow(network, VGG("A", 5, input_side=32, width=1 / 16))
-    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())

@@ -1,6 +1,7 @@
 import copy
 import runpy
 import sys
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -169,13 +170,22 @@ def test_the_first_wrong_argument_is_named(monkeypatch: pytest.MonkeyPatch, give
     assert str(error.value) == said
 
 
-def check(folder: Path, monkeypatch: pytest.MonkeyPatch, arch: str, norm: str, scale: str, **data: object) -> None:
-    """Run the stage `check` on a selection of the sample, with changes to section `data`."""
+def check(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arch: str,
+    norm: str,
+    scale: str,
+    data: Mapping[str, object] | None = None,
+    study: str = "sample",
+) -> None:
+    """Run the stage `check` on a selection of a study, with changes to its section `data`."""
     monkeypatch.chdir(folder)
-    study = copy.deepcopy(STUDIES["sample"])
-    study["data"] |= data
-    selection = {"arch": arch, "norm": norm, "scale": scale, "study": "sample", "studies": {"sample": study}}
-    written(folder, yaml.safe_dump(selection))
+    block = copy.deepcopy(STUDIES[study])
+    block["data"] |= data or {}
+    written(
+        folder, yaml.safe_dump({"arch": arch, "norm": norm, "scale": scale, "study": study, "studies": {study: block}})
+    )
     runpy.run_path(str(ROOT / "stages/check.py"))
 
 
@@ -204,8 +214,17 @@ def test_check_refuses_a_wrong_setting_in_one_line_before_any_work(
     arch: str, norm: str, scale: str, data: dict[str, object], said: str,
 ) -> None:  # fmt: skip
     with pytest.raises(SystemExit) as ended:
-        check(tmp_path, monkeypatch, arch, norm, scale, **data)
+        check(tmp_path, monkeypatch, arch, norm, scale, data)
     assert ended.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"check: params.yaml: {said}")
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_check_refuses_a_net_without_published_weights_where_training_starts_from_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check(tmp_path, monkeypatch, "all", "all", "fixed", study="caltech256-finetune")
+    with pytest.raises(SystemExit):
+        check(tmp_path, monkeypatch, "B_5x5", "all", "fixed", study="caltech256-finetune")
+    assert "no published ImageNet weights fit net B_5x5\n" in capsys.readouterr().err

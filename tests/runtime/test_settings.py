@@ -114,7 +114,7 @@ def test_the_reference_is_the_one_that_the_settings_give() -> None:
 
 def test_the_full_study_differs_from_the_paper_in_the_initialisation_only() -> None:
     rows = [line.split(" | ") for line in (ROOT / FILE).read_text(encoding="utf-8").splitlines()]
-    assert [row[0] for row in rows if "**" in row[-1] and len(row) > 5] == ["| `model.init`"]
+    assert [row[0] for row in rows if "**" in row[-1] and len(row) > 5] == ["| `model.init` ≠"]
 
 
 # Values within bounds.
@@ -221,6 +221,7 @@ def test_a_missing_setting_is_refused_by_its_key(place: Place) -> None:
         ("train.schedule", "step", "train.schedule = 'step'; allowed: 'plateau' or 'cosine'"),
         ("model.input_side", 50, "model.input_side = 50; allowed: a multiple of 32"),
         ("model", None, "model = None; allowed: a mapping with input_side, width, dropout, init"),
+        ("model.init", "imagenet", "model; allowed: init imagenet only with input_side 224 and width 1, those of"),
         ("data.categories", ["mug"], "data.categories = ['mug']; allowed: all, or a list of two names or more"),
         ("data.categories", ["a", "b", "a"], "data.categories = ['a', 'b', 'a']; allowed: each name once (a"),
         ("train.schedule", "plateau", "train; allowed: refit only with schedule cosine, as plateau needs"),

@@ -96,12 +96,15 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Call
 def train_c(study: dict[str, Any], compute: Compute, console: Console) -> Callable[..., dict[str, Any]]:
     """Train C at a scale with a tuned learning rate and batches of four, and return training.json."""
 
-    def run(scale: str = "fixed", *, learning_rate: float = 0.01, arch: str = "C") -> dict[str, Any]:
+    def run(
+        scale: str = "fixed", *, learning_rate: float = 0.01, arch: str = "C", init: str = "kaiming"
+    ) -> dict[str, Any]:
         settings = StudySettings.model_validate(study)
+        model = settings.model.model_copy(update={"init": init})
         tuned = {"learning_rate": learning_rate, "weight_decay": 5e-4, "batch_size": 4}
         write_json(paths.search(arch) / "best.json", tuned)
         net.train_net(
-            arch, scale, runs=settings.data.splits, scales=settings.scales, model=settings.model, shared=settings.train,
+            arch, scale, runs=settings.data.splits, scales=settings.scales, model=model, shared=settings.train,
             fine_tune=settings.fine_tune, compute=compute, console=console,
         )  # fmt: skip
         return json.loads((paths.training(arch, scale) / "training.json").read_text())

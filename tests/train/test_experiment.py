@@ -6,13 +6,18 @@ import pytest
 import torch
 
 from described import write_described
+from published_fixtures import random_weights
 from vgg_ablation.device import Compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import file_digest
+from vgg_ablation.imagenet import kept_weights, obtain_start
 from vgg_ablation.images.batches import RunImages
 from vgg_ablation.model import table1
-from vgg_ablation.model.vgg import SHALLOW_LAYERS, VGG
+from vgg_ablation.model.published import OFFICIAL
+from vgg_ablation.model.start import SHALLOW_LAYERS
+from vgg_ablation.model.vgg import VGG
 from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
+from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.settings import ModelSettings
 from vgg_ablation.train import experiment as experiment_module
@@ -22,6 +27,7 @@ from vgg_ablation.train.run import Recipe
 
 MODEL = ModelSettings(input_side=32, width=1 / 16, dropout=0.5, init="kaiming")
 PAPER = MODEL.model_copy(update={"init": "paper"})
+IMAGENET = MODEL.model_copy(update={"init": "imagenet"})
 
 
 def silent(_: str) -> None:
@@ -192,7 +198,7 @@ def test_a_deep_nets_outer_layers_start_as_those_of_a_trained_a(shallow: VGG, de
 def test_a_deep_net_with_batch_normalisation_starts_from_a_with_it(experiment: Make, short: Recipe) -> None:
     of_c, of_a = experiment(arch="C_BN", model=PAPER), experiment(arch="A_BN", model=PAPER)
     paper = replace(short, point=replace(short.point, learning_rate=1e-2, weight_decay=5e-4))
-    assert of_c.shallow_folder(short) == of_a.folder("shallow", short.point.batch_size, recipe=asdict(paper))
+    assert of_c.start_folder(short) == of_a.folder("shallow", short.point.batch_size, recipe=asdict(paper))
 
 
 def test_a_deep_nets_other_layers_start_at_random(deep: VGG) -> None:
@@ -208,13 +214,14 @@ def test_a_shallow_net_starts_at_random(experiment: Make, short: Recipe, tmp_pat
     assert not (tmp_path / ".state").exists()
 
 
-def test_a_net_with_weights_to_start_from_starts_from_those_and_needs_no_a(
-    experiment: Make, short: Recipe, tmp_path: Path
+@pytest.mark.parametrize("model", [PAPER, IMAGENET], ids=lambda model: model.init)
+def test_a_net_with_weights_to_start_from_starts_from_those_and_needs_no_others(
+    experiment: Make, short: Recipe, tmp_path: Path, model: ModelSettings
 ) -> None:
     torch.manual_seed(5)
-    start = VGG("C", 2, **PAPER.model_dump())
+    start = VGG("C", 2, **model.model_dump())
     write_described(tmp_path / "start", start)
-    going_on = experiment(model=PAPER, start=Start(tmp_path / "start", file_digest(tmp_path / "start")))
+    going_on = experiment(model=model, start=Start(tmp_path / "start", file_digest(tmp_path / "start")))
     network = trained(going_on, at(short, learning_rate=1e-30, weight_decay=0.0), tmp_path / "file")
     torch.testing.assert_close(network.state_dict(), start.state_dict(), rtol=0, atol=1e-25)
     assert not (tmp_path / ".state").exists()
@@ -235,3 +242,43 @@ def test_a_is_trained_once_for_all_nets_at_the_papers_point_counted_and_reported
     assert meters[0].taken_over < meters[1].taken_over <= meters[1].seconds == meters[0].seconds
     a = [f"net A (initial weights): epoch {epoch}/2" for epoch in (1, 2)]
     assert [line.split(",")[0] for line in lines] == [*a, "resuming after epoch 2/2", *a]
+
+
+# The start from ImageNet's weights.
+
+
+@pytest.fixture
+def published(
+    narrow: None, weights_named: None, experiment: Make, publish: Callable[..., Path], console: Console
+) -> dict[str, torch.Tensor]:
+    """The weights of a random D, which C starts from, as the published ones."""
+    publish("D", weights := random_weights("D"))
+    obtain_start("C", IMAGENET, console)
+    return weights
+
+
+def test_c_starts_from_the_published_d(
+    experiment: Make, short: Recipe, tmp_path: Path, published: dict[str, torch.Tensor]
+) -> None:
+    network = trained(experiment(model=IMAGENET), at(short, learning_rate=1e-30, weight_decay=0.0), tmp_path / "file")
+    layers = network.named_layers()
+    assert torch.equal(layers["conv5_2"].weight, published["features.26.weight"])  # torchvision's vgg16: conv5_2
+    assert torch.equal(layers["fc7"].weight, published["classifier.3.weight"])
+    torch.testing.assert_close(layers["conv5_3"].weight[:, :, 0, 0], torch.eye(32), rtol=0, atol=1e-25)
+    colour = experiment().images.batches.colour
+    expected = published["features.0.weight"][0, 0, 0, 0] * colour.deviation[0] / 0.229
+    assert layers["conv1_1"].weight[0, 0, 0, 0].item() == pytest.approx(expected.item())
+
+
+def test_the_state_is_that_of_the_published_file(
+    experiment: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = experiment(model=IMAGENET).folder("train", 8)
+    monkeypatch.setitem(OFFICIAL, "E", OFFICIAL["D"])
+    assert experiment(model=IMAGENET).folder("train", 8) == before
+    monkeypatch.setitem(OFFICIAL, "D", OFFICIAL["D"]._replace(sha256="00"))
+    assert experiment(model=IMAGENET).folder("train", 8) != before
+
+
+def test_a_node_of_a_cluster_is_told_which_folder_the_weights_are_in(experiment: Make, short: Recipe) -> None:
+    assert experiment(model=IMAGENET).start_folder(short) == kept_weights("D")

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from published_fixtures import random_weights
 from vgg_ablation import paper
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import file_digest
@@ -90,9 +91,8 @@ def test_a_net_whose_starting_net_diverges_is_recorded_and_the_stage_continues(
     study: dict[str, Any], train_c: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With `init: paper`, C starts from an A that is trained at the paper's learning rate."""
-    study["model"]["init"] = "paper"
     monkeypatch.setattr(paper, "LEARNING_RATE", 1e30)
-    (run,) = train_c()["runs"]
+    (run,) = train_c(init="paper")["runs"]
     assert (run["did_not_train"], run["reason"]) == (
         True,
         "net A (initial weights) diverged in epoch 1: the loss is nan",
@@ -120,6 +120,32 @@ def test_training_from_scratch_writes_the_same_bytes(train_c: Train, monkeypatch
     monkeypatch.setenv("DVC_ROOT", "elsewhere")  # without checkpoints
     train_c()
     assert outputs("fixed") == first
+
+
+# Initial weights of ImageNet.
+
+
+def test_a_net_that_starts_from_imagenet_records_the_file_and_has_the_same_bytes_each_time(
+    study: dict[str, Any], train_c: Train, narrow: None, weights_named: None, publish: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    file = publish("D", random_weights("D"))
+    (run,) = train_c(init="imagenet")["runs"]
+    assert run["start_sha256"] == file_digest(file)
+    first = outputs("fixed")
+    monkeypatch.setenv("DVC_ROOT", "elsewhere")
+    train_c(init="imagenet")
+    assert outputs("fixed") == first
+    train_c()
+    assert outputs("fixed") != first
+
+
+def test_without_the_weights_of_imagenet_one_line_says_so_before_any_work(
+    train_c: Train, narrow: None, weights_named: None
+) -> None:
+    with pytest.raises(StageError, match=r"holds no weights of net D; allowed: vgg16-397923af\.pth$"):
+        train_c(init="imagenet")
+    assert not folder("fixed").exists()
 
 
 # Initial weights at the large and the jittered scale.

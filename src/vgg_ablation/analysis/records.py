@@ -68,7 +68,7 @@ class Run(FusedRun):
     reason: str
     """Why it did not train; empty for a run that trained."""
     start_sha256: str
-    """Weights that the run started from; empty at the first training scale."""
+    """Weights that the run started from: of the training scale before, or a published file; empty if random."""
     weights_sha256: str
     training_error: Percent
     """Top-1 error on the run's own training images, centre crops, final weights."""

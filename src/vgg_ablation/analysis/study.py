@@ -241,15 +241,12 @@ def _is_done(arch: str, scale: str, settings: StudySettings, results: Path) -> b
     if not all(path.exists() for path in needed):
         return False
     (net,) = read_record(evaluation / "metrics.json", Metrics).nets
-    weights = _weights(training)
-    start = dict.fromkeys(weights, "")
-    if scale != SCALES[0]:
-        start = _weights(paths.training(arch, SCALES[SCALES.index(scale) - 1], results))
+    start = {run.run: run.start_sha256 for run in net.runs}
     return (
         _is_of(net, settings)
         and read_record(search / "best.json", Tuned) == net.tuned
-        and weights == {run.run: run.weights_sha256 for run in net.runs}
-        and start == {run.run: run.start_sha256 for run in net.runs}
+        and _weights(training) == {run.run: run.weights_sha256 for run in net.runs}
+        and (scale == SCALES[0] or start == _weights(paths.training(arch, SCALES[SCALES.index(scale) - 1], results)))
     )
 
 

@@ -45,6 +45,7 @@ SOURCES = (
     "device.py",
     "evaluate/arrays.py",
     "images/index.py",
+    "model/published.py",
     "model/table1.py",
     "model/weights.py",
 )

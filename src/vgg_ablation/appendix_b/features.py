@@ -5,7 +5,6 @@ filled, so that an interrupted stage continues with the images that are missing.
 """
 
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -15,15 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vgg_ablation.appendix_b.frozen import empty_net
-from vgg_ablation.appendix_b.nets import FEATURES_FILE, SOURCE_FILE, WEIGHTS_FILE, features_name
+from vgg_ablation.appendix_b.nets import FEATURES_FILE, features_name
 from vgg_ablation.device import Compute, matmul_rate
-from vgg_ablation.files import file_digest, read_json, replacing, require_space, write_json
+from vgg_ablation.files import file_digest, read_json, require_space, share, write_json
 from vgg_ablation.images.batches import Batches, Colour
 from vgg_ablation.images.index import PACKED, verify
 from vgg_ablation.images.pixels import Pixels
 from vgg_ablation.images.rescale import rescaled_sizes
 from vgg_ablation.model.dense import class_score_map
+from vgg_ablation.model.published import DEVIATION, MEAN, SOURCE_FILE, WEIGHTS_FILE
+from vgg_ablation.model.start import empty_net
 from vgg_ablation.model.table1 import configuration, count_gmacs, fully_connected
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.model.weights import pack, read_weights, unpack
@@ -34,12 +34,8 @@ from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.locks import locked
 from vgg_ablation.runtime.state import source_digest, state_folder
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and deviation of each channel, pixel values in 0..1: the inputs that torchvision's nets were trained on."""
-
 SOURCES = (
     "appendix_b/features.py",
-    "appendix_b/frozen.py",
     "appendix_b/nets.py",
     "device.py",
     "images/batches.py",
@@ -47,6 +43,8 @@ SOURCES = (
     "images/pixels.py",
     "images/rescale.py",
     "model/dense.py",
+    "model/published.py",
+    "model/start.py",
     "model/table1.py",
     "model/vgg.py",
     "model/weights.py",
@@ -108,7 +106,7 @@ def extract_net(
         for scale in scales:
             extract(network, pixels, scale, relu=relu, compute=compute, folder=state, console=console, meter=meter)
         for scale in scales:
-            _share(state / features_name(scale), folder / features_name(scale))
+            share(state / features_name(scale), folder / features_name(scale))
     info = {
         "net": net,
         "weights": read_json(weights / SOURCE_FILE),
@@ -202,12 +200,3 @@ def count_feature_gmacs(network: VGG, pixels: Pixels, scale: int) -> float:
         for height, width in sizes.T.tolist()
     )
     return 2 * sum(count * gmacs for count, gmacs in zip(counts.tolist(), one, strict=True))
-
-
-def _share(path: Path, to: Path) -> None:
-    """Give a complete file of the state, which nobody writes to any more, a second name, or copy it."""
-    with replacing(to) as beside:
-        try:
-            os.link(path, beside)
-        except OSError:  # another file system, or one without hard links
-            shutil.copyfile(path, beside)

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from vgg_ablation.appendix_b.nets import BOTH, NETS_FILE, PUBLISHED
+from vgg_ablation.appendix_b.nets import BOTH, NETS_FILE
 from vgg_ablation.files import read_json, write_json
+from vgg_ablation.model.published import PUBLISHED
 from vgg_ablation.runtime.names import ALL, NORMS, named
 from vgg_ablation.runtime.paths import appendix_b
 

@@ -1,15 +1,10 @@
 """The nets of appendix B, and the names of their files. Imports no torch."""
 
-PUBLISHED = ("A", "B", "D", "E")
-"""torchvision trained nets with their layers, plain and with batch normalisation."""
 BOTH = "D+E"
 """The nets whose features the paper stacks."""
 
 SUMMARY_FILE = "summary.json"
 """Counts of the images."""
-WEIGHTS_FILE = "weights.safetensors"
-SOURCE_FILE = "source.json"
-"""Record of the weights."""
 FEATURES_FILE = "features.json"
 """Record of the features."""
 RESULTS_FILE = "results.json"

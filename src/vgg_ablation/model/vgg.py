@@ -1,8 +1,8 @@
-"""The network of section 2, its random initialisation, and the start of a deep net from a trained A."""
+"""The network of section 2, and its random initialisation."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,7 @@ from torch.nn import functional
 
 from vgg_ablation.model.table1 import NETS, convolution_groups, fully_connected
 from vgg_ablation.runtime.names import norm_of
-
-SHALLOW_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
-"""Layers that the deeper nets copy from a trained A: its first four convolutions and its FC layers (section 3.1)."""
+from vgg_ablation.runtime.settings import Init
 
 
 class VGG(nn.Module):
@@ -43,7 +41,7 @@ class VGG(nn.Module):
         input_side: int = 224,
         width: float = 1.0,
         dropout: float = 0.5,
-        init: Literal["kaiming", "paper"] = "kaiming",
+        init: Init = "kaiming",
     ) -> None:
         super().__init__()
         groups = convolution_groups(arch, input_side, width)
@@ -98,7 +96,7 @@ class VGG(nn.Module):
         norms = [module for module in self.features if isinstance(module, nn.BatchNorm2d)]
         return dict(zip(self.layer_names, norms, strict=False))  # convolutions come before FC layers, which have none
 
-    def reset_parameters(self, init: Literal["kaiming", "paper"]) -> None:
+    def reset_parameters(self, init: Init) -> None:
         """Draw the weights of convolutions and FC layers from torch's global generator; set the biases to zero.
 
         `kaiming` (He et al. 2015): variance 2 / fan-in, which preserves the signal through ReLU, in convolutions and
@@ -110,14 +108,16 @@ class VGG(nn.Module):
         `paper` (section 3.1): N(0, 0.01^2). The paper prints "variance 10^-2"; with that standard deviation of 0.1, the
         logits of A have an rms of 2e6, and the loss is not a number after one step at learning rate 0.01. With 0.01
         their rms is 2e-5 in A and 3e-9 in E; on ten classes, A had only learned their frequencies after 400 steps of
-        64 images at learning rate 0.01. The deeper nets then need `copy_from_shallow`.
+        64 images at learning rate 0.01. The deeper nets then need `start.copy_from_shallow`.
+
+        `imagenet`: as `kaiming`; then `start.copy_from_published` replaces all layers but the last.
 
         Raises:
-            ValueError: If `init` is neither.
+            ValueError: If `init` is none of these.
 
         """
-        if init not in ("kaiming", "paper"):
-            raise ValueError(f"unknown initialisation {init!r}; choose from kaiming, paper")
+        if init not in get_args(Init):
+            raise ValueError(f"unknown initialisation {init!r}; choose from {', '.join(get_args(Init))}")
         for name, layer in self.named_layers().items():
             if init == "paper" or name == "fc8":
                 nn.init.normal_(layer.weight, std=0.01)
@@ -200,27 +200,3 @@ def batch_in_parts(network: nn.Module, size: int) -> Iterator[Callable[[slice], 
     finally:
         for layer in layers:
             layer.begin(None)
-
-
-@torch.no_grad()
-def copy_from_shallow(network: VGG, shallow: VGG) -> None:
-    """Copy `SHALLOW_LAYERS` of a trained A into a deeper net, in place; its other layers keep their values.
-
-    A trained A_BN, for a deeper net with batch normalisation, gives the normalisations of these layers too.
-
-    Layers are matched by name: conv2_1 is the second convolution of A and the third of B to E.
-
-    Raises:
-        ValueError: If the two nets have a layer of different shape; then nothing is copied.
-
-    """
-    sources, targets = shallow.named_layers(), network.named_layers()
-    for name in SHALLOW_LAYERS:
-        source, target = sources[name].weight.shape, targets[name].weight.shape
-        if source != target:
-            raise ValueError(f"{name} has shape {tuple(source)} in {shallow.arch}, {tuple(target)} in {network.arch}")
-    norms = network.named_norms()
-    for name in SHALLOW_LAYERS:
-        targets[name].load_state_dict(sources[name].state_dict())
-        if name in norms:
-            norms[name].load_state_dict(shallow.named_norms()[name].state_dict())

@@ -15,6 +15,7 @@ from rich.console import Console as Terminal
 from vgg_ablation.dataset.source import look
 from vgg_ablation.device import choose_compute
 from vgg_ablation.errors import StageError
+from vgg_ablation.imagenet import obtain_start
 from vgg_ablation.model.table1 import ABLATION, PLAIN
 from vgg_ablation.parallel.computing import count_reports
 from vgg_ablation.parallel.counts import count_images, count_listed, unit_work
@@ -182,6 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             dry_run(params, work, archs, console, chosen.slots)
         else:
             prepare_images(console)
+            for arch in archs:
+                obtain_start(arch, work.study.model, console)
             compute(work, archs, console, chosen.on, chosen.slots)
 
 

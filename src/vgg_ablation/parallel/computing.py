@@ -71,7 +71,7 @@ def compute_unit(
     if unit.kind == "trial":
         use(search.trial_folder(unit.number))
         for size in work.study.tune.batch_size:  # whatever the rest of the trial's point
-            _use_shallow(search.plan, search.recipe(Point(0.0, 0.0, size)), use)
+            _use_start(search.plan, search.recipe(Point(0.0, 0.0, size)), use)
         images = len(search.plan.images.training)
         trial = search.finish(unit.number, lambda epoch: step(describe_epoch(epoch, images)))
         return describe_trial(trial)
@@ -86,8 +86,8 @@ def open_search(arch: str, work: Work, compute: Compute, say: Callable[[str], No
     return Search(plan, study.train, study.tune)
 
 
-def _use_shallow(plan: Experiment, recipe: Recipe, use: Callable[[Path], None]) -> None:
-    if folder := plan.shallow_folder(recipe):
+def _use_start(plan: Experiment, recipe: Recipe, use: Callable[[Path], None]) -> None:
+    if folder := plan.start_folder(recipe):
         use(folder)
 
 
@@ -110,7 +110,7 @@ def _compute_run(
         def watch(epoch: Epoch, scale: str = scale, count: int = len(images.training)) -> None:
             step(f"{scale}, epoch {epoch.epoch}: {describe_epoch(epoch, count)}")
 
-        _use_shallow(plan, recipe, use)
+        _use_start(plan, recipe, use)
         use(folder := run_folder(plan, recipe))
         network, _, reason = train_run(plan, recipe, watch)
         weights = folder / WEIGHTS

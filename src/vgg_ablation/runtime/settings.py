@@ -199,6 +199,12 @@ class ScalesSettings(Section):
         return {"fixed": self.fixed, "large": self.large, "jitter": self.jitter}[name]
 
 
+Init = Literal["kaiming", "paper", "imagenet"]
+
+PUBLISHED_SIDE, PUBLISHED_WIDTH = 224, 1.0
+"""Input side and width of the nets that torchvision trained on ImageNet."""
+
+
 class ModelSettings(Section):
     """What all nets of a study share; the names are the keyword arguments of `VGG`."""
 
@@ -208,9 +214,19 @@ class ModelSettings(Section):
     """Factor on the channels of every hidden layer of Table 1."""
     dropout: Annotated[float, Field(ge=0, lt=1), Reference("probability", 0.5, "3.1")]
     """Probability of zeroing an output of the first two fully-connected layers."""
-    init: Annotated[Literal["kaiming", "paper"], Reference(paper="paper", section="3.1")]
-    """Random weights. `kaiming` preserves the signal at any depth. `paper` is N(0, 0.01²), from which only the shallow
-    net A can start; deeper nets start from a trained A."""
+    init: Annotated[Init, Reference(paper="paper", section="3.1")]
+    """Weights that training starts from. `kaiming`: random, preserves the signal at any depth. `paper`: N(0, 0.01²),
+    from which only the shallow net A can start; deeper nets start from a trained A. `imagenet`: torchvision's ImageNet
+    weights (C has those of D, A_LRN those of A) with a random last layer; only with input_side 224 and width 1."""
+
+    @model_validator(mode="after")
+    def _published_nets_fit(self) -> "ModelSettings":
+        if self.init == "imagenet" and (self.input_side, self.width) != (PUBLISHED_SIDE, PUBLISHED_WIDTH):
+            raise ValueError(
+                f"init imagenet only with input_side {PUBLISHED_SIDE} and width {PUBLISHED_WIDTH:g}, "
+                "those of the published nets"
+            )
+        return self
 
 
 class TrainSettings(Section):

@@ -12,9 +12,12 @@ import torch
 from vgg_ablation import paper
 from vgg_ablation.device import Compute
 from vgg_ablation.errors import StageError
+from vgg_ablation.imagenet import kept_weights, published_net
 from vgg_ablation.images.batches import RunImages
+from vgg_ablation.model.published import OFFICIAL, twin
+from vgg_ablation.model.start import copy_from_published, copy_from_shallow
 from vgg_ablation.model.table1 import NETS, configuration, count_gmacs
-from vgg_ablation.model.vgg import VGG, copy_from_shallow
+from vgg_ablation.model.vgg import VGG
 from vgg_ablation.model.weights import read_weights
 from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
@@ -32,9 +35,10 @@ CHECKPOINT = "checkpoint"
 """Stem of the checkpoints of a run in its state folder."""
 
 SOURCES = (
-    "device.py", "images/batches.py", "images/index.py", "images/pixels.py", "images/rescale.py", "model/table1.py",
-    "model/vgg.py", "model/weights.py", "paper.py", "train/checkpoint.py", "train/epoch.py", "train/execution.py",
-    "train/experiment.py", "train/memory.py", "train/run.py", "train/schedule.py", "train/step.py",
+    "device.py", "images/batches.py", "images/index.py", "images/pixels.py", "images/rescale.py",
+    "model/published.py", "model/start.py", "model/table1.py", "model/vgg.py", "model/weights.py", "paper.py",
+    "train/checkpoint.py", "train/epoch.py", "train/execution.py", "train/experiment.py",
+    "train/memory.py", "train/run.py", "train/schedule.py", "train/step.py",
 )  # fmt: skip
 """Files of the package that decide a run: their digest is part of the key of its state."""
 
@@ -117,7 +121,7 @@ class Experiment:
                 "split": hashlib.sha256(b"/".join(split)).hexdigest(),
                 "scale": self.scale,
                 "sides": [batches.training_scale, batches.test_scale],
-                "start": self.start.sha256 if self.start else configuration(self._a) if self._starts_from_a else "",
+                "start": self._start_key,
                 "source": source_digest(*sources),
                 **self.compute.names,
                 # These three decide how sums are grouped, and so the last digits.
@@ -139,9 +143,13 @@ class Experiment:
         each = count_gmacs(self.arch, classes, self.model.input_side, self.model.width)
         return images, each * (3 * images + len(self.images.validation))
 
-    def shallow_folder(self, recipe: Recipe) -> Path | None:
-        """Return the state folder of the net A whose layers this net starts from; None if it starts otherwise."""
-        if self.start or not self._starts_from_a:
+    def start_folder(self, recipe: Recipe) -> Path | None:
+        """Return the state folder of the published net, or the trained A, that this net starts from; else None."""
+        if self.start:
+            return None
+        if self.model.init == "imagenet":
+            return kept_weights(twin(self.arch))
+        if not self._starts_from_a:
             return None
         shallow, recipe = self._shallow(recipe)
         return shallow.folder("shallow", recipe.point.batch_size, recipe=asdict(recipe))
@@ -150,7 +158,8 @@ class Experiment:
         """Return the untrained net, and an iterator that trains it epoch by epoch; see `train.run.train`.
 
         The first epoch sets the initial weights: those of `start`; or with `init: paper`, in nets that start from A,
-        layers of a trained A (section 3.1; A_BN for a net with batch normalisation); else random ones.
+        layers of a trained A (section 3.1; A_BN for a net with batch normalisation); or with `init: imagenet`, all
+        but the last of a net that was trained on ImageNet; else random ones.
 
         Args:
             recipe: hyper-parameters.
@@ -168,10 +177,22 @@ class Experiment:
     def _starts_from_a(self) -> bool:
         return self.model.init == "paper" and NETS[self.arch].starts_from_A
 
+    @property
+    def _start_key(self) -> object:
+        """What decides the weights that training starts from besides the settings, as a JSON value."""
+        if self.start:
+            return self.start.sha256
+        if self.model.init == "imagenet":
+            return OFFICIAL[twin(self.arch)]
+        return configuration(self._a) if self._starts_from_a else ""
+
     def _epochs_from_start(self, network: VGG, recipe: Recipe, checkpoints: BackgroundCheckpoints) -> Iterator[Epoch]:
         if self.start:
             read_weights(self.start.path, network)
-        elif folder := self.shallow_folder(recipe):
+        elif self.model.init == "imagenet":
+            colour = self.images.batches.colour
+            copy_from_published(network, published_net(twin(self.arch)), colour.mean, colour.deviation)
+        elif folder := self.start_folder(recipe):
             copy_from_shallow(network, self._trained_shallow(recipe, folder))
         yield from self._epochs(network, recipe, checkpoints)
 

@@ -14,6 +14,7 @@ from vgg_ablation import paper
 from vgg_ablation.device import Compute, matmul_rate
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import file_digest, read_json, write_json, write_table
+from vgg_ablation.imagenet import obtain_start
 from vgg_ablation.images.batches import RunImages
 from vgg_ablation.images.index import LARGE_FOLDER, PACKED, TRAIN, images_in, read_splits, verify
 from vgg_ablation.model.vgg import VGG
@@ -64,7 +65,7 @@ def train_net(
 
     Raises:
         OSError: results of the search or of the previous scale are missing.
-        StageError: images or initial weights are damaged, or do not fit the settings.
+        StageError: images or initial weights are damaged, do not fit the settings, or cannot be obtained.
     """
     verify(paths.PROCESSED)
     if scale != "fixed":
@@ -73,6 +74,7 @@ def train_net(
     point = Point(tuned["learning_rate"], tuned["weight_decay"], tuned["batch_size"])
     recipe = recipe_at(scale, point, shared, fine_tune)
     starts = starting_weights(arch, scale, runs)
+    published = obtain_start(arch, model, console) if scale == "fixed" else ""
     images_in(read_splits(paths.PROCESSED), runs - 1, TRAIN)  # raises before the training if a split is missing
     console.say(messages.computing_on(compute))
     folder = paths.training(arch, scale)
@@ -100,7 +102,7 @@ def train_net(
                     "seed": run,
                     "did_not_train": bool(reason),
                     "reason": reason,
-                    "start_sha256": starts[run].sha256 if run in starts else "",
+                    "start_sha256": starts[run].sha256 if run in starts else published,
                     "weights_sha256": file_digest(weights),
                 }
             )

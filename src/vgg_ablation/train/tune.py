@@ -10,6 +10,7 @@ import torch
 
 from vgg_ablation.device import Compute, matmul_rate
 from vgg_ablation.files import write_json, write_table
+from vgg_ablation.imagenet import obtain_start
 from vgg_ablation.images.batches import RunImages
 from vgg_ablation.images.index import verify
 from vgg_ablation.runtime import messages, paths
@@ -51,9 +52,11 @@ def tune_net(
         console: receives progress.
 
     Raises:
-        StageError: the images or the stored trials are damaged, or the database cannot be reached.
+        StageError: the images or the stored trials are damaged, or the database or the published weights to start from
+            cannot be reached.
     """
     verify(paths.PROCESSED)
+    obtain_start(arch, model, console)
     console.say(messages.computing_on(compute))
     results = paths.search(arch)
     shutil.rmtree(results, ignore_errors=True)  # as DVC does: no results of an earlier search stay

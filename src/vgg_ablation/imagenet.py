@@ -1,25 +1,29 @@
-"""Published ImageNet weights: downloaded or copied, verified, and converted once to safetensors.
+"""Published ImageNet weights: downloaded or read from a folder, verified, and converted once to safetensors.
 
-A file of another author is used only where its name asks for it.
+A file of another author is used only in appendix B, and only where its name asks for it.
 """
 
+import hashlib
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vgg_ablation.appendix_b.frozen import empty_net
-from vgg_ablation.appendix_b.nets import SOURCE_FILE, WEIGHTS_FILE
-from vgg_ablation.dataset.download import Published, fetch_published, mirrors
 from vgg_ablation.errors import StageError
-from vgg_ablation.files import file_digest, write_bytes, write_json
-from vgg_ablation.model.weights import pack, put, unpack
+from vgg_ablation.files import file_digest, read_json, share, write_bytes, write_json
+from vgg_ablation.model.published import OFFICIAL, SOURCE_FILE, WEIGHTS_FILE, Official, twin
+from vgg_ablation.model.start import empty_net
+from vgg_ablation.model.vgg import VGG
+from vgg_ablation.model.weights import pack, put, read_weights, unpack
 from vgg_ablation.runtime.console import Console
+from vgg_ablation.runtime.locks import locked
+from vgg_ablation.runtime.params import read_params
+from vgg_ablation.runtime.settings import ModelSettings
 from vgg_ablation.runtime.state import repository_root
 
 OFFICIAL_FOLDER = "https://download.pytorch.org/models/"
@@ -29,34 +33,7 @@ MIRRORS = "TORCHVISION_MIRRORS"
 _ROUNDING = 0.0005 * 2**20  # bytes: torchvision gives sizes in MiB with three decimals
 
 
-class Official(NamedTuple):
-    """One of torchvision's files `IMAGENET1K_V1`."""
-
-    file: str
-    mebibytes: float
-    """Size of the file as torchvision gives it, to three decimals."""
-    sha256: str
-    """Where only its first eight hexadecimal digits are published, those in the file's name."""
-
-
-OFFICIAL = {
-    "A": Official("vgg11-8a719046.pth", 506.84, "8a719046"),
-    "B": Official("vgg13-19584684.pth", 507.545, "19584684"),
-    "D": Official("vgg16-397923af.pth", 527.796, "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
-    "E": Official("vgg19-dcbb9e9d.pth", 548.051, "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44"),
-    "A_BN": Official("vgg11_bn-6002323d.pth", 506.881, "6002323d"),
-    "B_BN": Official("vgg13_bn-abd245e5.pth", 507.59, "abd245e5"),
-    "D_BN": Official("vgg16_bn-6c64b313.pth", 527.866, "6c64b313"),
-    "E_BN": Official("vgg19_bn-c79401a0.pth", 548.143, "c79401a0"),
-}
-"""Names and sizes: torchvision 0.29, `torchvision/models/vgg.py`.
-
-No source gives the whole SHA-256 of all files: those of vgg16 and vgg19 are quoted by several projects that checked
-them; of the others, the eight digits in the name are compared, as `torch.hub` does.
-"""
-
-
-def obtain_weights(net: str, source: str, folder: Path, console: Console) -> dict[str, object]:
+def obtain_weights(net: str, source: str, folder: Path, console: Console) -> dict[str, Any]:
     """Write the ImageNet weights of `net` to `folder` as weights.safetensors, and what they are as source.json.
 
     Args:
@@ -74,22 +51,76 @@ def obtain_weights(net: str, source: str, folder: Path, console: Console) -> dic
         StageError: there is no such file, no address has it, it is not the published one, holds more than tensors, or
             those of another net.
     """
-    official = OFFICIAL[net]
-    path = _download(official, console) if source == "torchvision" else _find(net, source)
+    if source != "torchvision":
+        return _convert(net, _find(net, source, [OFFICIAL[net].file, f"{net}.safetensors", f"{net}.pth"]), folder)
+    found = _keep_published(net, source, console)
+    share(kept_weights(net) / WEIGHTS_FILE, folder / WEIGHTS_FILE)
+    write_json(folder / SOURCE_FILE, found)
+    return found
+
+
+def obtain_start(arch: str, model: ModelSettings, console: Console) -> str:
+    """Obtain the published weights that net `arch` starts from, if the settings say so, for `published_net`.
+
+    `appendix_b.weights` in params.yaml says where they are. That changes no result: only the published file will do.
+
+    Returns:
+        The SHA-256 of torchvision's file, or nothing if the net starts otherwise.
+
+    Raises:
+        OSError: as `obtain_weights`.
+        StageError: as `obtain_weights`, or the file is of another author.
+    """
+    if model.init != "imagenet":
+        return ""
+    return _keep_published(twin(arch), read_params().of_appendix_b().weights, console)["sha256"]
+
+
+def published_net(net: str) -> VGG:
+    """Return a published net with its weights. Raises OSError if they are not in the resume state."""
+    network = empty_net(net)
+    read_weights(kept_weights(net) / WEIGHTS_FILE, network)
+    return network
+
+
+def kept_weights(net: str) -> Path:
+    """Return the folder of the published weights of a net in the resume state."""
+    return repository_root() / ".state" / "imagenet" / OFFICIAL[net].file.removesuffix(".pth")
+
+
+def _keep_published(net: str, source: str, console: Console) -> dict[str, Any]:
+    """Convert the published weights of a net into the resume state, if they are not there; return their source.json."""
+    folder = kept_weights(net)
+    with locked(folder, console.say):
+        if (folder / SOURCE_FILE).exists():
+            found = read_json(folder / SOURCE_FILE)
+            if file_digest(folder / WEIGHTS_FILE) == found["weights_sha256"]:
+                return found
+        if source != "torchvision":
+            return _convert(net, _find(net, source, [OFFICIAL[net].file]), folder)
+        path = _download(OFFICIAL[net], console)
+        found = _convert(net, path, folder)
+        path.unlink()  # the converted file is as large
+        return found
+
+
+def _convert(net: str, path: Path, folder: Path) -> dict[str, Any]:
+    official, digest = OFFICIAL[net], file_digest(path)
     published = path.name == official.file
-    digest = file_digest(path)
     if published and not digest.startswith(official.sha256):
         raise StageError(f"{path}: SHA-256 {digest}, not {official.sha256}: not the file that torchvision published")
-    write_bytes(folder / WEIGHTS_FILE, pack(fitting(_read(path), net, str(path))))
-    if source == "torchvision":
-        path.unlink()  # the converted file is as large
-    found = {"net": net, "file": path.name, "sha256": digest, "published": published}
+    content = pack(fitting(_read(path), net, str(path)))
+    write_bytes(folder / WEIGHTS_FILE, content)
+    converted = hashlib.sha256(content).hexdigest()
+    found = {"net": net, "file": path.name, "sha256": digest, "weights_sha256": converted, "published": published}
     write_json(folder / SOURCE_FILE, found)
     return found
 
 
 def _download(official: Official, console: Console) -> Path:
-    """Return torchvision's file in the resume state: DVC deletes a stage's outputs, and with them a download."""
+    """Return torchvision's file, downloaded into the resume state."""
+    from vgg_ablation.dataset.download import Published, fetch_published, mirrors  # most stages download nothing
+
     size = official.mebibytes * 2**20
     wanted = Published(
         name=official.file.removesuffix(".pth"),
@@ -105,9 +136,9 @@ def _download(official: Official, console: Console) -> Path:
     return path
 
 
-def _find(net: str, source: str) -> Path:
+def _find(net: str, source: str, names: Sequence[str]) -> Path:
+    """Return the one file of a folder that has one of `names`."""
     folder = repository_root() / source
-    names = [OFFICIAL[net].file, f"{net}.safetensors", f"{net}.pth"]
     found = [folder / name for name in names if (folder / name).is_file()]
     if len(found) != 1:
         problem = f"holds {' and '.join(path.name for path in found)}; keep one" if found else "holds no weights"

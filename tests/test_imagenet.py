@@ -12,19 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 from torchvision.models import get_model_weights
 
-from vgg_ablation.appendix_b import weights
-from vgg_ablation.appendix_b.frozen import SHAPE
-from vgg_ablation.appendix_b.nets import PUBLISHED
-from vgg_ablation.appendix_b.weights import OFFICIAL, Official, obtain_weights
+from published_fixtures import random_weights
+from vgg_ablation import imagenet
 from vgg_ablation.dataset import download
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import read_json
-from vgg_ablation.model.vgg import VGG
+from vgg_ablation.imagenet import kept_weights, obtain_start, obtain_weights, published_net
+from vgg_ablation.model.published import OFFICIAL, PUBLISHED
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.names import NORMS, named
+from vgg_ablation.runtime.settings import ModelSettings
 
 pytestmark = pytest.mark.usefixtures("narrow", "state")
 
@@ -40,39 +39,12 @@ def state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "root" / ".state" / "download"
 
 
-def random_weights(net: str, seed: int = 0) -> dict[str, Tensor]:
-    torch.manual_seed(seed)
-    return VGG(net, 1000, **SHAPE).state_dict()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A user's folder."""
-    (tmp_path / "mine").mkdir()
-    return tmp_path / "mine"
-
-
-@pytest.fixture
-def publish(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Return what saves weights under their official name and announces this file as torchvision's."""
-
-    def save(net: str, tensors: object, **options: bool) -> Path:
-        torch.save(tensors, folder / "new.pth", **options)
-        content = (folder / "new.pth").read_bytes()
-        name = f"{OFFICIAL[net].file.partition('-')[0]}-{hashlib.sha256(content).hexdigest()[:8]}.pth"
-        announced = Official(name, round(len(content) / 2**20, 3), hashlib.sha256(content).hexdigest()[:8])
-        monkeypatch.setitem(OFFICIAL, net, announced)
-        return (folder / "new.pth").rename(folder / name)
-
-    return save
-
-
 @pytest.fixture
 def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Address of what serves the folder; it is the official address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder))) as listening:
         address = f"http://127.0.0.1:{listening.server_port}"
-        monkeypatch.setattr(weights, "OFFICIAL_FOLDER", address + "/")
+        monkeypatch.setattr(imagenet, "OFFICIAL_FOLDER", address + "/")
         thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
         thread.start()
         yield address
@@ -101,7 +73,7 @@ def test_official_files_are_those_that_torchvision_names() -> None:
         for arch in PUBLISHED:
             official = OFFICIAL[named(arch, norm)]
             theirs = get_model_weights(NAMES[arch] + ("_bn" if norm == "batch" else "")).IMAGENET1K_V1  # pyright: ignore
-            assert theirs.url == weights.OFFICIAL_FOLDER + official.file
+            assert theirs.url == imagenet.OFFICIAL_FOLDER + official.file
             assert theirs.meta["_file_size"] == official.mebibytes
             assert official.sha256.startswith(official.file.removesuffix(".pth").rpartition("-")[2])
     assert len(OFFICIAL) == 2 * len(PUBLISHED)
@@ -130,7 +102,7 @@ def test_a_mirror_gives_what_the_official_address_does_not(
     publish: Callable[..., Path], server: str, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish("A", random_weights("A"))
-    monkeypatch.setattr(weights, "OFFICIAL_FOLDER", f"{server}/nothing/")
+    monkeypatch.setattr(imagenet, "OFFICIAL_FOLDER", f"{server}/nothing/")
     assert "404" in refusal("A", "torchvision", tmp_path / "out", console)
     monkeypatch.setenv("TORCHVISION_MIRRORS", server)
     assert obtain_weights("A", "torchvision", tmp_path / "out", console)["published"]
@@ -157,7 +129,7 @@ def test_a_download_of_another_size_is_refused(
 def test_without_a_network_one_line_says_what_to_do(
     tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "OFFICIAL_FOLDER", "http://127.0.0.1:9/")
+    monkeypatch.setattr(imagenet, "OFFICIAL_FOLDER", "http://127.0.0.1:9/")
     said = refusal("D", "torchvision", tmp_path / "out", console)
     assert said.startswith("could not be downloaded: http://127.0.0.1:9/vgg16-397923af.pth (Connection refused)")
     assert said.endswith("put the file into a folder and name that: appendix_b.weights in params.yaml")
@@ -168,7 +140,7 @@ def test_a_verified_download_outlives_a_kill_before_it_is_converted(
 ) -> None:
     path = publish("A", random_weights("A"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weights, "fitting", interrupted)
+        patch.setattr(imagenet, "fitting", interrupted)
         with pytest.raises(KeyboardInterrupt):
             obtain_weights("A", "torchvision", tmp_path / "out", console)
     path.unlink()
@@ -266,3 +238,56 @@ def test_files_from_before_batch_normalisation_counted_batches_are_complete(
     obtain_weights("A_BN", str(folder), tmp_path / "out", console)
     read = load_file(tmp_path / "out" / "weights.safetensors")
     assert all(torch.equal(read[name], tensors[name]) for name in tensors)
+
+
+# Weights that training starts from.
+
+
+START = ModelSettings(input_side=224, width=1.0, dropout=0.5, init="imagenet")
+
+
+def test_a_net_that_starts_from_imagenet_gets_the_published_weights_of_its_twin_once(
+    publish: Callable[..., Path], weights_named: None, console: Console
+) -> None:
+    wanted = random_weights("D_BN")
+    path = publish("D_BN", wanted)
+    digest = obtain_start("C_BN", START, console)
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    path.unlink()
+    assert obtain_start("D_BN", START, console) == digest
+    found = published_net("D_BN").state_dict()
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_a_damaged_copy_of_published_weights_is_made_again(
+    publish: Callable[..., Path], weights_named: None, console: Console
+) -> None:
+    publish("A", wanted := random_weights("A"))
+    obtain_start("A", START, console)
+    copy = kept_weights("A") / "weights.safetensors"
+    copy.write_bytes(copy.read_bytes()[:-1] + b"x")
+    obtain_start("A", START, console)
+    assert torch.equal(published_net("A").state_dict()["classifier.6.bias"], wanted["classifier.6.bias"])
+
+
+def test_appendix_b_takes_what_the_ordinary_pipeline_has_downloaded(
+    publish: Callable[..., Path], server: str, weights_named: None, tmp_path: Path, console: Console
+) -> None:
+    path = publish("A", random_weights("A"))
+    settings = (tmp_path / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(settings.replace(f"weights: {path.parent}", "weights: torchvision"))
+    obtain_start("A_LRN", START, console)
+    path.unlink()
+    assert obtain_weights("A", "torchvision", tmp_path / "out", console)["file"] == path.name
+    assert (tmp_path / "out" / "weights.safetensors").samefile(kept_weights("A") / "weights.safetensors")
+
+
+def test_training_starts_from_no_weights_of_another_author(folder: Path, weights_named: None, console: Console) -> None:
+    torch.save(random_weights("E"), folder / "E.pth")
+    with pytest.raises(StageError, match=r"holds no weights of net E; allowed: vgg19-dcbb9e9d\.pth$"):
+        obtain_start("E", START, console)
+
+
+def test_a_net_that_starts_at_random_needs_no_weights(console: Console, tmp_path: Path) -> None:
+    assert obtain_start("B_5x5", START.model_copy(update={"init": "kaiming"}), console) == ""
+    assert not (tmp_path / "root").exists()
