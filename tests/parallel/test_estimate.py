@@ -166,7 +166,7 @@ def test_own_images_are_counted(
 ) -> None:
     """Four of each category are not test images, one of them for validation."""
     seen: list[Images] = []
-    monkeypatch.setattr(module, "measure_pace", lambda *given: (seen.append(given[3]), Pace(0.0, 0.0, 0.0, 0.0))[1])
+    monkeypatch.setattr(module, "measure_pace", lambda *given: (seen.append(given[3]), pace_of())[1])
     files = [*(f"cat/{n}.jpg" for n in range(7)), *(f"dog/{n}.jpg" for n in range(9)), "text.txt"]
     for file in files:
         (tmp_path / "photos" / file).parent.mkdir(parents=True, exist_ok=True)

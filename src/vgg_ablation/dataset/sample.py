@@ -35,7 +35,7 @@ PORTRAIT_SHARE = 0.4
 GREYSCALE_SHARE = 0.08
 SUPERSAMPLING = 2  # rays a pixel, along each side
 JPEG_QUALITY = 90
-MAX_TILT = 0.2  # radians off the table's normal; in any pose at all, small nets need many more images
+MAX_TILT = 0.1  # radians off the table's normal; in any pose at all, small nets need many more images
 
 
 def _cross(x: Array, y: Array, z: Array) -> Array:
@@ -220,10 +220,10 @@ def _rendered(solid: Solid, height: int, width: int, rng: Generator) -> Array:
 
     drop = _table_height(distance, pose) - _dot(camera, up)
     p = camera + drop / _dot(rays, up) * rays
-    colour = _painted(p, 0.1, rng)  # fainter than the solid's, or small nets do not find its outline
+    colour = _painted(p, 0.06, rng)  # fainter than the solid's, or small nets do not find its outline
     normal = np.repeat(up, p.shape[1], axis=1)
     seen, surface = _seen(distance, camera, rays)
-    p[:, seen], colour[:, seen], normal[:, seen] = surface, _painted(surface, 0.15, rng), _normals(distance, surface)
+    p[:, seen], colour[:, seen], normal[:, seen] = surface, _painted(surface, 0.1, rng), _normals(distance, surface)
 
     direct = _dot(normal, light).clip(0)
     shadow = np.flatnonzero((direct > 0) & (_dot(p, p) - _dot(p, light) ** 2 < 2))  # others pass the solid far off
