@@ -66,7 +66,7 @@ def test_the_headline_is_three_lines_above_the_main_table(make: Make):
     )
     assert depth.startswith("- **Depth: ")
     assert depth.endswith(
-        f".** {fitted[0]:+.1f} points per layer (95 % interval {slope.low:+.1f} to {slope.high:+.1f})."
+        f".** {fitted[0]:+.2f} points per layer (95 % interval {slope.low:+.2f} to {slope.high:+.2f})."
     )
     best, *_, worst = sorted(found.lead_rows, key=lambda row: row.top1_error)
     assert nets.startswith(f"- **Best net {best.arch}, worst net {worst.arch}.** Top-1 error {best.top1_error:.1f} % [")
@@ -109,7 +109,7 @@ def test_the_headline_starts_with_the_verdict_on_depth(make: Make):
     depths = {"A": 11, "B": 13, "C": 16, "D": 16, "E": 19}
     files.set_errors("fixed", "dense", **{arch: [50 - 1.5 * (layers - 15)] * 2 for arch, layers in depths.items()})
     (depth, *_) = headline(parts(find(files.read())))
-    assert depth.startswith("- **Depth: the error falls (fragile).** -1.5 points per layer")  # one run is left of two
+    assert depth.startswith("- **Depth: the error falls (fragile).** -1.52 points per layer")  # one run is left of two
 
 
 def test_one_net_has_a_headline_too(make: Make):
