@@ -30,4 +30,5 @@ def test_excess_is_the_final_error_of_the_chosen_point_above_the_best() -> None:
 
 def test_the_page_says_what_was_measured() -> None:
     text = page(trainings(), "sample", [200, 2000], "a machine")
-    assert "on 200 validation images, and the error on 2000 test images after 10 epochs" in text
+    assert "learning rates\n0.1 to 0.4, weight decays 0.01 to 0.01" in text
+    assert "on 200 validation images, and the error on 2000 test images after 10\nepochs" in text
