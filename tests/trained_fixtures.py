@@ -1,11 +1,10 @@
 """A tiny study run by the real stages in a folder: one net with batch normalisation, at two training scales."""
 
 import io
-import os
 import runpy
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,9 +87,7 @@ def trained_study(
 
 
 @pytest.fixture
-def trained(trained_study: Trained) -> Iterator[Trained]:
+def trained(trained_study: Trained, monkeypatch: pytest.MonkeyPatch) -> Trained:
     """Change to the study's folder; change no file there."""
-    before = Path.cwd()
-    os.chdir(trained_study.folder)
-    yield trained_study
-    os.chdir(before)
+    monkeypatch.chdir(trained_study.folder)
+    return trained_study
