@@ -68,7 +68,7 @@ estimate: $(SET_UP)
 search-cost: $(SET_UP)
 	$(BIN)/python -m benchmarks.search_cost
 
-# Fifteen minutes on two cores.
+# Five minutes on two cores.
 trial-ranks: $(SET_UP)
 	PATH="$(abspath $(BIN)):$$PATH" dvc repro stages/dvc.yaml:preprocess
 	$(BIN)/python -m benchmarks.trial_ranks
