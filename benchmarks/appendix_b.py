@@ -45,7 +45,7 @@ _ASPECT = 4 / 3  # of a photograph
 
 
 class Cost(NamedTuple):
-    """What a piece of work took."""
+    """Time and memory of a piece of work."""
 
     seconds: float
     """By the clock."""

@@ -58,7 +58,7 @@ _PILOT = {
     "fine_tune": {"epochs": 2},
     "tune": {"trials": 2, "epochs": 2},
 }
-"""How the pilot differs from the study `sample`."""
+"""Settings of the pilot that differ from the study `sample`."""
 _STAGES = (
     "check", "download", "preprocess", "near_duplicates", "tune A batch",
     *(f"{stage} A batch {scale}" for scale in ("fixed", "large", "jitter") for stage in ("train", "evaluate")),

@@ -78,7 +78,7 @@ def room(file: Path) -> str:
 
 
 def decides(file: Path) -> bool:
-    """Whether the file's content can change a result.
+    """Return True if the file's content can change a result.
 
     Not runtime/, not the class of errors, and not imagenet.py: it hands over the tensors of a file, or refuses.
     """

@@ -71,7 +71,7 @@ def test_stages_and_targets_that_a_page_names_exist(page):
 
 
 def subcommand_and_options(words: list[str]) -> tuple[tuple[str, ...], set[str]]:
-    """Of the words after `dvc`: `exp run` or `repro`, and the options such as `--queue`."""
+    """Return the main words after `dvc`: `exp run` or `repro`, and the options such as `--queue`."""
     of_two = words[0] in ("exp", "metrics", "plots", "queue")
     return tuple(words[: 1 + of_two]), {word.partition("=")[0] for word in words if word.startswith("-")}
 

@@ -27,7 +27,7 @@ from vgg_ablation.files import read_json
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(1800)]
 
 SIZES = [(64, 64), (64, 66), (64, 68)]
-"""Of the images of a category: no two in one batch."""
+"""Sides of the images of a category: no two in one batch."""
 MODELS = {"A": "vgg11", "D": "vgg16", "E": "vgg19"}
 SETTINGS = {
     "data": {

@@ -80,7 +80,7 @@ def test_a_study_that_is_killed_three_times_ends_with_the_same_bytes(origin: Rep
 def test_a_study_with_a_checkpoint_a_minute_that_is_killed_ends_with_the_same_bytes(
     origin: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its runs take seconds: SIGKILL costs the whole run, SIGTERM and Ctrl-C at most one epoch."""
+    """The runs take seconds: SIGKILL costs the whole run, SIGTERM and Ctrl-C at most one epoch."""
     monkeypatch.setenv(CHECKPOINT_SECONDS, "60")
     tortured(origin, tmp_path, "C", "fixed", 2 * len(KINDS), {"tune", "train"})
 

@@ -47,6 +47,16 @@ def migrations_read_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make kernels deterministic, as `choose_compute` does."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("error")
+    yield
+    torch.set_deterministic_debug_mode(before)
+
+
 @pytest.fixture(scope="session")
 def compute() -> Compute:
     return Compute(torch.device("cpu"), torch.float32)

@@ -395,16 +395,6 @@ def test_without_validation_images_the_training_loss_alone_counts(training: floa
     assert at_chance(Epoch(1, 0.01, training * math.log(256), 99.0, None, None, 1.0), 256) == guesses
 
 
-@pytest.fixture
-def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make kernels deterministic, as `choose_compute` does."""
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.get_deterministic_debug_mode()
-    torch.set_deterministic_debug_mode("error")
-    yield
-    torch.set_deterministic_debug_mode(before)
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize(

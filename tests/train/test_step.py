@@ -1,6 +1,6 @@
 import itertools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -257,16 +257,6 @@ def test_a_scaled_step_that_overflows_changes_neither_weights_nor_momentum() -> 
     assert take_step.scaler.get_scale() < 3e38, "it overflowed"
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert not any(state["momentum_buffer"].any() for state in take_step.optimiser.state.values())
-
-
-@pytest.fixture
-def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make kernels deterministic, as `choose_compute` does."""
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.get_deterministic_debug_mode()
-    torch.set_deterministic_debug_mode("error")
-    yield
-    torch.set_deterministic_debug_mode(before)
 
 
 # Ways to compute the gradients.
