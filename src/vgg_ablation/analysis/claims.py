@@ -16,9 +16,10 @@ Claims are judged for the nets of each normalisation by themselves. A claim is j
 nets, and each of them fitted its training images at the claim's training scales (`fit.FITTED`); a claim about a net
 that did not fit is `not trained far enough`, whatever its errors. One run decides nothing.
 
-p-values are Holm-corrected over all components of all claims that are judged. Claims about nets that did not fit are
-not among them: no test is made of them, so they cannot be wrong. Which claims are judged depends on the settings and
-the training errors, never on a test error, so the correction holds for the family at hand.
+p-values are Holm-corrected over all components of the claims about Table 1's nets that are judged; the claim about the
+5x5 net has a family of its own, so that this net does not change the verdicts on the others. Claims about nets that did
+not fit are in no family: no test is made of them, so they cannot be wrong. Which claims are judged depends on the
+settings and the training errors, never on a test error, so the correction holds for the family at hand.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,8 @@ Source = tuple[str, str, str]
 """A net or a fusion, a training scale and a protocol."""
 Contrasts = dict[str, dict[Source, float]]
 """Components of a claim: coefficients of errors by label, such as `E less D (fixed, dense)`."""
+Name = tuple[str, str, str]
+"""Of a component: normalisation, key of the claim, label."""
 Measured = Callable[[str, str, str], Errors | None]
 """Errors of a source; None if the study lacks it."""
 
@@ -80,7 +83,7 @@ class JudgedComponent:
     label: str
     difference: Difference
     p_adjusted: float | None = None
-    """Holm-corrected over all components of all claims that were judged; None where nets did not fit."""
+    """Holm-corrected over the components of the judged claims of its family; None where nets did not fit."""
     narrow: Difference | None = None
     """With confidence `ONE_SIDED`; None where nets did not fit, and with one run."""
     detectable: float | None = None
@@ -162,15 +165,22 @@ def judge(study: Study, errors: Measured | None = None) -> list[Judgement]:
     """
     measured = errors or study.errors
     asked = [_asked(part, claim) for part in study.by_norm for claim in CLAIMS]
+    others = [one for one in asked if one.claim.key == "small_filters"]
+    families = _differences(measured, others), _differences(measured, [one for one in asked if one not in others])
+    differences, adjusted = ({**first, **second} for first, second in zip(*families, strict=True))
+    return [_judgement(measured, one, differences, adjusted) for one in asked]
+
+
+def _differences(measured: Measured, asked: Sequence[Judgement]) -> tuple[dict[Name, Difference], dict[Name, float]]:
+    """Return the components of a family of claims, and the Holm-corrected p-values of those that are judged."""
     tested = [(*one.name, label) for one in asked if one.judged for label in one.contrasts]
-    family = max(len(tested), 1)
     differences = {
-        (*one.name, label): _contrast(measured, coefficients, family=family)
+        (*one.name, label): _contrast(measured, coefficients, family=max(len(tested), 1))
         for one in asked
         for label, coefficients in one.contrasts.items()
     }
     adjusted = dict(zip(tested, holm([differences[name].p_value for name in tested]), strict=True))
-    return [_judgement(measured, one, differences, adjusted) for one in asked]
+    return differences, adjusted
 
 
 def _asked(study: Study, claim: Claim) -> Judgement:
@@ -195,8 +205,8 @@ def _asked(study: Study, claim: Claim) -> Judgement:
 def _judgement(
     measured: Measured,
     asked: Judgement,
-    differences: Mapping[tuple[str, str, str], Difference],
-    adjusted: Mapping[tuple[str, str, str], float],
+    differences: Mapping[Name, Difference],
+    adjusted: Mapping[Name, float],
 ) -> Judgement:
     """Add the components, and the verdict if the claim can be judged."""
     components = []
