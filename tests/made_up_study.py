@@ -360,6 +360,7 @@ def cost(number: int, stage: str, arch: str, scale: str) -> dict[str, object]:
         "images": 1000 * (number + 1),
         "seconds": number + 10.0,
         "work_seconds": number + 8.0,
+        "checkpoint_seconds": 0.5 if stage.startswith("train") else None,
         "device": "cpu",
         "precision": "bfloat16" if arch else "",
         "threads": 2,

@@ -22,13 +22,14 @@ def test_a_row_has_the_columns_of_the_cost_table(tmp_path: Path) -> None:
     row = written(Meter(), tmp_path, arch="B_5x5", scale="jitter")
     libraries = [f"{name} {version(name)}" for name in ("torch", "optuna", "numpy", "scipy", "pillow")]
     assert row.drop(["seconds", "threads"]).to_dict() == {
-        "stage": "train", "arch": "B_5x5", "scale": "jitter", "images": 0, "work_seconds": 0.0, "device": "cpu",
-        "precision": "", "share_of_limit": "", "machine": describe_machine(), "commit": describe_commit(),
+        "stage": "train", "arch": "B_5x5", "scale": "jitter", "images": 0, "work_seconds": 0.0,
+        "checkpoint_seconds": 0.0, "device": "cpu", "precision": "", "share_of_limit": "",
+        "machine": describe_machine(), "commit": describe_commit(),
         "versions": ", ".join([f"Python {sys.version.split()[0]}", *libraries]),
     }  # fmt: skip
     assert list(row.index) == [
-        *("stage", "arch", "scale", "images", "seconds", "work_seconds", "device", "precision", "threads"),
-        *("share_of_limit", "machine", "commit", "versions"),
+        *("stage", "arch", "scale", "images", "seconds", "work_seconds", "checkpoint_seconds"),
+        *("device", "precision", "threads", "share_of_limit", "machine", "commit", "versions"),
     ]
 
 

@@ -1,6 +1,7 @@
 """Training of a net at the three scales on twelve images."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from vgg_ablation.images.batches import Batches
 from vgg_ablation.images.index import PIXELS_FILE, SPLITS_FILE, Index, write_checksums
 from vgg_ablation.model.weights import read_description
 from vgg_ablation.runtime.paths import PROCESSED
+from vgg_ablation.train import checkpoint
 from vgg_ablation.train import run as run_module
 
 Train = Callable[..., dict[str, Any]]
@@ -112,6 +114,25 @@ def test_a_second_call_writes_the_same_bytes_at_the_cost_of_the_first(train_c: T
         found.append((outputs("fixed"), pd.read_csv(cost_file("fixed"))["work_seconds"][0]))
         (folder("fixed") / "stale.txt").touch()  # deleted by the second call
     assert found[0] == found[1]
+
+
+def test_the_cost_has_the_time_that_training_waited_for_checkpoints(
+    train_c: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = checkpoint.keep
+
+    def slow(*arguments: Any) -> None:
+        time.sleep(0.3)
+        keep(*arguments)
+
+    train_c()
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "keep", slow)
+        train_c("large")  # three epochs: two waits between them
+    (waited,) = pd.read_csv(cost_file("large"))["checkpoint_seconds"]
+    train_c("large")
+    (again,) = pd.read_csv(cost_file("large"))["checkpoint_seconds"]
+    assert 0.6 <= waited == again
 
 
 def test_training_from_scratch_writes_the_same_bytes(train_c: Train, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,9 +166,9 @@ def judge(study: Study, errors: Measured | None = None) -> list[Judgement]:
     measured = errors or study.errors
     asked = [_asked(part, claim) for part in study.by_norm for claim in CLAIMS]
     others = [one for one in asked if one.claim.key == "small_filters"]
-    families = _differences(measured, others), _differences(measured, [one for one in asked if one not in others])
-    differences, adjusted = ({**first, **second} for first, second in zip(*families, strict=True))
-    return [_judgement(measured, one, differences, adjusted) for one in asked]
+    differences, adjusted = _differences(measured, [one for one in asked if one not in others])
+    of_others, adjusted_of_others = _differences(measured, others)
+    return [_judgement(measured, one, differences | of_others, adjusted | adjusted_of_others) for one in asked]
 
 
 def _differences(measured: Measured, asked: Sequence[Judgement]) -> tuple[dict[Name, Difference], dict[Name, float]]:

@@ -58,11 +58,19 @@ def by_net(study: Study) -> Table:
         trained = rows[~evaluated]
         images, work = int(trained["images"].sum()), trained["work_seconds"].sum()
         times = [_time(rows[rows["stage"] == stage]["seconds"]) for stage in stages]
-        shares = [_share(rows[of_stage]) for of_stage in (rows["stage"].str.startswith("train"), evaluated)]
+        runs = rows["stage"].str.startswith("train")
+        shares = [_waiting(rows[runs]), *(_share(rows[of_stage]) for of_stage in (runs, evaluated))]
         rate = whole(round(images / work)) if work else whole(None)
         body.append((arch, *times, _time(rows["seconds"]), whole(images), rate, *shares))
-    header = ("net", *stages, "all", "images trained on", "images/s", "share of the limit, training", "evaluation")
+    shared = ("checkpoints", "share of the limit, training", "evaluation")
+    header = ("net", *stages, "all", "images trained on", "images/s", *shared)
     return Table("cost", "Cost of each net", header, body)
+
+
+def _waiting(rows: pd.DataFrame) -> Number:
+    """Return for how large a part of the training time the runs waited for checkpoints."""
+    waited, work = rows["checkpoint_seconds"].sum(), rows["work_seconds"].sum()
+    return Number(f"{waited / (waited + work):.1%}", waited / (waited + work)) if work else decimal(None)
 
 
 def _share(rows: pd.DataFrame) -> Number:

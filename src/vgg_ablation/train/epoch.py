@@ -23,14 +23,16 @@ class Epoch:
     """Their top-1 accuracy in percent."""
     seconds: float = field(compare=False)
     """Duration of steps and validation, in whichever process they ran."""
+    waited: float = field(default=0.0, compare=False)
+    """Seconds before this epoch in which training waited for the checkpoint of the one before."""
 
     @property
     def curve(self) -> dict[str, int | float | None]:
-        """The row of the learning curves: all but the duration, and so the same in every repetition."""
+        """The row of the learning curves: all but the durations, and so the same in every repetition."""
         return {name: getattr(self, name) for name in CURVE_COLUMNS}
 
 
-CURVE_COLUMNS = tuple(column.name for column in fields(Epoch) if column.name != "seconds")
+CURVE_COLUMNS = tuple(column.name for column in fields(Epoch) if column.compare)
 
 
 def describe_epoch(epoch: Epoch, images: int) -> str:

@@ -1,4 +1,4 @@
-"""How a GPU runs the gradient of a training step: operation by operation, compiled, or captured as one CUDA graph."""
+"""Execution of a training step's gradient on a GPU: by operation, compiled, or captured as one CUDA graph."""
 
 import os
 import shutil

@@ -179,7 +179,7 @@ class Experiment:
 
     @property
     def _start_key(self) -> object:
-        """What decides the weights that training starts from besides the settings, as a JSON value."""
+        """The weights that training starts from, as far as the settings do not decide them, as a JSON value."""
         if self.start:
             return self.start.sha256
         if self.model.init == "imagenet":
