@@ -41,7 +41,7 @@ ARCHS = ("A", "E")
 POINTS = 10
 SHARES = (0.25, 0.5, 1.0)
 """Lengths of trials over that of final runs."""
-WIDER = 4
+WIDER = 2
 """Factor on each end of the ranges of learning rate and weight decay."""
 PAGE = Path("docs/trial-ranks.md")
 

@@ -28,7 +28,7 @@ Solid = Callable[[Array, Array, Array], Array]  # x, y, z -> signed distance, or
 Distance = Callable[[Array], Array]  # the same of points (3, n)
 Texture = Callable[[Array, Generator], Array]  # points (3, n) -> weight of the second of two colours (n,), 0 to 1
 
-SAMPLE_PER_CATEGORY = 400  # images
+SAMPLE_PER_CATEGORY = 600  # images
 SHORT_SIDE = 48, 80  # pixels, both ends included
 MAX_ASPECT = 1.5
 PORTRAIT_SHARE = 0.4
@@ -264,7 +264,7 @@ def render_sample(images_per_category: int = SAMPLE_PER_CATEGORY, *, seed: int =
     """Yield the sample file by file, in sorted order.
 
     The pictures of a smaller sample are the first of a larger one in each category. At the default size it takes some
-    40 seconds of one core; it uses all.
+    50 seconds of one core; it uses all.
 
     Args:
         images_per_category: pictures for each of `CATEGORIES`, at most 9999.
