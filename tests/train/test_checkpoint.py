@@ -47,7 +47,9 @@ class Run:
         checkpoints.write_kept()
 
     def load(self, checkpoints: Checkpoints) -> tuple[list[Epoch], Divergence | None]:
-        return checkpoint.load(checkpoints, self.network, self.optimiser, self.scaler)
+        saved = checkpoint.load(checkpoints, self.network)
+        saved.restore(self.network, self.optimiser, self.scaler)
+        return saved.history, saved.divergence
 
     @property
     def weights(self) -> dict[str, Tensor]:

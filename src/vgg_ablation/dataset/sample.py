@@ -2,8 +2,8 @@
 
 Every image shows one of ten solids on a table, by sphere tracing its signed distance function: no library on PyPI
 renders the same bytes without a GL context. Pose, proportions, camera, light, colours and textures are drawn without
-regard to the category: only the shape tells the category. The solids are turned and painted little enough that narrow
-nets learn them within minutes.
+regard to the category: only the shape tells the category. The solids are turned and painted little enough, and stand
+out enough from the table, that narrow nets learn them within minutes.
 
 Points, directions and colours are float32 arrays of shape (3, n). Every solid fits the unit sphere around the origin,
 whose radius is the unit of length. The solid stays where it is; table, camera and light are turned about it.
@@ -128,9 +128,12 @@ def _patches(p: Array, rng: Generator) -> Array:
 TEXTURES: tuple[Texture, ...] = (_plain, _noise, _stripes, _checker, _spots, _wood, _patches)
 
 
-def _painted(p: Array, contrast: float, rng: Generator) -> Array:
-    """Colours of the points: a random texture of two random colours that differ by up to `contrast` in a channel."""
-    first = rng.uniform(0.25, 0.75) + rng.uniform(-0.25, 0.25, size=(3, 1))
+def _painted(p: Array, brightness: float, contrast: float, rng: Generator) -> Array:
+    """Colours of the points: a random texture of two random colours of about the brightness.
+
+    They differ by up to `contrast` in a channel.
+    """
+    first = brightness + rng.uniform(-0.25, 0.25, size=(3, 1))
     step = contrast * rng.uniform(-1, 1, size=(3, 1))
     texture = TEXTURES[rng.integers(len(TEXTURES))]
     return first.astype(np.float32) + step.astype(np.float32) * texture(p, rng)
@@ -220,10 +223,16 @@ def _rendered(solid: Solid, height: int, width: int, rng: Generator) -> Array:
 
     drop = _table_height(distance, pose) - _dot(camera, up)
     p = camera + drop / _dot(rays, up) * rays
-    colour = _painted(p, 0.06, rng)  # fainter than the solid's, or small nets do not find its outline
+    # One is dark, the other bright, and the table's texture is faint: else small nets do not find the solid's outline.
+    of_table, of_solid = rng.permuted([rng.uniform(0.25, 0.45), rng.uniform(0.55, 0.75)])
+    colour = _painted(p, of_table, 0.06, rng)
     normal = np.repeat(up, p.shape[1], axis=1)
     seen, surface = _seen(distance, camera, rays)
-    p[:, seen], colour[:, seen], normal[:, seen] = surface, _painted(surface, 0.1, rng), _normals(distance, surface)
+    p[:, seen], colour[:, seen], normal[:, seen] = (
+        surface,
+        _painted(surface, of_solid, 0.1, rng),
+        _normals(distance, surface),
+    )
 
     direct = _dot(normal, light).clip(0)
     shadow = np.flatnonzero((direct > 0) & (_dot(p, p) - _dot(p, light) ** 2 < 2))  # others pass the solid far off

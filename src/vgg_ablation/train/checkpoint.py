@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,26 +77,43 @@ def pack_in_parts(tensors: Mapping[str, Tensor]) -> list[memoryview]:
     return [memoryview(len(text).to_bytes(8, "little") + text), *parts]
 
 
-def load(
-    checkpoints: Checkpoints, network: nn.Module, optimiser: torch.optim.SGD, scaler: torch.amp.GradScaler
-) -> tuple[list[Epoch], Divergence | None]:
-    """Load the latest valid checkpoint into network, optimiser and scaler; return the history and a divergence.
+@dataclass(frozen=True)
+class Progress:
+    """What a run has done, as its latest checkpoint says; nothing without one."""
+
+    history: list[Epoch] = field(default_factory=list)
+    divergence: Divergence | None = None
+    momentum: Mapping[str, Tensor] = field(default_factory=dict)
+    """By parameter."""
+    scaler: dict[str, Any] = field(default_factory=dict)
+    """State of the loss scaler; empty if there is none."""
+
+    def restore(self, network: nn.Module, optimiser: torch.optim.SGD, scaler: torch.amp.GradScaler) -> None:
+        """Put momentum and loss scale where the next step of the network's training needs them."""
+        for name, parameter in network.named_parameters():
+            if (buffer := self.momentum.get(name)) is not None:
+                # A copy in the parameter's memory layout: the fused optimiser reads both in the same order.
+                optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+        if self.scaler:
+            scaler.load_state_dict(self.scaler)
+
+
+def load(checkpoints: Checkpoints, network: nn.Module) -> Progress:
+    """Load the weights of the latest valid checkpoint into the network, and return the rest of it.
 
     Raises:
         StageError: the checkpoint is not one of a run, or of another net.
     """
     if (content := checkpoints.read()) is None:
-        return [], None
+        return Progress()
     tensors = unpack(content, checkpoints.name)
     if _RECORD not in tensors:
         raise StageError(f"{checkpoints.name}: not the checkpoint of a run; delete it and run this again")
     record = json.loads(bytes(tensors[_RECORD].tolist()))
-    weights = {name.removeprefix(_NETWORK): value for name, value in tensors.items() if name.startswith(_NETWORK)}
+    weights, momentum = (
+        {name.removeprefix(kind): value for name, value in tensors.items() if name.startswith(kind)}
+        for kind in (_NETWORK, _MOMENTUM)
+    )
     put(weights, network, checkpoints.name)
-    for name, parameter in network.named_parameters():
-        if (buffer := tensors.get(_MOMENTUM + name)) is not None:
-            # A copy in the parameter's memory layout: the fused optimiser reads both in the same order.
-            optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
-    scaler.load_state_dict(record["scaler"])
     divergence = Divergence(**record["divergence"]) if record["divergence"] else None
-    return [Epoch(**row) for row in record["history"]], divergence
+    return Progress([Epoch(**row) for row in record["history"]], divergence, momentum, record["scaler"])

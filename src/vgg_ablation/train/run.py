@@ -97,17 +97,21 @@ def train(
         Divergence: training diverged or exploded.
         StageError: as `TrainingStep` and `BackgroundCheckpoints.wait`.
     """
+    saved = checkpoint.load(checkpoints, network)
+    history = saved.history
+    if history:
+        say(messages.resuming(len(history), recipe.epochs))
+    yield from history
+    if saved.divergence:
+        raise saved.divergence
+    if len(history) == recipe.epochs:
+        return  # now: an optimiser imports the compiler, which takes seconds
+
     take_step = TrainingStep(
         network, compute, learning_rate=recipe.point.learning_rate, momentum=recipe.momentum,
         weight_decay=recipe.point.weight_decay, largest=largest, say=say,
     )  # fmt: skip
-    history, divergence = checkpoint.load(checkpoints, network, take_step.optimiser, take_step.scaler)
-    if history:
-        say(messages.resuming(len(history), recipe.epochs))
-    yield from history
-    if divergence:
-        raise divergence
-
+    saved.restore(network, take_step.optimiser, take_step.scaler)
     batch_size = min(recipe.point.batch_size, len(training))
     steps = len(training) // batch_size
     warming = round(recipe.warm_up * recipe.epochs * steps)
