@@ -30,7 +30,7 @@ Texture = Callable[[Array, Generator], Array]  # points (3, n) -> weight of the 
 
 SAMPLE_PER_CATEGORY = 600  # images
 SHORT_SIDE = 48, 80  # pixels, both ends included
-MAX_ASPECT = 1.5
+MAX_ASPECT = 1.2  # of longer images, the crops that nets train on would often miss the solid
 PORTRAIT_SHARE = 0.4
 GREYSCALE_SHARE = 0.08
 SUPERSAMPLING = 2  # rays a pixel, along each side
