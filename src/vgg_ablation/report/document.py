@@ -18,7 +18,7 @@ from vgg_ablation.analysis.rows import published_beside
 from vgg_ablation.analysis.study import Net, Study
 from vgg_ablation.report import cost, words
 from vgg_ablation.report.figures.style import Figure
-from vgg_ablation.report.table import Table, count, detectable, grouped, inert
+from vgg_ablation.report.table import Table, count, decimal, detectable, grouped, inert
 from vgg_ablation.report.tables import in_common, published
 from vgg_ablation.runtime.names import plain
 from vgg_ablation.runtime.settings import SCALES
@@ -103,12 +103,10 @@ def _markdown_environment(study: Study, tables: dict[str, Table]) -> Environment
     """Return an environment in which every value is printed without markup, unless it is `Markup`."""
     environment = _environment(lambda value: value if isinstance(value, Markup) else Markup(inert(str(value))))  # noqa: S704
     environment.filters |= {
-        "decimal": lambda value, digits=1: f"{value:.{digits}f}",
+        "decimal": decimal,
         "detectable": detectable,
         "signed": lambda value, digits=1: f"{value:+z.{digits}f}",
-        "whole": lambda value: f"{value:,}",
         "plain": plain,
-        "largest": lambda pairs: sorted(pairs, key=lambda pair: -abs(pair.difference.mean))[:1],
         "error": lambda row: f"{row.top1_error:.1f} % [{row.top1_error_low:.1f}, {row.top1_error_high:.1f}]",
     }
 

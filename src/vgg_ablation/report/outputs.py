@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -34,7 +33,7 @@ def render(study: Study) -> dict[str, bytes]:
         "ablation.md": document.joined(sections),
         "ablation.csv": _csv(rows.frame(findings.rows)),
         "metrics.json": json.dumps(rows.headline(findings.lead_rows), indent=2, allow_nan=False) + "\n",
-        "claims.json": json.dumps(_significant(_claims(findings)), indent=2, allow_nan=False) + "\n",
+        "claims.json": json.dumps(_claims(findings), indent=2, allow_nan=False) + "\n",
         "index.html": page,
         "cost.md": document.joined(cost).removeprefix("#"),
         "tables/cost.csv": study.costs.to_csv(index=False, lineterminator="\n"),
@@ -51,7 +50,7 @@ def render(study: Study) -> dict[str, bytes]:
 
 
 def _claims(findings: Findings) -> dict[str, object]:
-    """Return `claims.json`: errors in percent, differences in points, null where a claim was not judged."""
+    """Return `claims.json`: errors in percent, differences in points, with six digits; null where not judged."""
     judged = []
     for one in findings.judgements:
         sensitivity = findings.sensitivities.get(one.name)
@@ -84,7 +83,7 @@ def _claims(findings: Findings) -> dict[str, object]:
                 "components": components,
             }
         )
-    return {
+    values = {
         "level": LEVEL,
         "confidence": CONFIDENCE,
         "margin": MARGIN,
@@ -93,15 +92,7 @@ def _claims(findings: Findings) -> dict[str, object]:
         "detectable_between_two_nets": possible(findings.detectable),
         "claims": judged,
     }
-
-
-def _significant(value: Any) -> Any:
-    """Return a value for JSON with six significant digits, as in the CSV files."""
-    if isinstance(value, dict):
-        return {name: _significant(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_significant(one) for one in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    return json.loads(json.dumps(values), parse_float=lambda number: float(f"{float(number):.6g}"))
 
 
 def _csv(frame: pd.DataFrame) -> str:

@@ -1,13 +1,12 @@
 """The tables of the report, except the paper's own and the cost."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from vgg_ablation.analysis import classes, fairness
 from vgg_ablation.analysis.findings import Findings
-from vgg_ablation.analysis.rows import Row, published_beside, side
+from vgg_ablation.analysis.rows import published_beside, side
 from vgg_ablation.analysis.statistics import Difference
 from vgg_ablation.analysis.study import Net, Study
 from vgg_ablation.paper import TRAINING_SCALES
@@ -49,7 +48,7 @@ def _result(findings: Findings) -> Table:
             row.arch,
             whole(row.weight_layers),
             Number(f"{row.params / 1e6:.2f} M", row.params) if row.params else whole(None),
-            _error(row),
+            interval(row.top1_error, row.top1_error_low, row.top1_error_high),
             decimal(row.training_error),
             ", ".join(f"{error:.1f}" for error in row.each_run),
             decimal(row.top5_error),
@@ -65,10 +64,6 @@ def _result(findings: Findings) -> Table:
     header = ("net", "layers", "parameters", "top-1 error, %", "training error, %", "each run, %", "top-5 error, %")
     header = (*header, "class recall, %", "ECE, %", "runs", "paper top-1, %", "paper top-5, %")
     return Table("result", "Error by net", header, body)
-
-
-def _error(row: Row) -> Number:
-    return interval(row.top1_error, row.top1_error_low, row.top1_error_high)
 
 
 def _difference(difference: Difference) -> Number:
@@ -336,17 +331,9 @@ def _images(study: Study) -> Table:
 
 def _settings(study: Study) -> Table:
     """Every setting by the name that `-S` takes; the source as others may read it."""
-    settings = flat(study.settings.model_dump()) | {"data.source": study.data.origin}
-    body = [(name, _setting(value)) for name, value in settings.items()]
+    (settings,) = pd.json_normalize(study.settings.model_dump()).to_dict("records")
+    body = [(str(name), _setting(value)) for name, value in {**settings, "data.source": study.data.origin}.items()]
     return Table("settings", "Settings", ("setting", "value"), body)
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested mappings by dotted name: `tune.learning_rate.low`."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
 
 
 def _weights(nets: Sequence[Net]) -> Table:
