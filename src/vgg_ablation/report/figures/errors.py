@@ -20,6 +20,7 @@ from vgg_ablation.model.table1 import weight_layers
 from vgg_ablation.paper import SINGLE_SCALE, TABLE_3, TRAINING_SCALES
 from vgg_ablation.report.figures import style
 from vgg_ablation.report.figures.style import BLUE, GREEN, INK, LINE, MUTED, PURPLE, VERMILLION, Figure, Mark
+from vgg_ablation.report.words import PROTOCOLS
 from vgg_ablation.runtime.names import norm_of, plain
 
 SCALE_MARKS: dict[str, Mark] = {
@@ -27,12 +28,12 @@ SCALE_MARKS: dict[str, Mark] = {
     "large": {"color": GREEN, "marker": "s"},
     "jitter": {"color": VERMILLION, "marker": "D"},
 }
-PROTOCOL_MARKS: dict[str, tuple[str, Mark]] = {
-    "centre": ("centre crop", {"color": MUTED, "marker": "o", "markerfacecolor": "none"}),
-    "dense": ("dense", {"color": BLUE, "marker": "o"}),
-    "dense_scales": ("dense, three scales", {"color": GREEN, "marker": "s"}),
-    "multi_crop": ("multi-crop", {"color": VERMILLION, "marker": "D"}),
-    "combined": ("dense and multi-crop", {"color": PURPLE, "marker": "^"}),
+PROTOCOL_MARKS: dict[str, Mark] = {
+    "centre": {"color": MUTED, "marker": "o", "markerfacecolor": "none"},
+    "dense": {"color": BLUE, "marker": "o"},
+    "dense_scales": {"color": GREEN, "marker": "s"},
+    "multi_crop": {"color": VERMILLION, "marker": "D"},
+    "combined": {"color": PURPLE, "marker": "^"},
 }
 VERDICT_COLOURS = {"reproduced": BLUE, "contradicted": VERMILLION}
 RUN: Mark = {"marker": "o", "markersize": 2.6, "markeredgewidth": 0, "alpha": 0.75}
@@ -256,14 +257,15 @@ def error_by_protocol(findings: Findings) -> Iterator[Figure]:
         rows = [study.archs.index(net.arch) for net in nets]
         axes.hlines(rows, errors.min(axis=0), errors.max(axis=0), color=LINE, linewidth=3, zorder=1)
         for protocol, means in zip(protocols, errors, strict=True):
-            axes.plot(means, rows, linestyle="none", alpha=0.9, **PROTOCOL_MARKS[protocol][1])
+            axes.plot(means, rows, linestyle="none", alpha=0.9, **PROTOCOL_MARKS[protocol])
         axes.set_title(f"Trained at scale {scale}")
         axes.set_xlabel("top-1 error, %")
         style.name_rows(axes, study.archs)
         means = zip(protocols, errors.mean(axis=1), strict=True)
-        words.append(f"{scale} scale: " + ", ".join(f"{PROTOCOL_MARKS[one][0]} {mean:.1f}" for one, mean in means))
-    used = [one for one in PROTOCOL_MARKS if any(one in study.protocols(scale) for scale in scales)]
-    style.legend(fig, dict(PROTOCOL_MARKS[one] for one in used), columns=5 if len(scales) > 2 else 3)
+        words.append(f"{scale} scale: " + ", ".join(f"{PROTOCOLS[one]} {mean:.1f}" for one, mean in means))
+    used = {one for scale in scales for one in study.protocols(scale)}
+    marks = {PROTOCOLS[one]: mark for one, mark in PROTOCOL_MARKS.items() if one in used}
+    style.legend(fig, marks, columns=5 if len(scales) > 2 else 3)
     yield style.figure(
         fig,
         "error-by-protocol",
