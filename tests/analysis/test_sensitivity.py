@@ -141,7 +141,8 @@ def test_saturation_is_opposed_by_a_change_of_more_than_the_margin(accuracy: flo
 def test_an_undecided_verdict_is_not_opposed():
     noisy = of_runs([20.0, 45.0, 30.0, 41.0], 500), of_runs([40.0, 20.0, 35.0, 30.0], 500)
     found = of(two(*noisy, trials=trials({PAPER: (60.0, 10.0)})))
-    assert (found.verdict, found.opposed) == ("undecided", False)
+    assert found.common
+    assert (found.verdict, found.common.opposed) == ("undecided", False)
 
 
 def test_a_fusion_has_no_common_settings():

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
 
 from vgg_ablation import paper
 from vgg_ablation.analysis.statistics import CONFIDENCE, RESAMPLES, SEED, aligned
@@ -67,18 +66,12 @@ def agreement(study: Study, scale: str, protocol: str, published: Mapping[str, f
         return None
     theirs = np.array([published[plain(net)] for net in ours])
     means = np.round(np.mean([wrong[:, runs == run].mean(axis=1) for run in np.unique(runs)], axis=0), ROUNDING)
-    tau = rank_agreement(means, theirs)
-    if tau is None:
+    tau = float(rank_agreements(means[None], theirs)[0])
+    if math.isnan(tau):
         return None
     resampled = rank_agreements(resampled_errors(runs, images, wrong), theirs)
     low, high = np.nanquantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()
     return Agreement(tau, min(low, tau), max(high, tau), tuple(ours), len(np.unique(runs)))
-
-
-def rank_agreement(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Return Kendall's tau-b between two rankings, -1..1; None where all of one are equal."""
-    tau = float(stats.kendalltau(first, second, variant="b")[0])  # pyright: ignore[reportArgumentType]
-    return None if math.isnan(tau) else tau
 
 
 def rank_agreements(samples: np.ndarray, ranking: np.ndarray) -> np.ndarray:

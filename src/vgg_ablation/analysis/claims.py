@@ -244,13 +244,9 @@ def _verdict(claim: Claim, found: Sequence[JudgedComponent]) -> Verdict:
     (interval,), (component,) = intervals, found
     falls, rises = interval.high < -claim.margin, interval.low > claim.margin
     if claim.expects == "no fall":
-        return (
-            "contradicted"
-            if falls and component.decided
-            else "reproduced"
-            if interval.low > -claim.margin
-            else "undecided"
-        )
+        if falls and component.decided:
+            return "contradicted"
+        return "reproduced" if interval.low > -claim.margin else "undecided"
     return "contradicted" if falls or rises else "reproduced" if same else "undecided"
 
 
@@ -307,7 +303,7 @@ def _less(second: str, *firsts: str) -> Callable[[Study, str, str], Contrasts]:
     """Return contrasts: one net's or fusion's error less that of each other, all by plain name."""
 
     def contrasts(study: Study, scale: str, protocol: str) -> Contrasts:
-        minuend, *subtrahends = (_named(study, name) for name in (second, *firsts))
+        minuend, *subtrahends = (named(name, study.norm) for name in (second, *firsts))
         return {
             f"{minuend} less {one} ({scale}, {protocol})": {
                 (minuend, scale, protocol): 1.0,
@@ -319,14 +315,9 @@ def _less(second: str, *firsts: str) -> Callable[[Study, str, str], Contrasts]:
     return contrasts
 
 
-def _named(study: Study, arch: str) -> str:
-    """Return the name of a net or fusion in a study of one normalisation."""
-    return named(arch, study.norm)
-
-
 def _slope(study: Study, scale: str, protocol: str) -> Contrasts:
     """Return the least-squares slope of the error over the number of weight layers."""
-    depths = {_named(study, net): weight_layers(net) for net in DEEPENING}
+    depths = {named(net, study.norm): weight_layers(net) for net in DEEPENING}
     centre = fmean(depths.values())
     squares = sum((depth - centre) ** 2 for depth in depths.values())
     label = f"slope over {', '.join(depths)} per weight layer ({scale}, {protocol})"
@@ -357,7 +348,7 @@ def _combined_less_each(study: Study, scale: str, combined: str) -> Contrasts:
 def _nets_at(study: Study, places: Sequence[tuple[str, str]], default: Sequence[str]) -> list[str]:
     """Return the nets of Table 1 that were evaluated at all of these training scales and protocols, else `default`."""
     found = [net for net in study.ablation if all(study.errors(net, *place) is not None for place in places)]
-    return found or [_named(study, net) for net in default]
+    return found or [named(net, study.norm) for net in default]
 
 
 def _mean_less(nets: list[str], second: tuple[str, str], first: tuple[str, str]) -> dict[Source, float]:

@@ -57,14 +57,10 @@ class Sensitivity:
         return {run: verdict for run, verdict in self.without_run.items() if verdict != self.verdict}
 
     @property
-    def opposed(self) -> bool:
-        """True if the common settings oppose the verdict."""
-        return self.common is not None and self.common.opposed
-
-    @property
     def fragile(self) -> bool:
         """True if any of the other analyses disagrees."""
-        return bool(self.changed) or self.by_class != self.verdict or self.opposed
+        opposed = self.common is not None and self.common.opposed
+        return opposed or bool(self.changed) or self.by_class != self.verdict
 
 
 def sensitivities(study: Study, judgements: Sequence[Judgement]) -> dict[tuple[str, str], Sensitivity]:

@@ -72,7 +72,6 @@ class Difference:
     mean: float
     low: float
     high: float
-    standard_error: float
     p_value: float
     """Two-sided, of an expectation of zero. With one run: over images alone."""
     effect_size: float | None
@@ -191,7 +190,6 @@ def contrast(terms: Sequence[tuple[float, Errors]], confidence: float = CONFIDEN
         crossed.mean,
         max(crossed.mean - margin, 100 * sum(min(coefficient, 0) for coefficient in coefficients)),
         min(crossed.mean + margin, 100 * sum(max(coefficient, 0) for coefficient in coefficients)),
-        standard_error,
         crossed.p_value(standard_error),
         _hedges(crossed.run_means),
         *_superiority(crossed, confidence),
