@@ -15,7 +15,7 @@ def git(*arguments: str, folder: Path | None = None) -> str:
     command = ["git", *arguments]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, check=False)  # noqa: S603
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise StageError("git is not installed") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").splitlines()

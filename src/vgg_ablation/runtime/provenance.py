@@ -2,11 +2,12 @@
 
 import os
 import platform
-import subprocess
 from pathlib import Path
 
 import psutil
 
+from vgg_ablation.errors import StageError
+from vgg_ablation.runtime.git import git
 from vgg_ablation.runtime.state import PACKAGE
 
 
@@ -30,12 +31,10 @@ def describe_commit() -> str:
 
     Empty without git or a repository, as for an installed package.
     """
-    git = ["git", "-C", str(PACKAGE)]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+        commit = git("rev-parse", "HEAD", folder=PACKAGE).strip()
         # Code only: settings are recorded on their own, and results of other nets change as they are computed.
-        code = [".", ":/stages/*.py"]
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *code], capture_output=True, check=False)  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
+        changed = git("diff", "--name-only", "HEAD", "--", ".", ":/stages/*.py", folder=PACKAGE)
+    except StageError:
         return ""
-    return commit + ("+changes" if changed.returncode == 1 else "")
+    return commit + ("+changes" if changed else "")
