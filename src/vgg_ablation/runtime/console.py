@@ -14,7 +14,15 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console as Terminal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import DISK_FULL, disk_full
@@ -62,14 +70,11 @@ class Task:
         last = self._done == self._total
         if not self._progress.console.is_terminal and (last or now - self._printed >= self._quiet):
             self._printed = now
-            self._print(printable(note))
-
-    def _print(self, note: str) -> None:
-        # From the latest steps only: steps that a resumed stage takes from its state take no time.
-        pace = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
-        left = duration(pace * (self._total - self._done))
-        rate = f"{1 / pace:.3g}/s" if pace else "from saved state"
-        print(f"{self._description} {self._done}/{self._total}: {note or rate}, {left} left", flush=True)
+            # From the latest steps only: steps that a resumed stage takes from its state take no time.
+            pace = (now - self._ends[0]) / (len(self._ends) - 1)
+            left = duration(pace * (self._total - self._done))
+            said = printable(note) or (f"{1 / pace:.3g}/s" if pace else "from saved state")
+            print(f"{self._description} {self._done}/{self._total}: {said}, {left} left", flush=True)
 
 
 class Parts:
@@ -201,27 +206,23 @@ class Console:
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
         )
-        terminal = self._terminal.is_terminal
-        with Progress(*columns, console=self._terminal, disable=not terminal, transient=True) as progress:
+        with self._progress(*columns) as progress:
             yield Task(progress, f"{self.name}: {printable(description)}", total, quiet, self._require_dvc)
 
     @contextmanager
     def parts(self, description: str, count: int, length: int, quiet: float = 0.0) -> Iterator[Parts]:
         """Show work of `count` parts of at most `length` epochs while the body runs; see `Parts`."""
-        columns = (
-            TextColumn("{task.description}, epoch", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-        )
+        columns = (TextColumn("{task.description}, epoch", markup=False), BarColumn(), MofNCompleteColumn())
         other = self._outlook.other_epochs if self._outlook else None
-        named = f"{self.name}: {description}"
-        with Progress(
-            *columns, console=self._terminal, disable=not self._terminal.is_terminal, transient=True
-        ) as progress:
-            yield Parts(progress, named, count, length, quiet, other, self._require_dvc)
+        with self._progress(*columns) as progress:
+            yield Parts(progress, f"{self.name}: {description}", count, length, quiet, other, self._require_dvc)
+
+    def _progress(self, *columns: ProgressColumn) -> Progress:
+        """Return bars with these columns and the note; they are shown on a terminal alone."""
+        note = TextColumn("{task.fields[note]}", markup=False)
+        terminal = self._terminal
+        return Progress(*columns, note, console=terminal, disable=not terminal.is_terminal, transient=True)
 
 
 @contextmanager
@@ -306,15 +307,11 @@ def explain(error: Exception) -> str:
             return str(disk_full(Path(error.filename or ".")))
         where = f": {error.filename}" if error.filename else ""
         return f"{error.strerror or str(error) or type(error).__name__}{where}"
-    if _is_out_of_memory(error):
+    # torch's errors are recognised by name: importing torch takes seconds
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    if isinstance(error, MemoryError) or of_torch:
         return "out of memory; free some, or use a smaller net, crop or batch, and run it again"
     return ""
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Recognise torch's errors by name: importing torch takes seconds."""
-    of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
-    return isinstance(error, MemoryError) or of_torch
 
 
 def duration(seconds: float) -> str:

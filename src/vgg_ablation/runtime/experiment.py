@@ -64,7 +64,7 @@ def changes() -> str:
     reader = YAML(typ="safe")
     before, now = _leaves(reader.load(committed)), _leaves(reader.load(PARAMS_FILE.read_text(encoding="utf-8")))
     differ = [key for key in {**now, **before} if now.get(key) != before.get(key)]
-    named = [f"{key} {_said(now, key)} (committed: {_said(before, key)})" for key in differ[:_MOST]]
+    named = [f"{key} {now.get(key, 'none')} (committed: {before.get(key, 'none')})" for key in differ[:_MOST]]
     return ", ".join([*named, *([f"{len(differ) - _MOST} more"] if len(differ) > _MOST else [])])
 
 
@@ -175,10 +175,6 @@ def _leaves(values: Any, key: str = "") -> dict[str, Any]:
         for inner, value in values.items()
         for name, leaf in _leaves(value, f"{key}.{inner}".removeprefix(".")).items()
     }
-
-
-def _said(values: dict[str, Any], key: str) -> str:
-    return str(values[key]) if key in values else "none"
 
 
 def main() -> None:

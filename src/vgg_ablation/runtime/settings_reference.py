@@ -48,15 +48,18 @@ def main() -> None:
 def render(studies: dict[str, StudySettings], appendix_b: AppendixBSettings) -> str:
     """Return the reference as Markdown: a table a section, with the values of all studies side by side."""
     values = {name: study.model_dump(mode="json") for name, study in studies.items()}
+    sections = [
+        (name, field, {study: block[name] for study, block in values.items()})
+        for name, field in StudySettings.model_fields.items()
+    ]
+    of_appendix_b = {"value": appendix_b.model_dump(mode="json")}
     parts = [_OPENING]
-    for name, field in StudySettings.model_fields.items():
-        rows = list(_rows(name, field, {study: block[name] for study, block in values.items()}, Reference()))
+    for name, field, columns in [*sections, ("appendix_b", FieldInfo(annotation=AppendixBSettings), of_appendix_b)]:
+        header = ["key", "meaning", "unit", "allowed", "paper", *columns]
+        lines = [header, ["---"] * len(header), *_rows(name, field, columns, Reference())]
         text = " ".join(str(_model(field).__doc__).split())
-        parts.append(f"\n## {name}\n\n{text}\n\n{_table(list(values), rows)}")
-    block = FieldInfo(annotation=AppendixBSettings)
-    rows = list(_rows("appendix_b", block, {"value": appendix_b.model_dump(mode="json")}, Reference()))
-    text = " ".join(str(AppendixBSettings.__doc__).split())
-    parts.append(f"\n## appendix_b\n\n{text}\n\n{_table(['value'], rows)}")
+        table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        parts.append(f"\n## {name}\n\n{text}\n\n{table}")
     return "".join(parts)
 
 
@@ -113,12 +116,6 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_value, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _table(studies: list[str], rows: list[list[str]]) -> str:
-    header = ["key", "meaning", "unit", "allowed", "paper", *studies]
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 if __name__ == "__main__":
