@@ -42,11 +42,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.fixture(scope="session")
 def six_found(six: Study) -> Findings:
-    """What follows from `six`."""
+    """Findings of `six`."""
     return find(six)
 
 
 @pytest.fixture(scope="session")
 def whole_found(whole: Study) -> Findings:
-    """What follows from `whole`."""
+    """Findings of `whole`."""
     return find(whole)

@@ -44,7 +44,7 @@ ROOMS = {
     "export": {*EVERYWHERE, "model", "analysis", "report", "predict"},
     "parallel": {*EVERYWHERE, "device", "images", "dataset", "model", "imagenet", "train", "evaluate"},
 }
-"""What each room may import besides itself."""
+"""Rooms that each room may import besides itself."""
 
 
 def module_file(module: str) -> Path | None:

@@ -56,7 +56,7 @@ class Drawn:
 
 
 def whole(fig: Any) -> bool:
-    """Whether all that is drawn is inside the figure."""
+    """Return True if all that is drawn is inside the figure."""
     with mpl.rc_context(STYLE):
         fig.draw_without_rendering()
         drawn = fig.get_tightbbox()

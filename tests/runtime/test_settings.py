@@ -17,10 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from vgg_ablation.runtime.params import Params, SettingsError, read_params, validate
-from vgg_ablation.runtime.settings import (
-    DataSettings,
-    StudySettings,
-)
+from vgg_ablation.runtime.settings import DataSettings, StudySettings
 from vgg_ablation.runtime.settings_reference import FILE, render
 
 ROOT = Path(__file__).parents[2]
@@ -165,7 +162,7 @@ def test_the_next_number_beyond_a_bound_is_refused_by_its_key(place: Place) -> N
 
 WRONG = [None, "", "5", "true", [], [1], [["x", "y"]], {}, {"x": 1}, datetime.date(2024, 1, 1), b"x", math.nan,
          math.inf, 10**400, "sample\x1b[31m", "x" * 20_000]  # fmt: skip
-"""Of every kind that YAML has; of no setting's type."""
+"""Values of every kind that YAML has; none has the type of a setting."""
 
 
 @pytest.mark.parametrize("value", WRONG, ids=lambda value: repr(value)[:20])

@@ -43,7 +43,7 @@ Source = tuple[str, str, str]
 Contrasts = dict[str, dict[Source, float]]
 """Components of a claim: coefficients of errors by label, such as `E less D (fixed, dense)`."""
 Name = tuple[str, str, str]
-"""Of a component: normalisation, key of the claim, label."""
+"""Normalisation, key of the claim, and label of a component."""
 Measured = Callable[[str, str, str], Errors | None]
 """Errors of a source; None if the study lacks it."""
 
@@ -94,7 +94,7 @@ class JudgedComponent:
 
     @property
     def decided(self) -> bool:
-        """Whether the corrected p-value is below `LEVEL`."""
+        """True if the corrected p-value is below `LEVEL`."""
         return self.p_adjusted is not None and self.p_adjusted < LEVEL
 
 
@@ -112,7 +112,7 @@ class Judgement:
     nets: list[Net] = field(default_factory=list)
     """Nets in the contrasts, members of fusions included, at each training scale; none where the claim is not asked."""
     missing: list[Source] = field(default_factory=list)
-    """What the study lacks where the claim is not asked."""
+    """Sources that the study lacks; empty unless the claim is not asked."""
     settings: list[str] = field(default_factory=list)
     """Arguments of `dvc exp run -S` that make what is missing; the 5x5 net is run by itself."""
     relative_excess: float | None = None
@@ -137,7 +137,7 @@ class Judgement:
 
     @property
     def one_run(self) -> bool:
-        """Whether it is undecided because a component has one run alone."""
+        """True if it is undecided because a component has one run alone."""
         return self.judged and any(one.difference.runs == 1 for one in self.components)
 
     @property

@@ -26,7 +26,7 @@ class Comparison:
 
     @property
     def neighbours(self) -> bool:
-        """Whether the pair is one of `NEIGHBOURS`."""
+        """True if the pair is one of `NEIGHBOURS`."""
         return (plain(self.first), plain(self.second)) in NEIGHBOURS
 
     @property

@@ -13,9 +13,9 @@ from vgg_ablation.analysis.statistics import LEVEL, noncentrality
 def detectable_difference(comparisons: Sequence[Comparison]) -> float | None:
     """Return the true difference, points, that a study's corrected tests of pairs find with `POWER`; None if unknown.
 
-    It is the median over the pairs: one net with outlying runs does not change it. Half of all standard errors on few
-    runs are too low, so the median is divided by that of the estimated over the true standard error, which is
-    sqrt(chi2 / (R - 1)) for R runs. None without a pair, and with one run.
+    It is the median over the pairs: one net with outlying runs does not change it. On few runs most standard errors are
+    too low. So the median is divided by their median ratio to the true one: sqrt(chi2 / (R - 1)) for R runs. None
+    without a pair, and with one run.
     """
     found = [one.difference.detectable for one in comparisons if one.difference.detectable is not None]
     if not found:

@@ -75,7 +75,7 @@ class Run(FusedRun):
 
 
 class Tuned(Record):
-    """What the search chose for one net, and its trials."""
+    """The settings that the search chose for one net, and its trials."""
 
     learning_rate: float
     weight_decay: float
@@ -91,7 +91,7 @@ class Tuned(Record):
     at_edge: list[Setting]
     """Settings whose chosen value is at the edge of `space`."""
     epochs: int
-    """Set unless the trial was pruned."""
+    """Epochs of a trial that was not pruned."""
     images: int
     """Training images of all trials."""
     space: dict[Setting, tuple[float, float]]
@@ -100,7 +100,7 @@ class Tuned(Record):
 
 
 class Training(Record):
-    """How a net's runs were trained at one training scale."""
+    """Settings of a net's runs at one training scale."""
 
     epochs: int
     learning_rate: float

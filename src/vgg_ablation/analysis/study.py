@@ -56,7 +56,7 @@ class Decisions:
 
     @property
     def wrong(self) -> np.ndarray:
-        """Whether the prediction differs from the true class."""
+        """True where the prediction differs from the true class."""
         return self.predicted != self.labels
 
 
@@ -73,7 +73,7 @@ class Study:
     """All that the report is computed from."""
 
     name: str
-    """Settings of the study in `params.yaml`."""
+    """Name of the study in `params.yaml`."""
     nets: list[Net]
     """By training scale, then in the order of `ARCHITECTURES`: plain nets first."""
     fusions: list[Fusion]
@@ -93,7 +93,7 @@ class Study:
     missing: list[tuple[str, str]]
     """Nets and training scales that were asked for and are not there yet."""
     partial: bool
-    """Whether `read_partial` read it."""
+    """True if `read_partial` read it."""
     settings: StudySettings
     """In `params.yaml` now."""
     contact_sheet: bytes | None

@@ -18,7 +18,7 @@ _ACTIVE = re.compile(
     r"|(?<!\w)_|_(?!\w)"  # emphasis: not within a word such as A_LRN
     r"|(?<=:)/(?=/)|(?<=www)\."  # addresses
 )
-"""What Markdown takes for markup, or GitHub for a link."""
+"""Text that Markdown takes for markup, or GitHub for a link."""
 
 
 class Number(str):

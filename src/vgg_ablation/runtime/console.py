@@ -229,11 +229,11 @@ class Console:
 def stage(name: str) -> Iterator[Console]:
     """Run a stage's body; an error that a user can fix ends it with one line on stderr and exit status 1.
 
-    Ctrl-C, SIGTERM and SIGHUP end it after the current operation, with the exit status that shells use for them, unless
-    the process was told to ignore them (nohup). A later signal ends it at once: training may be writing its checkpoint.
-    Every file is whole at any moment, so that any moment is safe.
+    Ctrl-C, SIGTERM and SIGHUP end it after the current operation, with the exit status that shells use for them. A
+    signal that the process was told to ignore (nohup) stays ignored. A later signal ends it at once, even while
+    training writes a checkpoint: every file is whole at any moment.
 
-    `--help` prints the docstring of the script that runs, instead.
+    With `--help`, print the docstring of the script that runs, and exit.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(sys.modules["__main__"].__doc__)

@@ -1,4 +1,4 @@
-"""What a stage cost, written beside its results: the one output that differs each time the stage runs."""
+"""Cost of a stage, written beside its results: the one output that differs each time the stage runs."""
 
 import os
 import time

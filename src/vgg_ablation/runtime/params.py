@@ -101,8 +101,8 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
     """Read `path` and select the study that it names.
 
     Raises:
-        SettingsError: the file is missing or cannot be read, is not YAML, has a key twice, an unknown key or a wrong
-            value at the top, or selects a study that it does not hold.
+        SettingsError: the file cannot be read or is not YAML; a key is repeated; a key or value at the top is wrong; or
+            the file does not hold the study that it selects.
     """
     file = _read(path)
     one_of(f"{path}: study", file.study, file.studies)

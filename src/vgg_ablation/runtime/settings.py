@@ -19,7 +19,7 @@ SCALES = ("fixed", "large", "jitter")
 """The training scales, each trained from the weights of the one before (section 3.1)."""
 
 SELECTIONS = (*SCALES, "all")
-"""What `scale` at the top of `params.yaml` may be."""
+"""Values of `scale` at the top of `params.yaml`."""
 
 _OUTPUTS = (
     paths.ARCHIVE.parent,
@@ -37,7 +37,7 @@ _MARGIN = 4  # pixels: an image that is rescaled while it is cropped is read thi
 
 @dataclass(frozen=True)
 class Reference:
-    """What docs/settings.md says of a setting in addition to its docstring and its bounds."""
+    """Facts about a setting for docs/settings.md, in addition to its docstring and its bounds."""
 
     unit: str = ""
     paper: object = None

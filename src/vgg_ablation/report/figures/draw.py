@@ -20,7 +20,7 @@ FIGURES = (
     classes.examples,
     errors.costs,
 )
-"""What makes the figures, in the order of the page."""
+"""Functions that draw the figures, in the order of the page."""
 
 
 def draw(findings: Findings) -> list[Figure]:

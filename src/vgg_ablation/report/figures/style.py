@@ -71,13 +71,13 @@ class Figure:
     """Key of the report section that shows it."""
     title: str
     caption: str
-    """How to read it."""
+    """Help to read the figure."""
     alt: str
     """One sentence with the numbers that matter."""
     data: bytes
     mime: Mime
     wide: bool
-    """Whether it needs the whole width of the page."""
+    """True if it needs the whole width of the page."""
     sources: Sequence[str]
     """The report's files with its data; none where it shows images."""
     narrow: bytes | None = None
