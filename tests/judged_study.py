@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from vgg_ablation.analysis.claims import Judgement, judge
 from vgg_ablation.analysis.statistics import Errors
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.model.table1 import ABLATION
@@ -116,6 +117,11 @@ def study_of(
     )
     study.by_norm = [study]
     return cast(Study, study)
+
+
+def judged(study: Study) -> dict[str, Judgement]:
+    """Return the judgements on a study of one normalisation by the claims' keys."""
+    return {one.claim.key: one for one in judge(study)}
 
 
 def made_up(

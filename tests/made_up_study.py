@@ -15,6 +15,7 @@ import pandas as pd
 
 from vgg_ablation.analysis.study import Study, read_partial, read_study
 from vgg_ablation.model.table1 import weight_layers
+from vgg_ablation.runtime import paths
 from vgg_ablation.runtime.names import named, norm_of, plain
 from vgg_ablation.runtime.settings import SCALES, StudySettings
 
@@ -238,9 +239,9 @@ class Files:
             curves, costs = of(self.curves, arch, scale), of(self.costs, arch, scale)
             write_results(self.folder, arch, scale, {"nets": [made]}, own, curves, costs)
             write_search(self.folder, arch, of(self.trials, arch), of(self.costs, arch))
-            results = folder_of(self.folder, arch)
-            (results / scale / "training" / "training.json").write_text(json.dumps({"runs": made["runs"]}))
-            (results / "search" / "best.json").write_text(json.dumps(made["tuned"]))
+            results = self.folder / paths.RESULTS
+            (paths.training(arch, scale, results) / "training.json").write_text(json.dumps({"runs": made["runs"]}))
+            (paths.search(arch, results) / "best.json").write_text(json.dumps(made["tuned"]))
         self.write_data()
         return self.folder / "results" / self.norm
 
@@ -310,7 +311,7 @@ def write_results(
     curves: pd.DataFrame,
     costs: pd.DataFrame,
 ) -> None:
-    training, evaluation = (folder_of(root, arch) / scale / name for name in ("training", "evaluation"))
+    training, evaluation = (part(arch, scale, root / paths.RESULTS) for part in (paths.training, paths.evaluation))
     for folder, stage in ((training, "train"), (evaluation, "evaluate")):
         folder.mkdir(parents=True, exist_ok=True)
         costs[costs["stage"] == stage].to_csv(folder / "cost.csv", index=False)
@@ -320,15 +321,10 @@ def write_results(
 
 
 def write_search(root: Path, arch: str, trials: pd.DataFrame, costs: pd.DataFrame) -> None:
-    folder = folder_of(root, arch) / "search"
+    folder = paths.search(arch, root / paths.RESULTS)
     folder.mkdir(parents=True, exist_ok=True)
     trials.to_csv(folder / "trials.csv", index=False)
     costs[costs["stage"] == "tune"].to_csv(folder / "cost.csv", index=False)
-
-
-def folder_of(root: Path, arch: str) -> Path:
-    """The folder of a net's results, or of merged ones."""
-    return root / "results" / norm_of(arch) / plain(arch)
 
 
 def _digest(arch: str, scale: str, run: int) -> str:

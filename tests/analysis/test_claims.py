@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from statsmodels.stats.weightstats import ttost_paired
 
-from judged_study import Source, made_up, of_runs, study_of
+from judged_study import Source, judged, made_up, of_runs, study_of
 from made_up_study import PROTOCOLS
-from vgg_ablation.analysis.claims import CLAIMS, Judgement, judge
+from vgg_ablation.analysis.claims import CLAIMS, Judgement
 from vgg_ablation.analysis.statistics import contrast
-from vgg_ablation.analysis.study import Study
 
 BETTER = {"centre": 0.0, "dense": 0.0, "dense_scales": 3.0, "multi_crop": 3.0, "combined": 12.0}
 BETTER_SCALE = {"fixed": 0.0, "large": 2.0, "jitter": 10.0}
@@ -29,10 +28,6 @@ def whole(nets: Mapping[str, float], sign: int = 1, shallow: float = 65.0, fused
             members = [errors[net, scale, protocol] for net in ("D", "E")]
             errors["D+E", scale, protocol] = min(members) - fused if sign > 0 else max(members) + fused
     return errors | {("B_5x5", "fixed", "centre"): shallow}
-
-
-def judged(study: Study) -> dict[str, Judgement]:
-    return {one.claim.key: one for one in judge(study)}
 
 
 @pytest.fixture(scope="module")
@@ -102,20 +97,13 @@ def test_less_than_a_point_is_no_change(differences: list[float], lrn: str, satu
 
 @pytest.mark.parametrize("mean", [-0.4, 0.0, 0.4])
 @pytest.mark.parametrize("spread", [0.4, 0.55])
-def test_saturation_is_reproduced_where_statsmodels_two_one_sided_tests_are_significant(mean: float, spread: float):
+def test_a_difference_is_none_where_statsmodels_two_one_sided_tests_are_significant(mean: float, spread: float):
     differences = mean + spread * np.array([-1.0, 0.0, 1.0])
-    p_value, _, _ = ttost_paired(40 + differences, np.full(3, 40.0), -1, 1)
-    assert (staying(differences.tolist())["saturation"] == "reproduced") == (p_value < 0.05)
-
-
-@pytest.mark.parametrize("mean", [-0.4, 0.0, 0.4])
-@pytest.mark.parametrize("spread", [0.4, 0.55])
-def test_a_fall_has_no_effect_where_statsmodels_two_one_sided_tests_are_significant(mean: float, spread: float):
-    differences = mean + spread * np.array([-1.0, 0.0, 1.0])
-    errors = {("C", "fixed", "dense"): of_runs([40.0] * 3, 1000)}
-    errors |= {("D", "fixed", "dense"): of_runs((40 + differences).tolist(), 1000)}
-    p_value, _, _ = ttost_paired(40 + differences, np.full(3, 40.0), -1, 1)
-    assert judged(study_of(errors))["context"].verdict == ("no effect" if p_value < 0.05 else "undecided")
+    values = {"C": np.full(3, 40.0), "D": 40 + differences, "E": 40 + 2 * differences}
+    found = judged(study_of({(net, "fixed", "dense"): of_runs(one.tolist(), 5000) for net, one in values.items()}))
+    p_value, _, _ = ttost_paired(values["D"], values["C"], -1, 1)
+    expected = ("no effect", "reproduced") if p_value < 0.05 else ("undecided", "undecided")
+    assert (found["context"].verdict, found["saturation"].verdict) == expected
 
 
 @pytest.mark.parametrize(("from_a_to_e", "verdict"), [(-1.2, "reproduced"), (-0.8, "no effect"), (0.8, "no effect")])

@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 
-from judged_study import Source, of_runs, simulate, study_of
-from vgg_ablation.analysis.claims import Judgement, judge
+from judged_study import Source, judged, of_runs, simulate, study_of
+from vgg_ablation.analysis.claims import Judgement
 from vgg_ablation.analysis.fit import unfitted
 from vgg_ablation.analysis.statistics import Errors
-from vgg_ablation.analysis.study import Study
 
 PLAIN = ("A", "A_LRN", "B", "C", "D", "E")
 TRAINED_TOO_SHORT = {
@@ -17,10 +16,6 @@ TRAINED_TOO_SHORT = {
     "E": (41.4, [46.7, 51.7, 53.3, 56.5, 53.1]),
 }
 """Training error and test error of each run, percent, of a study of photographs with 1,500 steps a run."""
-
-
-def judged(study: Study) -> dict[str, Judgement]:
-    return {one.claim.key: one for one in judge(study)}
 
 
 def test_two_percent_of_the_training_images_may_be_wrong():

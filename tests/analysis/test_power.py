@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from judged_study import of_runs, simulate, study_of
-from vgg_ablation.analysis.claims import judge
+from judged_study import judged, of_runs, simulate, study_of
 from vgg_ablation.analysis.comparisons import Comparison
 from vgg_ablation.analysis.power import detectable_difference, planned_difference
 from vgg_ablation.analysis.statistics import paired_difference
@@ -81,15 +80,15 @@ def test_the_detectable_difference_of_a_claim_decides_it_in_80_of_100_studies(ke
     rng = np.random.default_rng(5)
     first = {"E": "D", "A_LRN": "A", "D": "C"}[second]
 
-    def judged(fall: float, spread: np.ndarray):
+    def of_claim(fall: float, spread: np.ndarray):
         errors = {(first, "fixed", "dense"): of_runs([60.0] * 6, 500)}
         errors |= {(second, "fixed", "dense"): of_runs((60 - fall + spread).tolist(), 500)}
-        return next(one for one in judge(study_of(errors)) if one.claim.key == key)
+        return judged(study_of(errors))[key]
 
     exact = rng.normal(0, 1, 6)
-    (known,) = judged(0, (exact - exact.mean()) / exact.std(ddof=1)).components  # its standard deviation is 1
+    (known,) = of_claim(0, (exact - exact.mean()) / exact.std(ddof=1)).components  # its standard deviation is 1
     assert known.detectable is not None
     wanted = "reproduced" if key == "context" else "contradicted"
-    verdicts = [judged(known.detectable, rng.normal(0, 1, 6)).verdict for _ in range(STUDIES // 2)]
+    verdicts = [of_claim(known.detectable, rng.normal(0, 1, 6)).verdict for _ in range(STUDIES // 2)]
     share = np.mean([verdict == wanted for verdict in verdicts])
     assert share == pytest.approx(0.8, abs=math.sqrt(2) * TOLERANCE)

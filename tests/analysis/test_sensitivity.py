@@ -3,8 +3,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from judged_study import of_runs, simulate, study_of
-from vgg_ablation.analysis.claims import Judgement, judge
+from judged_study import judged, of_runs, simulate, study_of
+from vgg_ablation.analysis.claims import judge
 from vgg_ablation.analysis.sensitivity import Sensitivity, sensitivities, weighted_by_class, worst_runs
 from vgg_ablation.analysis.statistics import Errors, expected_error
 from vgg_ablation.analysis.study import Study
@@ -22,10 +22,6 @@ def two(first: Errors, second: Errors, nets: str = "C D", **parts) -> Study:
 
 def of(study: Study, key: str = "context") -> Sensitivity:
     return sensitivities(study, judge(study))["none", key]
-
-
-def judgement(study: Study, key: str = "context") -> Judgement:
-    return next(one for one in judge(study) if one.claim.key == key)
 
 
 CLEAR = of_runs([40.0, 41.0, 39.0, 40.5, 40.2, 39.6], 500), of_runs([30.0, 31.2, 29.0, 30.4, 30.0, 29.9], 500)
@@ -57,7 +53,7 @@ def test_at_least_90_of_100_clear_verdicts_are_not_fragile():
 
 def test_each_nets_worst_run_is_left_out_for_both_nets():
     study = two(of_runs([40.0, 49.0, 41.0, 40.0]), of_runs([30.0, 31.0, 30.0, 37.0]))
-    assert worst_runs(study, judgement(study)) == [1, 3]
+    assert worst_runs(study, judged(study)["context"]) == [1, 3]
     assert list(of(study).without_run) == [1, 3]
 
 
