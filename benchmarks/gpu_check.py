@@ -43,6 +43,7 @@ from vgg_ablation.parallel.estimate import estimate
 from vgg_ablation.parallel.units import Work
 from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.console import Console, duration, stage
+from vgg_ablation.runtime.params import read_studies
 from vgg_ablation.runtime.settings import StudySettings
 
 ROOT = Path(__file__).parents[1]
@@ -184,22 +185,15 @@ def measure_checkpoints(arch: str, width: float, epoch: float) -> Promise:
 
 def estimate_studies(console: Console, studies: dict[str, tuple[str, ...]]) -> list[Promise]:
     """Estimate studies of params.yaml on one GPU: time, and the share that is not training or evaluation."""
-    blocks = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))["studies"]
+    settings = read_studies(StudySettings, ROOT / "params.yaml")
     rows: list[Promise] = []
     for name, archs in studies.items():
-        study = StudySettings.model_validate(blocks[name])
+        study = settings[name]
         arch = "all" if archs == ABLATION else archs[0]
         with console.task(f"{name}, net", len(archs)) as task:
-            _, seconds, share = estimate(
-                Work(study, "fixed"),
-                count_images(study.data),
-                arch,
-                "none",
-                archs,
-                1,
-                choose_compute(study.compute.threads),
-                task.advance,
-            )
+            compute = choose_compute(study.compute.threads)
+            work, images = Work(study, "fixed"), count_images(study.data)
+            _, seconds, share = estimate(work, images, arch, "none", archs, 1, compute, task.advance)
         nets = "all nets" if arch == "all" else f"net {arch}"
         text = f"estimate of {name}, {nets}, fixed scale, {study.train.epochs} epochs"
         hours = Promise(f"{text}: below 3 hours", duration(seconds), seconds < 3 * 3600)
