@@ -34,12 +34,11 @@ from vgg_ablation.device import choose_compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate.protocols import PackedImages, View, count_view_gmacs, posteriors
 from vgg_ablation.files import read_table
-from vgg_ablation.images.batches import Batches, Colour
-from vgg_ablation.images.pixels import Pixels
 from vgg_ablation.model.table1 import ABLATION
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.parallel.counts import count_images
 from vgg_ablation.parallel.estimate import estimate
+from vgg_ablation.parallel.pace import random_batches
 from vgg_ablation.parallel.units import Work
 from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.console import Console, duration, stage
@@ -151,14 +150,7 @@ def measure_evaluation(arch: str, side: int, count: int) -> Promise:
     longer = scale + torch.randint(0, scale, (count,), generator=draws)
     upright = torch.rand(count, generator=draws) < 0.3
     heights, widths = torch.where(upright, longer, scale), torch.where(upright, scale, longer)
-    ends = (3 * heights * widths).cumsum(0)
-    pixels = Pixels(
-        flat=torch.randint(0, 256, (int(ends[-1]),), dtype=torch.uint8, generator=draws),
-        offsets=ends - 3 * heights * widths, heights=heights, widths=widths, labels=torch.zeros_like(widths),
-        categories=tuple(map(str, range(CLASSES))), digest="",
-    )  # fmt: skip
-    colour = Colour(torch.full((3,), 0.5), torch.full((3,), 0.3), torch.zeros(3, 3))
-    batches = Batches(pixels.resident(compute.device), colour, side, compute.device)
+    batches = random_batches(heights, widths, side, CLASSES, compute)
     packed, numbers = PackedImages(batches, batches), torch.arange(count)
     network = VGG(arch, CLASSES, input_side=side).to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
