@@ -40,7 +40,6 @@ from vgg_ablation.parallel.counts import count_images
 from vgg_ablation.parallel.estimate import estimate
 from vgg_ablation.parallel.pace import random_batches
 from vgg_ablation.parallel.units import Work
-from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.console import Console, duration, stage
 from vgg_ablation.runtime.params import read_studies
 from vgg_ablation.runtime.settings import StudySettings
@@ -169,7 +168,7 @@ def measure_evaluation(arch: str, side: int, count: int) -> Promise:
 
 def measure_checkpoints(arch: str, width: float, epoch: float) -> Promise:
     """Compare the seconds that an epoch stops for the copy of a net with the seconds of the epoch."""
-    times = measure(VGG(arch, CLASSES, width=width), choose_compute(torch.get_num_threads()), BackgroundCheckpoints)
+    times = measure(VGG(arch, CLASSES, width=width), choose_compute(torch.get_num_threads()))
     share = times.copied / epoch
     text = f"checkpoint of {arch}: its copy takes less than 2 % of the shortest epoch"
     return Promise(text, f"{share:.2%} ({times.copied:.3f} s; written after {times.written:.1f} s)", share < 0.02)
