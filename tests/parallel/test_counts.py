@@ -5,13 +5,11 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
+from tiny_study import PARAMS, ROOT
 from vgg_ablation.model.table1 import ABLATION, count_gmacs
 from vgg_ablation.parallel.counts import count_images, count_shared_stages, count_trial_epochs, typical_batch, unit_work
 from vgg_ablation.parallel.units import Work
 from vgg_ablation.runtime.settings import SCALES, StudySettings
-
-ROOT = Path(__file__).parents[2]
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
 def study(name: str = "sample", **sections: Mapping[str, object]) -> StudySettings:
