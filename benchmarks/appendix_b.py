@@ -9,12 +9,14 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
 from benchmarks.speed import peak_memory
+from benchmarks.speed.stand_in import CATEGORIES, FILES
 from vgg_ablation.appendix_b.classifier import TOLERANCE, fit
 from vgg_ablation.appendix_b.descriptors import unit_length, variants
 from vgg_ablation.appendix_b.features import pooled
@@ -23,6 +25,7 @@ from vgg_ablation.files import read_json, write_json, write_text
 from vgg_ablation.model.published import CLASSES, PUBLISHED, SHAPE
 from vgg_ablation.model.table1 import HIDDEN_UNITS, count_gmacs
 from vgg_ablation.model.vgg import VGG
+from vgg_ablation.parallel.counts import ASPECT
 from vgg_ablation.report.table import Table
 from vgg_ablation.runtime.console import Console, duration, stage
 from vgg_ablation.runtime.params import read_params
@@ -30,9 +33,6 @@ from vgg_ablation.runtime.provenance import describe_machine
 from vgg_ablation.runtime.settings import AppendixBSettings
 
 PAGE, DATA = Path("docs/appendix-b-cost.md"), Path("docs/appendix-b-cost.json")
-IMAGES = 30_607
-"""Images of Caltech-256, clutter included."""
-CATEGORIES = 257
 MEASURED = ("A", "D")
 """Nets whose features are measured; the time of the others follows from their multiply-accumulates."""
 TIMED = (512, 1536)
@@ -41,11 +41,12 @@ GRID = 50, 256
 """Categories and dimensions of the smaller problem on which the steps along the grid of C are counted."""
 _TIMED_STEPS = 0.02  # tolerance: a few steps are enough
 _SAMPLE = 4  # images at each scale
-_ASPECT = 4 / 3  # of a photograph
+
+Result = TypeVar("Result")
 
 
 class Cost(NamedTuple):
-    """Time and memory of a piece of work."""
+    """Time of a piece of work."""
 
     seconds: float
     """By the clock."""
@@ -79,11 +80,11 @@ class Fits:
     peak_mib: float
 
 
-def timed(body: Callable[[], object], threads: int) -> Cost:
-    """Return what `body` takes."""
+def timed(body: Callable[[], Result]) -> tuple[Result, Cost]:
+    """Call `body`; return its result and its cost."""
     began, used = time.perf_counter(), time.process_time()
-    body()
-    return Cost(time.perf_counter() - began, (time.process_time() - used) / threads)
+    result = body()
+    return result, Cost(time.perf_counter() - began, (time.process_time() - used) / torch.get_num_threads())
 
 
 def start_peak() -> None:
@@ -99,10 +100,10 @@ def measure_features(net: str, scales: Sequence[int], compute: Compute, console:
     network = VGG(net, CLASSES, **SHAPE).eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     found = []
     for scale in scales:
-        inputs = torch.randn(_SAMPLE, 3, scale, round(_ASPECT * scale)).contiguous(memory_format=torch.channels_last)
+        inputs = torch.randn(_SAMPLE, 3, scale, round(ASPECT * scale)).contiguous(memory_format=torch.channels_last)
         pooled(network, inputs[:1], compute, relu=True)  # the first of a size takes longer
         start_peak()
-        cost = timed(lambda inputs=inputs: pooled(network, inputs, compute, relu=True), torch.get_num_threads())
+        _, cost = timed(partial(pooled, network, inputs, compute, relu=True))
         found.append(Features(net, scale, _SAMPLE, *cost, peak_memory.peak_mib() or 0.0))
         console.say(f"{net} at {scale}: {_SAMPLE / cost.seconds:.2f} images a second, {_SAMPLE / cost.work:.2f} alone")
     return found
@@ -127,12 +128,11 @@ def measure_fits(
     costs: list[Cost] = []
     weights = None
     for penalty in penalties:
-        began, used = time.perf_counter(), time.process_time()
-        found = fit(descriptors, labels, categories, penalty, weights, tolerance=tolerance)
-        costs.append(Cost(time.perf_counter() - began, (time.process_time() - used) / torch.get_num_threads()))
+        found, cost = timed(partial(fit, descriptors, labels, categories, penalty, weights, tolerance=tolerance))
+        costs.append(cost)
         steps.append(found.steps)
         weights = found.weights
-        console.say(f"{dimensions} dimensions, C {penalty:g}: {found.steps} steps in {costs[-1].seconds:.0f} s")
+        console.say(f"{dimensions} dimensions, C {penalty:g}: {found.steps} steps in {cost.seconds:.0f} s")
     seconds, work = ([round(value, 2) for value in values] for values in zip(*costs, strict=True))
     peak = peak_memory.peak_mib() or 0.0
     return Fits(categories, dimensions, len(labels), list(penalties), steps, seconds, work, peak)
@@ -159,7 +159,7 @@ def measure(settings: AppendixBSettings, console: Console) -> dict[str, Any]:
 
 def image_gmacs(net: str, scale: int) -> float:
     """Return the multiply-accumulates (1e9) of an image and its mirror image."""
-    return 2 * count_gmacs(net, 1, image=(scale, round(_ASPECT * scale)))
+    return 2 * count_gmacs(net, 1, image=(scale, round(ASPECT * scale)))
 
 
 def predict(data: dict[str, Any], settings: AppendixBSettings) -> dict[str, tuple[float, float]]:
@@ -179,7 +179,7 @@ def predict(data: dict[str, Any], settings: AppendixBSettings) -> dict[str, tupl
     each = [dimensions[kind] for _, kind, _ in variants(settings.descriptors, settings.scales)]
     classifiers = settings.data.splits * steps * step * sum(each)
     predicted = {
-        net: (IMAGES * sum(rate[scale] * image_gmacs(net, scale) for scale in settings.scales), classifiers)
+        net: (FILES * sum(rate[scale] * image_gmacs(net, scale) for scale in settings.scales), classifiers)
         for net in PUBLISHED
     }
     return predicted | {"D+E": (0.0, 2 * classifiers)}
@@ -187,7 +187,7 @@ def predict(data: dict[str, Any], settings: AppendixBSettings) -> dict[str, tupl
 
 def page(data: dict[str, Any], settings: AppendixBSettings) -> str:
     """Return docs/appendix-b-cost.md."""
-    gigabytes = IMAGES * HIDDEN_UNITS * 4 / 1e9
+    gigabytes = FILES * HIDDEN_UNITS * 4 / 1e9
     rows = [
         [row["net"], str(row["scale"]), f"{row['images'] / row['seconds']:.2f}", f"{row['images'] / row['work']:.2f}",
          f"{image_gmacs(row['net'], row['scale']):.0f}", f"{row['peak_mib'] / 1024:.1f}"]
@@ -224,7 +224,7 @@ nothing else runs.
 ## Features
 
 {_SAMPLE} random images at each scale, random weights of full width, mirror images included. On the disk, the features
-of {IMAGES:,} images take {gigabytes:.2f} GB a net and scale, {gigabytes * len(settings.scales):.1f} GB a net.
+of {FILES:,} images take {gigabytes:.2f} GB a net and scale, {gigabytes * len(settings.scales):.1f} GB a net.
 
 {features.markdown()}
 
@@ -237,7 +237,7 @@ Made-up descriptors of {data["timed"][0]["images"]:,} images, {CATEGORIES} class
 Steps of a smaller problem ({grid["images"]:,} images, {grid["categories"]} classes, {grid["dimensions"]} dimensions),
 each fit started from the one before: {counted}.
 
-## Predicted for {IMAGES:,} images
+## Predicted for {FILES:,} images
 
 On an idle machine of this kind: **{total}** for all nets, with {settings.data.splits} splits, all descriptors and
 {len(settings.penalties)} values of C. A descriptor has {HIDDEN_UNITS:,} dimensions, a stacked one so many a scale.

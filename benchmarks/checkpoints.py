@@ -9,6 +9,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 
 import torch
+from tabulate import tabulate
 
 from vgg_ablation.device import Compute, choose_compute
 from vgg_ablation.model.table1 import PLAIN
@@ -31,7 +32,9 @@ class SlowDisk(BackgroundCheckpoints):
         super().write(number, *content)
 
 
-def measure(network: VGG, compute: Compute, kind: type[BackgroundCheckpoints]) -> CheckpointTimes:
+def measure(
+    network: VGG, compute: Compute, kind: type[BackgroundCheckpoints] = BackgroundCheckpoints
+) -> CheckpointTimes:
     """Measure a checkpoint of a net, which is moved to the device."""
     network.to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     step = TrainingStep(network, compute, learning_rate=0.01, momentum=0.9, weight_decay=0.0, largest=1)
@@ -39,15 +42,6 @@ def measure(network: VGG, compute: Compute, kind: type[BackgroundCheckpoints]) -
         parameter.grad = torch.zeros_like(parameter)
     step.optimiser.step()  # creates the momentum
     return measure_checkpoint(step, kind)
-
-
-def rows(measured: dict[str, CheckpointTimes]) -> list[str]:
-    """Return a line for each disk: seconds that training stops, and their share of the time between checkpoints."""
-    lines = [f"{'disk':<12} {'until written':>16} {'until copied':>16}"]
-    for name, times in measured.items():
-        cells = (f"{seconds:.2f} s {100 * seconds / SECONDS:5.1f} %" for seconds in (times.written, times.copied))
-        lines.append(f"{name:<12} {next(cells):>16} {next(cells):>16}")
-    return lines
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -60,10 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         compute = choose_compute(1)
         network = VGG(chosen.arch, 256, width=chosen.width)
         disks = {"this one": BackgroundCheckpoints, f"{SLOW / 1e6:.0f} MB/s": SlowDisk}
-        measured = {name: measure(network, compute, kind) for name, kind in disks.items()}
+        rows = []
+        for name, kind in disks.items():
+            times = measure(network, compute, kind)
+            cells = (f"{seconds:.2f} s {100 * seconds / SECONDS:5.1f} %" for seconds in (times.written, times.copied))
+            rows.append([name, *cells])
         console.say(f"net {chosen.arch} of width {chosen.width:g} on {compute}: training stops for one checkpoint,")
         console.say(f"seconds, and their share of the {SECONDS:g} s between two checkpoints")
-        print("\n".join(rows(measured)))
+        print(tabulate(rows, headers=["disk", "until written", "until copied"], stralign="right"))
 
 
 if __name__ == "__main__":

@@ -34,15 +34,14 @@ from vgg_ablation.device import choose_compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate.protocols import PackedImages, View, count_view_gmacs, posteriors
 from vgg_ablation.files import read_table
-from vgg_ablation.images.batches import Batches, Colour
-from vgg_ablation.images.pixels import Pixels
 from vgg_ablation.model.table1 import ABLATION
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.parallel.counts import count_images
 from vgg_ablation.parallel.estimate import estimate
+from vgg_ablation.parallel.pace import random_batches
 from vgg_ablation.parallel.units import Work
-from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.console import Console, duration, stage
+from vgg_ablation.runtime.params import read_studies
 from vgg_ablation.runtime.settings import StudySettings
 
 ROOT = Path(__file__).parents[1]
@@ -150,14 +149,7 @@ def measure_evaluation(arch: str, side: int, count: int) -> Promise:
     longer = scale + torch.randint(0, scale, (count,), generator=draws)
     upright = torch.rand(count, generator=draws) < 0.3
     heights, widths = torch.where(upright, longer, scale), torch.where(upright, scale, longer)
-    ends = (3 * heights * widths).cumsum(0)
-    pixels = Pixels(
-        flat=torch.randint(0, 256, (int(ends[-1]),), dtype=torch.uint8, generator=draws),
-        offsets=ends - 3 * heights * widths, heights=heights, widths=widths, labels=torch.zeros_like(widths),
-        categories=tuple(map(str, range(CLASSES))), digest="",
-    )  # fmt: skip
-    colour = Colour(torch.full((3,), 0.5), torch.full((3,), 0.3), torch.zeros(3, 3))
-    batches = Batches(pixels.resident(compute.device), colour, side, compute.device)
+    batches = random_batches(heights, widths, side, CLASSES, compute)
     packed, numbers = PackedImages(batches, batches), torch.arange(count)
     network = VGG(arch, CLASSES, input_side=side).to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
@@ -176,7 +168,7 @@ def measure_evaluation(arch: str, side: int, count: int) -> Promise:
 
 def measure_checkpoints(arch: str, width: float, epoch: float) -> Promise:
     """Compare the seconds that an epoch stops for the copy of a net with the seconds of the epoch."""
-    times = measure(VGG(arch, CLASSES, width=width), choose_compute(torch.get_num_threads()), BackgroundCheckpoints)
+    times = measure(VGG(arch, CLASSES, width=width), choose_compute(torch.get_num_threads()))
     share = times.copied / epoch
     text = f"checkpoint of {arch}: its copy takes less than 2 % of the shortest epoch"
     return Promise(text, f"{share:.2%} ({times.copied:.3f} s; written after {times.written:.1f} s)", share < 0.02)
@@ -184,22 +176,15 @@ def measure_checkpoints(arch: str, width: float, epoch: float) -> Promise:
 
 def estimate_studies(console: Console, studies: dict[str, tuple[str, ...]]) -> list[Promise]:
     """Estimate studies of params.yaml on one GPU: time, and the share that is not training or evaluation."""
-    blocks = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))["studies"]
+    settings = read_studies(StudySettings, ROOT / "params.yaml")
     rows: list[Promise] = []
     for name, archs in studies.items():
-        study = StudySettings.model_validate(blocks[name])
+        study = settings[name]
         arch = "all" if archs == ABLATION else archs[0]
         with console.task(f"{name}, net", len(archs)) as task:
-            _, seconds, share = estimate(
-                Work(study, "fixed"),
-                count_images(study.data),
-                arch,
-                "none",
-                archs,
-                1,
-                choose_compute(study.compute.threads),
-                task.advance,
-            )
+            compute = choose_compute(study.compute.threads)
+            work, images = Work(study, "fixed"), count_images(study.data)
+            _, seconds, share = estimate(work, images, arch, "none", archs, 1, compute, task.advance)
         nets = "all nets" if arch == "all" else f"net {arch}"
         text = f"estimate of {name}, {nets}, fixed scale, {study.train.epochs} epochs"
         hours = Promise(f"{text}: below 3 hours", duration(seconds), seconds < 3 * 3600)

@@ -4,12 +4,9 @@ The times of the units are estimated on this machine, as `make estimate` does; t
 1 to 64 slots. Writes the table of docs/clusters.md and its data, docs/scaling.json.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from vgg_ablation.device import choose_compute
 from vgg_ablation.files import write_json, write_text
@@ -21,7 +18,7 @@ from vgg_ablation.parallel.schedule import longest_chains, makespan
 from vgg_ablation.parallel.units import Work
 from vgg_ablation.runtime.console import Console, duration, stage
 from vgg_ablation.runtime.names import named
-from vgg_ablation.runtime.params import PARAMS_FILE
+from vgg_ablation.runtime.params import read_studies
 from vgg_ablation.runtime.provenance import describe_machine
 from vgg_ablation.runtime.settings import StudySettings
 
@@ -34,12 +31,12 @@ _MARKED = re.compile(r"(<!-- scaling: make scaling -->\n).*?(<!-- end of scaling
 
 def measure(console: Console) -> dict[str, Any]:
     """Return the seconds of each unit of the studies, by name, and the machine."""
-    blocks = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))["studies"]
+    studies = read_studies(StudySettings)
     seconds: dict[str, dict[str, float]] = {}
     device = ""
     with console.task("net", len(STUDIES) * len(ABLATION)) as task:
         for name, norm in STUDIES.items():
-            work = Work(StudySettings.model_validate(blocks[name]), "fixed")
+            work = Work(studies[name], "fixed")
             compute = choose_compute(work.study.compute.threads)
             device = f"{compute}, {work.study.compute.threads} thread, {describe_machine()}"
             images = count_images(work.study.data)
@@ -54,7 +51,7 @@ def measure(console: Console) -> dict[str, Any]:
 
 def table(data: dict[str, Any]) -> str:
     """Return the Markdown table of the data in docs/scaling.json."""
-    blocks = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))["studies"]
+    studies = read_studies(StudySettings)
     about = (
         "Time of a study on a number of slots, by the scheduler that starts the units. Unit times: estimated on "
         f"{data['machine']}; on a GPU they are much shorter, in about the same proportions. The longest chain of units "
@@ -71,7 +68,7 @@ def table(data: dict[str, Any]) -> str:
     for name, norm in STUDIES.items():
         archs = (named(arch, norm) for arch in ABLATION)
         measured = [arch for arch in archs if any(unit.startswith(f"{arch} ") for unit in times[name])]
-        units[name] = Work(StudySettings.model_validate(blocks[name]), "fixed").units(measured)
+        units[name] = Work(studies[name], "fixed").units(measured)
     for slots in SLOTS:
         took = {name: makespan(units[name], times[name], slots) for name in STUDIES}
         alone = {name: sum(times[name].values()) for name in STUDIES}
@@ -90,5 +87,5 @@ def updated(page: str, data: dict[str, Any]) -> str:
 if __name__ == "__main__":
     with stage("scaling") as console:
         write_json(DATA, measured := measure(console))
-        write_text(PAGE, updated(PAGE.read_text(encoding="utf-8"), json.loads(json.dumps(measured))))
+        write_text(PAGE, updated(PAGE.read_text(encoding="utf-8"), measured))
         console.made(str(PAGE))

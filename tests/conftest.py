@@ -1,7 +1,7 @@
 """Fixtures of several folders: made-up images as the pipeline packs them, and a console."""
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,15 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     own = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "DVC_ROOT", "OPTUNA_STORAGE", "CALTECH256_MIRRORS")
     for name in own:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def torch_as_before() -> Iterator[None]:
+    """Restore what `choose_compute` changes in torch."""
+    determinism, threads = torch.get_deterministic_debug_mode(), torch.get_num_threads()
+    yield
+    torch.set_deterministic_debug_mode(determinism)
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

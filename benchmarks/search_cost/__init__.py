@@ -1,1 +1,1 @@
-"""What the search of learning rate and weight decay buys, against a grid: `python -m benchmarks.search_cost`."""
+"""Benefit of the search of learning rate and weight decay over a grid: `python -m benchmarks.search_cost`."""

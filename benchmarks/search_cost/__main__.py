@@ -18,7 +18,6 @@ from vgg_ablation.runtime.settings import StudySettings
 
 STUDY = "sample"
 PAGE = Path("docs/search-cost.md")
-_LIBRARIES = ("optuna", "torch", "numpy")
 
 
 def main() -> None:

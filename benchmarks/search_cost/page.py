@@ -32,7 +32,7 @@ SHARES = AIM / 4, AIM / 2, AIM
 
 @dataclass(frozen=True)
 class About:
-    """What the page says besides the trials; the fields are those of `docs/search-cost.json`."""
+    """Facts of the page besides the trials; the fields are those of `docs/search-cost.json`."""
 
     arch: str
     width: float

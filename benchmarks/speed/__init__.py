@@ -1,1 +1,1 @@
-"""How fast training, preprocessing and an idle `dvc repro` are: `python -m benchmarks.speed` (make bench)."""
+"""Speed of training, preprocessing and an idle `dvc repro`: `python -m benchmarks.speed` (make bench)."""

@@ -1,4 +1,4 @@
-"""What is measured, on how many images, and how often. Imports no torch."""
+"""Cases, images and repetitions of the benchmark. Imports no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +45,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Effort:
-    """How often a measure is repeated."""
+    """Repetitions of a measure."""
 
     rounds: int
     budget: float
     """Seconds after which a program takes part in no further round of this measure and case."""
     warm_up: bool = False
-    """Whether one more round comes first and is not counted, except where it alone uses up the budget."""
+    """True if one more round comes first. It counts only where it alone uses up the budget."""
 
     @property
     def all_rounds(self) -> int:
@@ -61,7 +61,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Plan:
-    """How thorough a run of the benchmark is."""
+    """Extent of a run of the benchmark."""
 
     name: str
     effort: dict[str, Effort]

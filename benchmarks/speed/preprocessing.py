@@ -18,7 +18,7 @@ from vgg_ablation.runtime.settings import DataSettings, FixedScale, JitteredScal
 
 
 class Preprocessing:
-    """What the stage `preprocess` does with an archive, without the start of its process."""
+    """Work of the stage `preprocess` on an archive, without the start of its process."""
 
     def __init__(self, archive: Path, side: int) -> None:
         self._archive = archive

@@ -108,7 +108,7 @@ class Results:
     machine: dict[str, str | int | float]
     versions: dict[str, str]
     archive: str
-    """Where the images are from."""
+    """Source of the images."""
     images: dict[str, int]
     """Images of an epoch, by net and side of the crop."""
     batch_size: dict[int, int]

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 FILES = 30_607
+"""Files of Caltech-256, clutter included."""
 CATEGORIES = 257
 _SIDE = 300  # geometric mean of width and height in pixels: median, and standard deviation of its logarithm
 _SPREAD = 0.45

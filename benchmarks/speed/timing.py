@@ -1,4 +1,4 @@
-"""What the process of a program does: one piece of work at a time, timed."""
+"""Work of a program's process: one piece at a time, timed."""
 
 import gc
 import pkgutil

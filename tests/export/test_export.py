@@ -13,13 +13,17 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from trained_fixtures import CATEGORIES, Trained
+from vgg_ablation.analysis.statistics import expected_error
 from vgg_ablation.analysis.study import read_study
+from vgg_ablation.device import choose_compute
+from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate.protocols import View
 from vgg_ablation.export.__main__ import main
 from vgg_ablation.export.card import layers
 from vgg_ablation.model.table1 import ARCHITECTURES
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.model.weights import Description
+from vgg_ablation.predict.classify import classify
 from vgg_ablation.predict.nets import TrainedNet
 from vgg_ablation.runtime.params import read_params
 from vgg_ablation.runtime.settings import StudySettings
@@ -93,9 +97,6 @@ def test_the_cards_code_answers_for_a_photo_as_the_project_does(
     blocks = "\n".join(code((exported / "README.md").read_text()))
     names: dict[str, object] = {}
     exec(blocks.replace("photo.jpg", str(tmp_path / "photo.png")), names)  # noqa: S102
-    from vgg_ablation.device import choose_compute
-    from vgg_ablation.predict.classify import classify
-
     runs, compute = TrainedNet.open(str(exported)).read(), choose_compute(1)
     expected = classify(runs[:1], [pixels], View("centre", 40), compute)[0]
     tolerance = 5e-3 if compute.precision == torch.bfloat16 else 1e-5
@@ -123,7 +124,6 @@ def test_onnx_takes_any_number_of_crops_of_pixels_and_gives_posteriors(exported:
 
 def test_an_onnx_file_that_answers_otherwise_is_refused(exported: Path) -> None:
     pytest.importorskip("onnxruntime", reason="group export is not installed")
-    from vgg_ablation.errors import StageError
     from vgg_ablation.export.onnx import FromPixels, require_equal
 
     content, other = (exported / "run-0.onnx").read_bytes(), TrainedNet.open(str(exported)).read()[1]
@@ -145,8 +145,6 @@ def cells(card: str) -> list[list[str]]:
 
 
 def test_the_card_gives_the_errors_of_the_report_with_their_intervals(exported: Path, trained: Trained) -> None:
-    from vgg_ablation.analysis.statistics import expected_error
-
     params = read_params()
     study = read_study("A_BN", "fixed", params.study, params.whole(StudySettings))
     errors = study.errors("A_BN", "fixed", "centre")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
+from tiny_study import SAMPLE, SCALES
 from vgg_ablation.device import choose_compute
 from vgg_ablation.model.weights import unpack
 from vgg_ablation.parallel.computing import WEIGHTS, compute_unit, open_search
@@ -17,7 +17,6 @@ from vgg_ablation.runtime.settings import StudySettings
 from vgg_ablation.train.search import Trial
 
 NETS = ("A", "C_BN")
-SAMPLE = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))["studies"]["sample"]
 
 
 @pytest.fixture
@@ -28,11 +27,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Calla
     write_processed(tmp_path / "data" / "processed")
     block = copy.deepcopy(SAMPLE)
     block["data"]["splits"] = 2
-    block["scales"] = {
-        "fixed": {"train": 32, "test": [32, 36, 40]},
-        "large": {"train": 48, "test": [40, 48, 56]},
-        "jitter": {"train": [36, 64], "test": [36, 50, 64]},
-    }
+    block["scales"] = SCALES
     block["model"] |= {"input_side": 32, "width": 1 / 16}
     block["train"]["epochs"] = 2
     block["fine_tune"]["epochs"] = 1

@@ -19,8 +19,8 @@ from unittest.mock import MagicMock
 import psutil
 import pytest
 import torch
-import yaml
 
+from tiny_study import ROOT, SAMPLE, SCALES
 from vgg_ablation.device import choose_compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate.cache import Checkpoints
@@ -43,8 +43,8 @@ from vgg_ablation.parallel import nodes as nodes_module  # noqa: E402
 from vgg_ablation.parallel.cluster import Cluster  # noqa: E402
 from vgg_ablation.parallel.nodes import Hub, Site, require_same, run_on_node  # noqa: E402
 
-ROOT = Path(__file__).parents[2]
-SAMPLE = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["studies"]["sample"]
+pytestmark = pytest.mark.usefixtures("torch_as_before")
+
 EPOCHS = 20
 
 
@@ -53,9 +53,7 @@ def work() -> Work:
     """Three trials and two runs of a net that starts from layers of a trained A."""
     block = copy.deepcopy(SAMPLE)
     block["data"]["splits"] = 2
-    block["scales"]["fixed"] = {"train": 32, "test": [32, 36, 40]}
-    block["scales"]["large"] = {"train": 48, "test": [40, 48, 56]}
-    block["scales"]["jitter"] = {"train": [36, 64], "test": [36, 50, 64]}
+    block["scales"] = SCALES
     block["model"] |= {"input_side": 32, "width": 1 / 16, "init": "paper"}
     block["train"]["epochs"] = EPOCHS
     block["tune"] |= {
@@ -100,14 +98,6 @@ def results(folder: Path, work: Work) -> Results:
         assert content is not None
         found[file.relative_to(state).as_posix()] = unpack(content, "")["posteriors"].tolist()
     return found
-
-
-@pytest.fixture(autouse=True)
-def torch_as_before() -> Iterator[None]:
-    before = torch.get_deterministic_debug_mode(), torch.get_num_threads()
-    yield
-    torch.set_deterministic_debug_mode(before[0])
-    torch.set_num_threads(before[1])
 
 
 @pytest.fixture(scope="module")

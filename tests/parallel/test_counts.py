@@ -5,13 +5,11 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
+from tiny_study import PARAMS, ROOT
 from vgg_ablation.model.table1 import ABLATION, count_gmacs
 from vgg_ablation.parallel.counts import count_images, count_shared_stages, count_trial_epochs, typical_batch, unit_work
 from vgg_ablation.parallel.units import Work
 from vgg_ablation.runtime.settings import SCALES, StudySettings
-
-ROOT = Path(__file__).parents[2]
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
 def study(name: str = "sample", **sections: Mapping[str, object]) -> StudySettings:
@@ -19,9 +17,9 @@ def study(name: str = "sample", **sections: Mapping[str, object]) -> StudySettin
     return StudySettings.model_validate({key: {**values, **sections.get(key, {})} for key, values in block.items()})
 
 
-def test_the_sample_has_four_hundred_images_a_category() -> None:
+def test_the_sample_has_six_hundred_images_a_category() -> None:
     images = count_images(study().data)
-    assert (images.classes, images.training, images.validation, images.test) == (10, 1200, 300, 2500)
+    assert (images.classes, images.training, images.validation, images.test) == (10, 2400, 600, 3000)
 
 
 @pytest.mark.parametrize("clutter", [False, True])
@@ -54,7 +52,7 @@ def test_half_of_the_trials_that_may_be_pruned_are(
 
 
 def test_the_work_of_a_unit_is_its_multiply_accumulates() -> None:
-    """Forward and backward: three times forward. The runs train on the 300 validation images too."""
+    """Forward and backward: three times forward. The runs train on the 600 validation images too."""
     crop = count_gmacs("A", 10, 32, 0.125)
     centre, crops = (
         Work(
@@ -66,10 +64,10 @@ def test_the_work_of_a_unit_is_its_multiply_accumulates() -> None:
         for name in ("centre", "multi_crop")
     )
     *_, run = centre.units(["A"])
-    assert unit_work(run, centre) == pytest.approx(crop * (20 * 3 * 1500 + 1500 + 2500))
+    assert unit_work(run, centre) == pytest.approx(crop * (20 * 3 * 3000 + 3000 + 3000))
     trial, *_ = centre.units(["A"])
-    assert unit_work(trial, centre) == pytest.approx(crop * 10 * (3 * 1200 + 300))
-    assert unit_work(run, crops) - unit_work(run, centre) == pytest.approx(crop * 2500 * (3 * 50 - 1))
+    assert unit_work(trial, centre) == pytest.approx(crop * 10 * (3 * 2400 + 600))
+    assert unit_work(run, crops) - unit_work(run, centre) == pytest.approx(crop * 3000 * (3 * 50 - 1))
 
 
 @pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # of a library that DVC uses

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from tiny_study import SAMPLE, SCALES
 from vgg_ablation.device import Compute
 from vgg_ablation.model.table1 import ABLATION
 from vgg_ablation.parallel import __main__ as command
@@ -21,14 +22,12 @@ from vgg_ablation.parallel.pace import Pace
 from vgg_ablation.parallel.units import Work
 from vgg_ablation.runtime.settings import StudySettings
 
-PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
-BLOCK = PARAMS["studies"]["sample"]
 STUDY = StudySettings.model_validate(
     {
-        **BLOCK,
-        "data": {**BLOCK["data"], "splits": 3},
-        "train": {**BLOCK["train"], "epochs": 20, "refit": False},
-        "tune": {**BLOCK["tune"], "epochs": 10, "batch_size": [16, 32, 64]},
+        **SAMPLE,
+        "data": {**SAMPLE["data"], "splits": 3},
+        "train": {**SAMPLE["train"], "epochs": 20, "refit": False},
+        "tune": {**SAMPLE["tune"], "epochs": 10, "batch_size": [16, 32, 64]},
         "fine_tune": {"epochs": 4},
     }
 )
@@ -116,24 +115,19 @@ def test_everything_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def dry_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., str]]:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], torch_as_before: None
+) -> Callable[..., str]:
     """Return what runs the command in an empty folder for a tiny study, and returns what it prints."""
-    before = torch.get_deterministic_debug_mode()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "measure_start", lambda: 1.0)
     monkeypatch.setattr(command, "probe_machine", lambda *_: Machine("cpu", ("1", "2", "3"), 0, 0))
     monkeypatch.setattr("vgg_ablation.parallel.pace.REPETITIONS", 1)
     block = {
-        **BLOCK,
-        "data": {**BLOCK["data"], "splits": 3},
-        "tune": {**BLOCK["tune"], "trials": 2},
-        "model": {**BLOCK["model"], "input_side": 32, "width": 0.02},
-        "scales": {
-            "fixed": {"train": 32, "test": [32, 36, 40]},
-            "large": {"train": 48, "test": [40, 48, 56]},
-            "jitter": {"train": [36, 64], "test": [36, 50, 64]},
-        },
+        **SAMPLE,
+        "data": {**SAMPLE["data"], "splits": 3},
+        "tune": {**SAMPLE["tune"], "trials": 2},
+        "model": {**SAMPLE["model"], "input_side": 32, "width": 0.02},
+        "scales": SCALES,
         "evaluate": {"protocols": {"fixed": ["centre"], "large": ["dense"], "jitter": ["multi_crop"]}},
     }
 
@@ -145,8 +139,7 @@ def dry_run(
         command.main(["--dry-run"])
         return capsys.readouterr().out
 
-    yield run
-    torch.set_deterministic_debug_mode(before)
+    return run
 
 
 def test_the_units_are_listed_from_the_settings_alone_and_nothing_is_written(dry_run: Callable[..., str]) -> None:

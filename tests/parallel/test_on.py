@@ -3,18 +3,14 @@
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import yaml
 
+from tiny_study import ROOT, SAMPLE
 from vgg_ablation.errors import StageError
 from vgg_ablation.parallel.__main__ import open_engine
 from vgg_ablation.parallel.units import Work
 from vgg_ablation.runtime.settings import StudySettings
-
-ROOT = Path(__file__).parents[2]
-SAMPLE = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["studies"]["sample"]
 
 
 def test_without_ray_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

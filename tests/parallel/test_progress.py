@@ -1,4 +1,5 @@
 import io
+import time
 
 import pytest
 from rich.console import Console
@@ -14,13 +15,14 @@ A, B, C = (Unit(arch, "run", 0, 1, ()) for arch in "ABC")
 class Shown:
     """Three units of equal work and two slots, and what was printed of them."""
 
-    def __init__(self, *, terminal: bool = False) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, terminal: bool = False) -> None:
         self.now = 100.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
         self.text = io.StringIO()
         self.schedule = Schedule([A, B, C], {unit.name: 2.0 for unit in (A, B, C)})
         console = Console(file=self.text, force_terminal=terminal, width=100)
         steps = {unit.name: 4 for unit in (A, B, C)}
-        self.progress = Progress(self.schedule, steps, 2, console, lambda: self.now)
+        self.progress = Progress(self.schedule, steps, 2, console)
 
     def start(self, unit: Unit) -> None:
         self.schedule.start(unit)
@@ -35,8 +37,12 @@ class Shown:
         return self.text.getvalue().splitlines()
 
 
-def test_without_a_terminal_there_is_a_line_per_change() -> None:
-    shown = Shown()
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
+    return Shown(monkeypatch)
+
+
+def test_without_a_terminal_there_is_a_line_per_change(shown: Shown) -> None:
     with shown.progress:
         shown.start(A)
         shown.progress.happened(Event(A, "step", "epoch 1"))
@@ -58,8 +64,7 @@ def test_without_a_terminal_there_is_a_line_per_change() -> None:
     ]
 
 
-def test_without_a_terminal_a_long_unit_says_once_a_minute_how_far_it_is() -> None:
-    shown = Shown()
+def test_without_a_terminal_a_long_unit_says_once_a_minute_how_far_it_is(shown: Shown) -> None:
     shown.start(A)
     for _ in range(3):
         shown.now += 45
@@ -67,8 +72,7 @@ def test_without_a_terminal_a_long_unit_says_once_a_minute_how_far_it_is() -> No
     assert shown.lines[1:] == ["A run 1/1: step 2/4, 1:30 min left: training loss 1.5"]
 
 
-def test_waiting_for_a_slot_is_said_once() -> None:
-    shown = Shown()
+def test_waiting_for_a_slot_is_said_once(shown: Shown) -> None:
     for _ in range(3):
         shown.progress.waits_for_slot()
     shown.start(A)
@@ -76,8 +80,7 @@ def test_waiting_for_a_slot_is_said_once() -> None:
     assert shown.lines.count("no slot is free: others use them all; waiting for one") == 2
 
 
-def test_the_time_left_is_that_of_the_schedule_at_the_pace_so_far() -> None:
-    shown = Shown()
+def test_the_time_left_is_that_of_the_schedule_at_the_pace_so_far(shown: Shown) -> None:
     assert shown.progress.left() is None
     shown.start(A)
     shown.now += 8
@@ -92,8 +95,8 @@ def test_the_time_left_is_that_of_the_schedule_at_the_pace_so_far() -> None:
     assert shown.progress.left() == pytest.approx(6)
 
 
-def test_a_terminal_shows_a_row_per_running_unit_with_the_time_left() -> None:
-    shown = Shown(terminal=True)
+def test_a_terminal_shows_a_row_per_running_unit_with_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Shown(monkeypatch, terminal=True)
     shown.start(A)
     shown.progress.happened(Event(A, "step", "loss 1.5"))
     shown.now += 10

@@ -1,20 +1,17 @@
-from pathlib import Path
-
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tiny_study import SAMPLE
 from vgg_ablation.parallel.units import Unit, Work
 from vgg_ablation.runtime.settings import SCALES, StudySettings
 
-PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
-SAMPLE = StudySettings.model_validate(PARAMS["studies"]["sample"])
+STUDY = StudySettings.model_validate(SAMPLE)
 
 
 def work(trials: int, round_size: int, runs: int, scale: str = "fixed") -> Work:
-    tune = SAMPLE.tune.model_copy(update={"trials": trials, "round_size": round_size})
-    data = SAMPLE.data.model_copy(update={"splits": runs})
-    return Work(SAMPLE.model_copy(update={"tune": tune, "data": data}), scale)
+    tune = STUDY.tune.model_copy(update={"trials": trials, "round_size": round_size})
+    data = STUDY.data.model_copy(update={"splits": runs})
+    return Work(STUDY.model_copy(update={"tune": tune, "data": data}), scale)
 
 
 def before(unit: Unit, units: dict[str, Unit]) -> set[str]:

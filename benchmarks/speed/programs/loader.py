@@ -1,4 +1,4 @@
-"""What a program must offer, and what torchvision's and timm's have in common: a loader, and the advised step."""
+"""Interface of a program, and the part that torchvision's and timm's share: a loader, and the advised step."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol

@@ -34,7 +34,7 @@ from vgg_ablation.runtime.checkpoints import Checkpoints
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.runtime.locks import locked
-from vgg_ablation.runtime.settings import AppendixBSettings, Descriptor
+from vgg_ablation.runtime.settings import AppendixBSettings
 from vgg_ablation.runtime.state import source_digest, state_folder
 
 SOURCES = (
@@ -84,6 +84,7 @@ def classify_nets(
         scale: [open_features(place, scale, len(index.labels)) for place in features.values()]
         for scale in settings.scales
     }
+    device, threads = compute.names["device"], torch.get_num_threads()
     state = state_folder(
         "appendix-b-classifiers",
         {
@@ -93,11 +94,11 @@ def classify_nets(
             "penalties": settings.penalties,
             "normalise_scales": settings.normalise_scales,
             "source": source_digest(*SOURCES),
-            "device": compute.names["device"],
-            "threads": torch.get_num_threads(),
+            "device": device,
+            "threads": threads,
         },
     )
-    console.say(messages.computing_on(compute.names["device"]))
+    console.say(messages.computing_on(device))
     name, meter = "+".join(features), Meter()
     every = list(variants(settings.descriptors, settings.scales))
     found: dict[str, dict[str, Any]] = {}
@@ -114,14 +115,13 @@ def classify_nets(
             decide(f"{split}/images", of_part[TEST])
             decide(f"{split}/labels", index.labels[of_part[TEST]])
         for variant, kind, scales in every:
-            describe = partial(
-                _describe, parts, kind, scales, normalise_scales=settings.normalise_scales, device=compute.device
-            )
+            describe = partial(combine, parts, kind=kind, scales=scales, normalise_scales=settings.normalise_scales)
             rows = []
             for split, of_part in numbers.items():
                 checkpoints = Checkpoints(state / f"{variant}-{split}", console.say)
                 if (content := checkpoints.read()) is None:
-                    checkpoints.write(0, content := pack(_classify(describe, of_part, index, settings.penalties)))
+                    content = pack(_classify(describe, of_part, index, settings.penalties, compute.device))
+                    checkpoints.write(0, content)
                 cached = unpack(content, checkpoints.name)
                 predicted = cached["predicted"].long()
                 labels = torch.from_numpy(index.labels[of_part[TEST]])
@@ -149,7 +149,6 @@ def classify_nets(
     }
     write_json(folder / RESULTS_FILE, results)
     write_json(folder / NETS_FILE, {name: file_digest(folder / RESULTS_FILE)})
-    device, threads = compute.names["device"], torch.get_num_threads()
     meter.write(folder, "classify", arch=name, device=device, precision="float32", threads=threads)
     console.made(messages.classifiers_fitted(folder, len(every) * settings.data.splits))
 
@@ -161,35 +160,23 @@ def _read_info(folder: Path, index: Index, settings: AppendixBSettings) -> dict[
     return info
 
 
-def _describe(
-    parts: Parts,
-    kind: Descriptor,
-    scales: Sequence[int],
-    images: np.ndarray,
-    *,
-    normalise_scales: bool,
-    device: torch.device,
-) -> Tensor:
-    return combine(parts, images, kind, scales, normalise_scales=normalise_scales).to(device)
-
-
 def _classify(
     describe: Callable[[np.ndarray], Tensor],
     of_part: Mapping[str, np.ndarray],
     index: Index,
     penalties: Sequence[float],
+    device: torch.device,
 ) -> dict[str, Tensor]:
     """Choose C, fit to training and held-out images with it, and predict the test images of one split."""
     began, classes = time.perf_counter(), len(index.categories)
-
-    first, second = describe(of_part[TRAIN]), describe(of_part[VALIDATION])
-    labels = [torch.from_numpy(index.labels[of_part[part]]).to(first.device) for part in (TRAIN, VALIDATION)]
+    first, second = (describe(of_part[part]).to(device) for part in (TRAIN, VALIDATION))
+    labels = [torch.from_numpy(index.labels[of_part[part]]).to(device) for part in (TRAIN, VALIDATION)]
     chosen = choose((first, labels[0]), (second, labels[1]), classes, penalties)
     both = torch.cat([first, second]), torch.cat(labels)
     del first, second  # half the memory
     fitted = fit(*both, classes, chosen.penalty, chosen.fit.weights)
-    starts = range(0, len(of_part[TEST]), _TOGETHER)
-    predicted = [predict(fitted.weights, describe(of_part[TEST][start : start + _TOGETHER])).cpu() for start in starts]
+    together = np.split(of_part[TEST], range(_TOGETHER, len(of_part[TEST]), _TOGETHER))
+    predicted = [predict(fitted.weights, describe(images).to(device)).cpu() for images in together]
     return {
         "predicted": torch.cat(predicted).int(),
         "penalty": torch.tensor(chosen.penalty, dtype=torch.float64),

@@ -15,7 +15,6 @@ from vgg_ablation.analysis.statistics import (
     LEVEL,
     Difference,
     Errors,
-    Estimate,
     expected_error,
     holm,
     paired_difference,
@@ -129,7 +128,7 @@ class Classified:
 
     def result(self, variant: str) -> Result:
         """Return the mean class recall with a descriptor."""
-        error: Estimate = expected_error(self.errors(variant))
+        error = expected_error(self.errors(variant))
         by_split = list(error.by_run.values())
         deviation = stdev(by_split) if len(by_split) > 1 else None
         splits = self.info["variants"][variant]["splits"]

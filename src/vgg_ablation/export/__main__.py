@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vgg_ablation.analysis.study import read_study
-from vgg_ablation.export.card import exported_folder, render_card, write_names
+from vgg_ablation.export.card import render_card
 from vgg_ablation.files import write_bytes, write_text
 from vgg_ablation.predict.nets import METRICS, TrainedNet
 from vgg_ablation.runtime.console import command
@@ -42,7 +42,7 @@ def export(net: TrainedNet, folder: Path) -> bool:
         if write_onnx:
             write_onnx(folder / f"run-{run}.onnx", runs[run])
     write_bytes(folder / METRICS, net.metrics.read_bytes())
-    write_text(folder / CLASSES, write_names(description))
+    write_text(folder / CLASSES, "".join(f"{name}\n" for name in description.classes))
     write_text(folder / CARD, render_card(net, description, study, describe_commit(), onnx=bool(write_onnx)))
     return bool(write_onnx)
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     with command("export"):
         net = TrainedNet.open(given.net)
-        folder = given.folder or exported_folder(net)
+        folder = given.folder or Path("exports") / f"{net.record.arch}-{net.record.scale}"
         onnx = export(net, folder)
         print(f"{folder}: {CARD}, {CLASSES}, {METRICS}, weights of {len(net.weights)} runs{', ONNX' if onnx else ''}")
         if not onnx:

@@ -1,6 +1,5 @@
 """The model card of an exported net: README.md with data, recipe, errors, licence, and how to load it."""
 
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -59,13 +58,3 @@ def layers(description: Description) -> dict[str, Any]:
             convolutions.append(f"({layer.inputs}, {layer.outputs}, {layer.kernel}, [{', '.join(after)}])")
     fc6, fc7, fc8 = fully_connected(len(description.classes), description.input_side, width)
     return {"convolutions": convolutions, "sizes": (fc6.kernel**2 * fc6.inputs, fc7.inputs, fc8.inputs, fc8.outputs)}
-
-
-def write_names(description: Description) -> str:
-    """Return the text of the list of class names, a line each, by label."""
-    return "".join(f"{name}\n" for name in description.classes)
-
-
-def exported_folder(net: TrainedNet) -> Path:
-    """Return the folder that a net is exported to unless another is named: `exports/D_BN-fixed`."""
-    return Path("exports") / f"{net.record.arch}-{net.record.scale}"

@@ -37,7 +37,7 @@ _PREPROCESS = "stages/dvc.yaml:preprocess"
 
 
 class Engine(Protocol):
-    """Where units run."""
+    """Processes, on this machine or a cluster, that units run in."""
 
     def start(self, unit: Unit) -> bool:
         """Start a unit; return whether there was a free slot."""

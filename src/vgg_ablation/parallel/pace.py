@@ -10,6 +10,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import torch
+from torch import Tensor
 
 from vgg_ablation.dataset.preprocess import largest_side
 from vgg_ablation.dataset.sample import CATEGORIES, render_sample
@@ -70,12 +71,13 @@ def measure_pace(arch: str, scale: str, study: StudySettings, images: Images, co
     whole = typical_batch(study.tune, images.training)
     batch = affordable(whole, 3 * count_gmacs(arch, images.classes, study.model.input_side, study.model.width))
     shown = min(_MOST_IMAGES, images.validation)
-    stored = PackedImages(
-        *(
-            _random_batches(side, max(batch, shown), study.model.input_side, images.classes, compute)
-            for side in (study.scales.fixed.train, largest_side(study.scales))
-        )
-    )
+
+    def stored_at(side: int) -> Batches:
+        heights = torch.full((max(batch, shown),), side)
+        widths = torch.full_like(heights, round(ASPECT * side))
+        return random_batches(heights, widths, study.model.input_side, images.classes, compute)
+
+    stored = PackedImages(stored_at(study.scales.fixed.train), stored_at(largest_side(study.scales)))
     at = study.scales.of(scale)
     batches = stored.fixed
     if scale != "fixed":
@@ -168,15 +170,16 @@ def measure_rendering() -> float:
     return _seconds(lambda: list(render_sample(_RENDERED))) / (_RENDERED * len(CATEGORIES))
 
 
-def _random_batches(side: int, count: int, crop: int, classes: int, compute: Compute) -> Batches:
-    height, width = side, round(ASPECT * side)
-    size = height * width * 3
+def random_batches(heights: Tensor, widths: Tensor, crop: int, classes: int, compute: Compute) -> Batches:
+    """Return images of random pixels, with `heights` and `widths` (N,), for crops of side `crop`."""
+    sizes = 3 * heights * widths
+    draws = torch.Generator().manual_seed(0)
     pixels = Pixels(
-        flat=torch.randint(0, 256, (count * size,), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
-        offsets=size * torch.arange(count),
-        heights=torch.full((count,), height),
-        widths=torch.full((count,), width),
-        labels=torch.arange(count) % classes,
+        flat=torch.randint(0, 256, (int(sizes.sum()),), dtype=torch.uint8, generator=draws),
+        offsets=sizes.cumsum(0) - sizes,
+        heights=heights,
+        widths=widths,
+        labels=torch.arange(len(sizes)) % classes,
         categories=tuple(map(str, range(classes))),
         digest="",
     )

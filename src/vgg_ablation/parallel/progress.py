@@ -1,7 +1,8 @@
 """Progress of the units: a table on a terminal, elsewhere one line per change."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 
 from rich.console import Console
@@ -24,22 +25,13 @@ class Progress:
         steps: number of steps of each unit, by name.
         slots: units that run at the same time.
         console: where to print.
-        clock: seconds; they need not start at 0.
     """
 
-    def __init__(
-        self,
-        schedule: Schedule,
-        steps: Mapping[str, int],
-        slots: int,
-        console: Console,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, schedule: Schedule, steps: Mapping[str, int], slots: int, console: Console) -> None:
         self._schedule = schedule
         self._steps = steps
         self._slots = slots
         self._console = console
-        self._clock = clock
         self._began: dict[str, float] = {}
         self._printed: dict[str, float] = {}
         self._taken: dict[str, int] = {}
@@ -62,7 +54,7 @@ class Progress:
     def started(self, unit: Unit) -> None:
         """A unit starts."""
         self._waits = False
-        self._began[unit.name] = self._printed[unit.name] = self._clock()
+        self._began[unit.name] = self._printed[unit.name] = time.monotonic()
         self._taken[unit.name] = 0
         self._notes[unit.name] = ""
         if not self._console.is_terminal:
@@ -74,7 +66,7 @@ class Progress:
         if event.kind == "step":
             self._taken[name] += 1
             self._notes[name] = event.text
-            now = self._clock()
+            now = time.monotonic()
             if not self._console.is_terminal and now - self._printed[name] >= _QUIET:
                 self._printed[name] = now
                 self._print(
@@ -84,7 +76,7 @@ class Progress:
         if event.kind == "say":
             self._print(f"{name}: {event.text}")
             return
-        took = self._clock() - self._began.pop(name)
+        took = time.monotonic() - self._began.pop(name)
         if event.kind == "done":
             self._seconds += took
             self._print(f"{name}: {event.text}; done in {duration(took)}, {self._count()}")
@@ -123,14 +115,14 @@ class Progress:
         for name in self._schedule.running:
             seconds[name] = max(0.0, pace * work[name] * (1 - self._share(name)))
         rest = [
-            Unit(unit.arch, unit.kind, unit.number, unit.total, tuple(need for need in unit.needs if need in seconds))
+            replace(unit, needs=tuple(need for need in unit.needs if need in seconds))
             for name, unit in self._schedule.units.items()
             if name in seconds
         ]
         return makespan(rest, seconds, self._slots)
 
     def _unit_left(self, name: str) -> str:
-        now, share = self._clock() - self._began[name], self._share(name)
+        now, share = time.monotonic() - self._began[name], self._share(name)
         return f", {duration(now / share - now)} left" if share else ""
 
     def _share(self, name: str) -> float:

@@ -1,4 +1,4 @@
-"""Which unit starts next: of those that can start, the one with the longest chain of work behind it."""
+"""Order of the units: of those that can start, the one with the longest chain of work behind it is next."""
 
 import heapq
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +59,7 @@ def _posteriors(run: TrainedRun, pixels: Pixels, view: View, compute: Compute) -
     colour = Colour(torch.tensor(described.mean), torch.tensor(described.deviation), torch.zeros(3, 3))
     batches = Batches(pixels.resident(compute.device), colour, described.input_side, compute.device)
     network = run.network.to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    larger = replace(batches, test_scale=view.scale)
-    return posteriors(network, PackedImages(batches, larger), torch.arange(len(pixels.labels)), view, compute)
+    return posteriors(network, PackedImages(batches, batches), torch.arange(len(pixels.labels)), view, compute)
 
 
 def _pixels(images: Sequence[np.ndarray], classes: tuple[str, ...]) -> Pixels:

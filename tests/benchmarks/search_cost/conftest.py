@@ -1,17 +1,15 @@
 """Made-up trials, and the smallest measurement."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import yaml
 
 from benchmarks.search_cost.cost import Trial
 from benchmarks.search_cost.measure import Plan
+from tiny_study import SAMPLE, SCALES
 from vgg_ablation.runtime.settings import StudySettings
 
 Make = Callable[..., Trial]
-PARAMS = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")
@@ -30,14 +28,9 @@ def make() -> Make:
 @pytest.fixture(scope="session")
 def plan() -> Plan:
     """One epoch on forty images, a grid of four, two searches a method."""
-    block = PARAMS["studies"]["sample"]
     changes = {
         "data": {"train_per_class": 8, "validation_fraction": 0.5, "splits": 1},
-        "scales": {
-            "fixed": {"train": 32, "test": [32, 36, 40]},
-            "large": {"train": 36, "test": [36, 38, 40]},
-            "jitter": {"train": [36, 40], "test": [36, 38, 40]},
-        },
+        "scales": SCALES,
         "model": {"input_side": 32, "width": 0.0625},
         "tune": {
             "trials": 3,
@@ -48,5 +41,5 @@ def plan() -> Plan:
             "weight_decay": {"low": 1e-5, "high": 1e-1},
         },
     }
-    study = {key: {**values, **changes.get(key, {})} for key, values in block.items()}
+    study = {key: {**values, **changes.get(key, {})} for key, values in SAMPLE.items()}
     return Plan(StudySettings.model_validate(study), grid=(2, 2), seeds=2)

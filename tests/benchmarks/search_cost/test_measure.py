@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 
 from benchmarks.search_cost.cost import GRID, Trial
 from benchmarks.search_cost.measure import Facts, Plan, Trainer, measure
@@ -84,8 +83,7 @@ def test_a_search_ends_when_it_is_good_enough(plan: Plan, measured: Measured) ->
         assert good[-1] or len(good) == plan.study.tune.trials
 
 
+@pytest.mark.usefixtures("torch_as_before")
 def test_a_search_in_this_process_gives_the_same_trials(plan: Plan, measured: Measured) -> None:
-    before = torch.get_deterministic_debug_mode()
     trials = list(islice(Trainer(plan, measured.folder).search("gp", 1), len(measured.of("gp", 1))))
-    torch.set_deterministic_debug_mode(before)
     assert trials == measured.of("gp", 1)

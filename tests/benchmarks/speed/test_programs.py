@@ -3,7 +3,7 @@
 import io
 import pkgutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -64,17 +64,9 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return Case("A", 64, 2, lay_out(folder / "images.tar", 4, 2, 72, folder, Console("test")))
 
 
-@pytest.fixture
-def settings_of_torch() -> Iterator[None]:
-    """Restore what a program that chooses a device changes."""
-    before = torch.get_deterministic_debug_mode()
-    yield
-    torch.set_deterministic_debug_mode(before)
-
-
 # The article and timm leave it to the interpreter to close files.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.usefixtures("settings_of_torch")
+@pytest.mark.usefixtures("torch_as_before")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_every_programs_epoch_has_all_images_cropped_and_normalised_with_their_labels(case: Case, name: str) -> None:
     builder(name)  # skips

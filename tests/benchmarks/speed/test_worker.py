@@ -11,7 +11,7 @@ from vgg_ablation.errors import StageError
 
 
 class Counter:
-    """What the workers of these tests hold."""
+    """Object that the workers of these tests hold."""
 
     def __init__(self, start: int) -> None:
         self.count = start
