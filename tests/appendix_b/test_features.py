@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import vgg as torchvision_vgg
 from torchvision.transforms import Normalize
 
+from published_fixtures import random_net
 from vgg_ablation.appendix_b import features
 from vgg_ablation.appendix_b.descriptors import open_features
 from vgg_ablation.appendix_b.features import extract_net, pooled
@@ -24,12 +25,6 @@ from vgg_ablation.model.published import CLASSES, SHAPE
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.model.weights import pack
 from vgg_ablation.runtime.console import Console
-
-
-def random_net(net: str = "A", seed: int = 0) -> VGG:
-    torch.manual_seed(seed)
-    return VGG(net, CLASSES, **SHAPE).eval()
-
 
 # One image.
 
@@ -74,7 +69,7 @@ def test_features_of_a_crop_are_torchvisions_penultimate_activations(
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("relu", [True, False])
 def test_dense_features_are_the_mean_over_positions_of_the_last_map(relu: bool, exact: Compute) -> None:
-    network = random_net()
+    network = random_net("A")
     inputs = torch.randn(2, 3, 64, 96)
     maps = [network.features(shown) for shown in (inputs, inputs.flip(3))]
     assert maps[0].shape[2:] == (2, 3)
@@ -87,7 +82,7 @@ def test_dense_features_are_the_mean_over_positions_of_the_last_map(relu: bool, 
 
 @pytest.mark.usefixtures("narrow")
 def test_a_net_is_whole_after_its_features_are_taken(exact: Compute) -> None:
-    network = random_net()
+    network = random_net("A")
     before = list(network.state_dict())
     pooled(network, torch.randn(1, 3, 32, 32), exact, relu=True)
     assert list(network.state_dict()) == before
@@ -124,7 +119,7 @@ def job(narrow: None, exact: Compute, tmp_path: Path, console: Console, monkeypa
     monkeypatch.setattr(features, "_PIXELS", 2 * 48 * 64)  # two images a batch
     weights = tmp_path / "weights"
     weights.mkdir()
-    write_bytes(weights / "weights.safetensors", pack(random_net().state_dict()))
+    write_bytes(weights / "weights.safetensors", pack(random_net("A").state_dict()))
     write_json(weights / "source.json", {"file": "A.pth"})
     images = written(tmp_path / "images", [(48, 64), (64, 48), (48, 64), (48, 48), (48, 64), (48, 64), (64, 48)])
 
@@ -136,7 +131,7 @@ def job(narrow: None, exact: Compute, tmp_path: Path, console: Console, monkeypa
 
 def test_each_row_holds_the_features_of_its_image_at_the_scale(job: Job, exact: Compute, tmp_path: Path) -> None:
     job.run(tmp_path / "out")
-    network, pixels = random_net(), Pixels.open(job.images)
+    network, pixels = random_net("A"), Pixels.open(job.images)
     deviation, mean = torch.tensor(features.DEVIATION), torch.tensor(features.MEAN)
     for scale in (32, 48):
         found = open_features(tmp_path / "out", scale, 7)
@@ -189,7 +184,7 @@ def test_features_that_are_there_are_not_computed_again(
 
 def test_other_weights_have_other_features(job: Job, tmp_path: Path) -> None:
     job.run(tmp_path / "out")
-    write_bytes(job.weights / "weights.safetensors", pack(random_net(seed=1).state_dict()))
+    write_bytes(job.weights / "weights.safetensors", pack(random_net("A", seed=1).state_dict()))
     job.run(tmp_path / "other")
     assert (tmp_path / "out" / features_name(32)).read_bytes() != (tmp_path / "other" / features_name(32)).read_bytes()
 
