@@ -54,6 +54,7 @@ def work() -> Work:
     block = copy.deepcopy(SAMPLE)
     block["data"]["splits"] = 2
     block["scales"] = SCALES
+    block["train"]["refit"] = False  # a run that validates can be interrupted by its validation
     block["model"] |= {"input_side": 32, "width": 1 / 16, "init": "paper"}
     block["train"]["epochs"] = EPOCHS
     block["tune"] |= {
