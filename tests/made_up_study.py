@@ -279,7 +279,7 @@ class Files:
                     "colour_shift": 0.1,
                     "refit": False,
                 },
-                "fine_tune": {"epochs": 40},
+                "fine_tune": {"epochs": 40, "rate_factor": 0.1},
                 "tune": {
                     "trials": 15,
                     "epochs": 30,

@@ -69,7 +69,7 @@ def trained_study(
     }
     block["model"] |= {"width": 0.125}
     block["train"] |= {"epochs": 16}
-    block["fine_tune"] |= {"epochs": 2}
+    block["fine_tune"]["epochs"] = 2
     block["tune"] |= {"trials": 1, "epochs": 1, "random_trials": 1, "round_size": 1, "batch_size": [4]}
     block["evaluate"]["protocols"] |= {"fixed": ["centre"], "large": ["centre", "dense"]}
     params |= {"study": "tiny", "arch": "A", "norm": "batch", "studies": {"tiny": block}}

@@ -114,9 +114,6 @@ LEARNING_RATE = 1e-2
 WEIGHT_DECAY = 5e-4
 """Factor of the L2 penalty (section 3.1)."""
 
-FINE_TUNING = 0.1
-"""Learning rate at the large and jittered scales over that at the fixed one: 1e-3 over 1e-2 (section 3.1)."""
-
 
 def published_errors(scale: str, protocol: str) -> dict[str, Errors]:
     """Return the paper's errors at a training scale and protocol, by net or nets joined by `+`; empty if it has none.

@@ -30,7 +30,7 @@ TINY = {
         "epochs": 2, "momentum": 0.9, "schedule": "cosine", "warm_up": 0.25, "patience": 3, "colour_shift": 0.1,
         "refit": True,
     },
-    "fine_tune": {"epochs": 1},
+    "fine_tune": {"epochs": 1, "rate_factor": 0.1},
     "tune": {
         "trials": 2, "epochs": 1, "learning_rate": {"low": 1e-4, "high": 1e-1},
         "weight_decay": {"low": 1e-5, "high": 1e-2}, "batch_size": [4, 8], "random_trials": 1, "round_size": 2,

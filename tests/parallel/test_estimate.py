@@ -28,7 +28,7 @@ STUDY = StudySettings.model_validate(
         "data": {**SAMPLE["data"], "splits": 3},
         "train": {**SAMPLE["train"], "epochs": 20, "refit": False},
         "tune": {**SAMPLE["tune"], "epochs": 10, "batch_size": [16, 32, 64]},
-        "fine_tune": {"epochs": 4},
+        "fine_tune": {"epochs": 4, "rate_factor": 0.1},
     }
 )
 """3 runs of 20 epochs; trials of 10."""

@@ -98,7 +98,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_processed: Call
     block["model"] |= {"input_side": 32, "width": 1 / 16, "dropout": 0.5}
     block["train"] |= {"epochs": 2, "warm_up": 0.0, "refit": False}
     block["tune"] |= {"batch_size": [4]}
-    block["fine_tune"]["epochs"] = 3
+    block["fine_tune"] = {"epochs": 3, "rate_factor": 0.3}
     return block
 
 

@@ -56,10 +56,10 @@ def assert_same_weights(one: Path, other: Path) -> None:
 def test_curves_record_and_cost_describe_the_training(train_c: Train) -> None:
     train_c(learning_rate=0.02)
     record = train_c("large", learning_rate=0.02)["training"]
-    assert (record["scale"], record["epochs"], record["learning_rate"]) == ("large", 3, pytest.approx(0.002))
+    assert (record["scale"], record["epochs"], record["learning_rate"]) == ("large", 3, pytest.approx(0.006))
     curves = pd.read_csv(folder("large") / "curves.csv")
     assert curves[["arch", "scale", "run", "epoch"]].to_numpy().tolist() == [["C", "large", 0, n] for n in (1, 2, 3)]
-    assert curves["learning_rate"][0] == pytest.approx(0.002)
+    assert curves["learning_rate"][0] == pytest.approx(0.006)
     cost = pd.read_csv(cost_file("large")).loc[0]
     assert (cost["stage"], cost["scale"], cost["images"]) == ("train", "large", 3 * 8)
 

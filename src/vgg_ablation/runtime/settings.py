@@ -256,10 +256,12 @@ class TrainSettings(Section):
 
 
 class FineTuneSettings(Section):
-    """Training at the large and the jittered scale, from weights of the scale before, at a tenth of the rate."""
+    """Training at the large and the jittered scale, from weights of the scale before."""
 
     epochs: Annotated[int, Field(ge=1, le=_MANY), Reference("epochs")]
     """Passes over the training images at each of the two scales."""
+    rate_factor: Annotated[float, Field(gt=0, le=1), Reference("factor", 0.1, "3.1")]
+    """Learning rate over the tuned one."""
 
 
 class SearchRange(Section):

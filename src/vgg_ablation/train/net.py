@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from vgg_ablation import paper
 from vgg_ablation.device import Compute, matmul_rate
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import file_digest, read_json, write_json, write_table
@@ -59,7 +58,7 @@ def train_net(
         scales: sides of training and test images.
         model: settings of the net.
         shared: hyper-parameters that all nets share.
-        fine_tune: run length at the large and the jittered scale.
+        fine_tune: run length and learning rate at the large and the jittered scale.
         compute: device and precision.
         console: receives progress.
 
@@ -127,10 +126,10 @@ def train_net(
 
 
 def recipe_at(scale: str, point: Point, shared: TrainSettings, fine_tune: FineTuneSettings) -> Recipe:
-    """Return a scale's hyper-parameters: beyond the fixed scale, a tenth of the tuned learning rate (section 3.1)."""
+    """Return a scale's hyper-parameters; beyond the fixed scale, those of section `fine_tune` (section 3.1)."""
     if scale == "fixed":
         return Recipe.of(shared, point)
-    slower = replace(point, learning_rate=paper.FINE_TUNING * point.learning_rate)
+    slower = replace(point, learning_rate=fine_tune.rate_factor * point.learning_rate)
     return Recipe.of(shared, slower, fine_tune.epochs)
 
 
