@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,17 +65,8 @@ def packed() -> Callable[..., Pixels]:
     """Return a function that packs (height, width, 3) uint8 arrays in memory as `preprocess` does on disk."""
 
     def hold(arrays: Sequence[np.ndarray], labels: Sequence[int] | None = None) -> Pixels:
-        numbers = torch.zeros(len(arrays), dtype=torch.int64) if labels is None else torch.tensor(labels)
-        sizes = [array.size for array in arrays]
-        return Pixels(
-            flat=torch.from_numpy(np.concatenate([array.ravel() for array in arrays])),
-            offsets=torch.tensor([0, *sizes[:-1]]).cumsum(0),
-            heights=torch.tensor([array.shape[0] for array in arrays]),
-            widths=torch.tensor([array.shape[1] for array in arrays]),
-            labels=numbers,
-            categories=tuple(f"{label + 1:03d}.made-up" for label in range(int(numbers.max()) + 1)),
-            digest="made up",
-        )
+        categories = tuple(f"{label + 1:03d}.made-up" for label in range(max(labels or [0]) + 1))
+        return replace(Pixels.pack(arrays, categories, labels), digest="made up")
 
     return hold
 

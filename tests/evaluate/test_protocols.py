@@ -178,7 +178,7 @@ def test_the_size_of_a_batch_is_bounded_and_does_not_matter(
 ) -> None:
     view = View(method, OTHER)
     whole = posteriors(network, images, IMAGES, view, COMPUTE)
-    monkeypatch.setattr(protocols, "_CROPS", 4)
+    monkeypatch.setattr(protocols, "_BATCH", 4)
     monkeypatch.setattr(protocols, "_PIXELS", 40 * 70)
     with passes(network) as sizes:
         parts = posteriors(network, images, IMAGES, view, COMPUTE)

@@ -84,6 +84,15 @@ def test_a_net_sees_what_the_published_net_sees_though_its_inputs_have_another_d
 
 
 @pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("arch", ["A_LRN", "A_LRN_BN"])
+def test_local_response_normalisation_changes_little_of_what_a_published_net_sees(arch: str) -> None:
+    pixels = Normalize(MEAN, DEVIATION)(torch.rand(3, 3, 32, 32))
+    found = hidden(started(arch, torch.tensor(MEAN), torch.tensor(DEVIATION)), pixels)
+    expected = hidden(random_net(twin(arch)), pixels)
+    assert (found - expected).norm() < 0.05 * expected.norm()
+
+
+@pytest.mark.usefixtures("narrow")
 def test_another_mean_of_the_inputs_changes_the_first_convolution_at_the_border_alone() -> None:
     pixels, mean, deviation = torch.rand(3, 3, 32, 32), torch.tensor([0.55, 0.53, 0.5]), torch.tensor([0.3, 0.31, 0.2])
     with torch.no_grad():

@@ -272,8 +272,8 @@ def render_image(category: int, number: int, seed: int) -> Image.Image:
 def render_sample(images_per_category: int = SAMPLE_PER_CATEGORY, *, seed: int = 0) -> Iterator[tuple[str, bytes]]:
     """Yield the sample file by file, in sorted order.
 
-    The pictures of a smaller sample are the first of a larger one in each category. At the default size it takes some
-    50 seconds of one core; it uses all.
+    The pictures of a smaller sample are the first of a larger one in each category. At the default size it takes
+    80 seconds of one core; it uses all.
 
     Args:
         images_per_category: pictures for each of `CATEGORIES`, at most 9999.

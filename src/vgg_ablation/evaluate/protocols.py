@@ -19,9 +19,12 @@ from vgg_ablation.model.table1 import STRIDE, count_gmacs
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.runtime.settings import Protocol
 
-_CROPS = 256  # crops per batch
+GRID = 5
+"""Crop positions along each side of an image in multi-crop evaluation."""
+CROPS = 2 * GRID**2
+"""Crops of an image, mirror images included."""
+_BATCH = 256  # crops per batch
 _PIXELS = 256 * 224 * 224  # pixels per batch of whole images
-_GRID = 5  # crop positions along each side
 
 
 class View(NamedTuple):
@@ -72,8 +75,8 @@ class PackedImages:
     def centre(self, images: Tensor, scale: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the numbers (B,) and centre crops (B, 3, input side, input side) of `images` at a scale."""
         batches = self.fixed if scale == self.side else replace(self.larger, test_scale=scale)
-        crops = (inputs for inputs, _ in batches.centre(images, _CROPS))
-        return zip(images.split(_CROPS), crops, strict=True)
+        crops = (inputs for inputs, _ in batches.centre(images, _BATCH))
+        return zip(images.split(_BATCH), crops, strict=True)
 
     def whole(self, images: Tensor, scale: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the numbers (B,) and whole inputs (B, 3, H, W) of `images` at a scale, batched by size."""
@@ -187,7 +190,7 @@ def _multi_crop(network: VGG, inputs: Tensor, *, few_shapes: bool) -> Tensor:
     count, _, height, width = inputs.shape
     side = network.input_side
     positions = list(_grid(height, width, side).items())
-    per_batch = max(1, _CROPS // count)
+    per_batch = max(1, _BATCH // count)
     total = torch.zeros((), device=inputs.device)
     for start in range(0, len(positions), per_batch):
         some = positions[start : start + per_batch]
@@ -196,14 +199,12 @@ def _multi_crop(network: VGG, inputs: Tensor, *, few_shapes: bool) -> Tensor:
         for shown in (crops, crops.flip(3)):
             found = _crops(network, shown, few_shapes=few_shapes).view(len(some), count, -1)
             total = total + (weights * found).sum(0)
-    return total / (2 * _GRID**2)
+    return total / CROPS
 
 
 def _grid(height: int, width: int, side: int) -> Counter[tuple[int, int]]:
     """Count how often the grid has a crop at each position (first row, first column)."""
-    rows, columns = (
-        [round(step * (length - side) / (_GRID - 1)) for step in range(_GRID)] for length in (height, width)
-    )
+    rows, columns = ([round(step * (length - side) / (GRID - 1)) for step in range(GRID)] for length in (height, width))
     return Counter(product(rows, columns))
 
 

@@ -1,6 +1,7 @@
 """Packed images opened for reading, and rectangles cut from them in one gather."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +42,29 @@ class Pixels:
             torch.from_numpy, (index.offsets, index.heights, index.widths, index.labels)
         )
         return cls(flat, offsets, heights, widths, labels, index.categories, index.digest)
+
+    @classmethod
+    def pack(
+        cls, images: Sequence[np.ndarray], categories: tuple[str, ...], labels: Sequence[int] | None = None
+    ) -> "Pixels":
+        """Return images in memory as `preprocess` packs them on disk, with an empty digest.
+
+        Args:
+            images: (height, width, 3) uint8, RGB.
+            categories: names by label.
+            labels: of the images; None if unknown: then they are 0.
+        """
+        sizes = torch.tensor([image.shape[:2] for image in images])
+        values = 3 * sizes.prod(1)
+        return cls(
+            flat=torch.from_numpy(np.concatenate([image.ravel() for image in images])),
+            offsets=values.cumsum(0) - values,
+            heights=sizes[:, 0],
+            widths=sizes[:, 1],
+            labels=torch.zeros(len(images), dtype=torch.int64) if labels is None else torch.tensor(labels),
+            categories=categories,
+            digest="",
+        )
 
     @property
     def side(self) -> int:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from vgg_ablation.model.published import CLASSES, DEVIATION, MEAN, SHAPE
-from vgg_ablation.model.vgg import VGG
+from vgg_ablation.model.table1 import NETS
+from vgg_ablation.model.vgg import LRN_DIVISOR, VGG
 
 SHALLOW_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 """Layers that the deeper nets copy from a trained A: its first four convolutions and its FC layers (section 3.1)."""
@@ -37,9 +38,10 @@ def copy_from_shallow(network: VGG, shallow: VGG) -> None:
 def copy_from_published(network: VGG, published: VGG, mean: Tensor, deviation: Tensor) -> None:
     """Copy all layers but the last from a published net into a net of the same shape, in place.
 
-    A 1x1 convolution, which no published net has (C's), becomes the identity. The first convolution is changed so that
-    the net sees what the published one sees, although its inputs are normalised otherwise; only at the image's border,
-    where the inputs are padded with zeros, this is not exact.
+    No published net has C's 1x1 convolutions, which become the identity, or A_LRN's local response normalisation: the
+    layer before it is scaled by about what it divides by. The first convolution is changed so that the net sees what
+    the published one sees, although its inputs are normalised otherwise; only at the image's border, where the inputs
+    are padded with zeros, this is not exact.
 
     Args:
         network: starts with these layers.
@@ -59,6 +61,9 @@ def copy_from_published(network: VGG, published: VGG, mean: Tensor, deviation: T
         nn.init.zeros_(layers[name].bias)  # pyright: ignore[reportArgumentType] - all layers have one
         if name in norms:
             _pass_on(norms[name], norms[network.layer_names[network.layer_names.index(name) - 1]])
+    if before := NETS[network.arch].lrn:
+        for values in norms.get(before, layers[before]).parameters():
+            values.mul_(LRN_DIVISOR)
     first = layers["conv1_1"]
     assert first.bias is not None  # noqa: S101 - all layers have one
     theirs = torch.tensor([MEAN, DEVIATION], device=first.weight.device)

@@ -127,6 +127,10 @@ class VGG(nn.Module):
                 nn.init.zeros_(layer.bias)
 
 
+LRN_DIVISOR = 2**0.75
+"""What local response normalisation divides small activations by, about: `k ** beta`."""
+
+
 class LocalResponseNorm(nn.Module):
     """Local response normalisation over channels, with the parameters of Krizhevsky et al. (2012), as in A-LRN.
 

@@ -6,6 +6,7 @@ from vgg_ablation.dataset.layout import Listing
 from vgg_ablation.dataset.pack import choose
 from vgg_ablation.dataset.sample import CATEGORIES, SAMPLE_PER_CATEGORY
 from vgg_ablation.dataset.splits import FOLDERS, draw_splits, require_split, validation_images
+from vgg_ablation.evaluate.protocols import CROPS
 from vgg_ablation.images.index import TEST, TRAIN, VALIDATION
 from vgg_ablation.model.table1 import count_gmacs
 from vgg_ablation.parallel.units import Unit, Work
@@ -19,8 +20,6 @@ _TYPICAL_DRAWN = 60
 """Images of a category for training and validation, where folders give the split: those of appendix B."""
 ASPECT = 4 / 3
 """Width of a photograph divided by its height."""
-CROPS = 50
-"""Crops of an image under `multi_crop`."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def classify(runs: Sequence[TrainedRun], images: Sequence[np.ndarray], view: Vie
         view: test method and scale.
         compute: device and precision.
     """
-    pixels = _pixels(images, runs[0].description.classes)
+    pixels = Pixels.pack(images, runs[0].description.classes)
     return average(_posteriors(run, pixels, view, compute) for run in runs)
 
 
@@ -60,18 +60,3 @@ def _posteriors(run: TrainedRun, pixels: Pixels, view: View, compute: Compute) -
     batches = Batches(pixels.resident(compute.device), colour, described.input_side, compute.device)
     network = run.network.to(compute.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return posteriors(network, PackedImages(batches, batches), torch.arange(len(pixels.labels)), view, compute)
-
-
-def _pixels(images: Sequence[np.ndarray], classes: tuple[str, ...]) -> Pixels:
-    """Return images in memory as `preprocess` packs them on disk; their labels are unknown, and 0."""
-    sizes = torch.tensor([image.shape[:2] for image in images])
-    ends = (3 * sizes.prod(1)).cumsum(0)
-    return Pixels(
-        flat=torch.from_numpy(np.concatenate([image.ravel() for image in images])),
-        offsets=ends - 3 * sizes.prod(1),
-        heights=sizes[:, 0],
-        widths=sizes[:, 1],
-        labels=torch.zeros(len(images), dtype=torch.int64),
-        categories=classes,
-        digest="",
-    )

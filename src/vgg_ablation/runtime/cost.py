@@ -57,8 +57,8 @@ class Meter:
         self.seconds = 0.0
         self.taken_over = 0.0
         """Seconds of work done by earlier processes."""
-        self.waited = 0.0
-        """Seconds in which training waited for checkpoints."""
+        self.checkpoint_seconds = 0.0
+        """Time in which training waited for checkpoints."""
         self._commit = describe_commit()  # now: another may be checked out before the stage ends
         self._last = time.perf_counter()
 
@@ -114,7 +114,7 @@ class Meter:
             images=self.images,
             seconds=round(max(age + self.taken_over, self.seconds), 3),
             work_seconds=round(self.seconds, 3),
-            checkpoint_seconds=round(self.waited, 3) if stage == "train" else None,
+            checkpoint_seconds=round(self.checkpoint_seconds, 3) if stage == "train" else None,
             device=device,
             precision=precision,
             threads=threads or os.cpu_count() or 1,

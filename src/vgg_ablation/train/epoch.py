@@ -23,8 +23,8 @@ class Epoch:
     """Their top-1 accuracy in percent."""
     seconds: float = field(compare=False)
     """Duration of steps and validation, in whichever process they ran."""
-    waited: float = field(default=0.0, compare=False)
-    """Seconds before this epoch in which training waited for the checkpoint of the one before."""
+    checkpoint_seconds: float = field(default=0.0, compare=False)
+    """Time in which training waited for the checkpoint of the epoch before."""
 
     @property
     def curve(self) -> dict[str, int | float | None]:

@@ -172,7 +172,7 @@ def train_run(plan: Experiment, recipe: Recipe, watch: Callable[[Epoch], None]) 
         try:
             for epoch in training:
                 plan.meter.add(epoch.seconds, *work)
-                plan.meter.waited += epoch.waited
+                plan.meter.checkpoint_seconds += epoch.checkpoint_seconds
                 epochs.append(epoch)
                 live.add(epoch.curve, len(plan.images.training) / epoch.seconds)
                 watch(epoch)

@@ -115,7 +115,7 @@ def train(
     batch_size = min(recipe.point.batch_size, len(training))
     steps = len(training) // batch_size
     warming = round(recipe.warm_up * recipe.epochs * steps)
-    waited = 0.0
+    checkpoint_seconds = 0.0
     for number in range(len(history) + 1, recipe.epochs + 1):
         crops = torch.Generator().manual_seed(derive_seed(seed, number, "crops"))
         torch.manual_seed(derive_seed(seed, number, "dropout"))
@@ -151,12 +151,14 @@ def train(
             checkpoint.keep(checkpoints, network, take_step.optimiser, take_step.scaler, history, divergence)
             checkpoints.write_kept()
             raise divergence
-        history.append(Epoch(number, first_rate, train_loss, train_error, validation_loss, accuracy, seconds, waited))
+        history.append(
+            Epoch(number, first_rate, train_loss, train_error, validation_loss, accuracy, seconds, checkpoint_seconds)
+        )
         ended = time.perf_counter()
         checkpoint.keep(checkpoints, network, take_step.optimiser, take_step.scaler, history)
         if number == recipe.epochs or checkpoints.due(seconds):
             checkpoints.write_kept()
-        waited = time.perf_counter() - ended
+        checkpoint_seconds = time.perf_counter() - ended
         yield history[-1]
 
 
