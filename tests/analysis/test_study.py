@@ -76,6 +76,17 @@ def test_only_in_a_column_of_numbers_is_a_word_a_missing_number(make: Make):
     assert study.curves["train_loss"][2] == np.inf
 
 
+def test_of_long_runs_every_nth_epoch_and_the_last_are_kept(make: Make):
+    files = make("A", runs=2)
+    first = files.curves.iloc[[0]]
+    lengths = {0: 251, 1: 51}
+    rows = [first.assign(run=run, epoch=epoch) for run, last in lengths.items() for epoch in range(1, last + 1)]
+    files.curves = pd.concat(rows)
+    curves = files.read().curves
+    assert list(curves[curves["run"] == 0]["epoch"]) == [*range(3, 250, 3), 251]
+    assert list(curves[curves["run"] == 1]["epoch"]) == [*range(3, 49, 3), 51]
+
+
 def test_a_missing_file_is_named(make: Make):
     files = make("A", runs=1)
     with pytest.raises(FileNotFoundError, match=r"metrics\.json"):

@@ -29,6 +29,8 @@ from vgg_ablation.runtime.settings import SCALES, StudySettings
 
 CURVE_COLUMNS = {"arch": str, "scale": str, "run": int, "epoch": int}
 CURVE_COLUMNS |= dict.fromkeys(("train_loss", "train_error", "validation_accuracy"), float)
+CURVE_POINTS = 100
+"""Epochs of a run that a report shows, about."""
 TRIAL_COLUMNS = {"arch": str, "state": str, "outcome": str}
 TRIAL_COLUMNS |= dict.fromkeys(("learning_rate", "weight_decay", "validation_accuracy"), float)
 PAIR_COLUMNS = {"image": int, "other": int}
@@ -80,7 +82,7 @@ class Study:
     arrays: Arrays
     """Arrays of `decisions.npz`, all files merged."""
     curves: pd.DataFrame
-    """One row per net, training scale, run and epoch; see `CURVE_COLUMNS`."""
+    """One row per net, training scale, run and epoch, about `CURVE_POINTS` a run; see `CURVE_COLUMNS`."""
     trials: pd.DataFrame
     """One row per trial of the search; see `TRIAL_COLUMNS`."""
     data: Data
@@ -316,7 +318,7 @@ def _study(
         nets=metrics.nets,
         fusions=metrics.fusions,
         arrays=_merged_decisions(parts, splits),
-        curves=_tables([folder / "curves.csv" for folder in trainings], CURVE_COLUMNS),
+        curves=_thinned(_tables([folder / "curves.csv" for folder in trainings], CURVE_COLUMNS)),
         trials=_tables([folder / "trials.csv" for folder in searches], TRIAL_COLUMNS),
         data=data,
         splits=splits,
@@ -327,6 +329,13 @@ def _study(
         settings=settings,
         contact_sheet=sheet.read_bytes() if data.source == "sample" and sheet.exists() else None,
     )
+
+
+def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return every n-th epoch of a net's runs and each run's last, so that long studies have small reports."""
+    epochs, last = curves["epoch"], curves.groupby(["arch", "scale", "run"])["epoch"].transform("max")
+    every = -(-curves.groupby(["arch", "scale"])["epoch"].transform("max") // CURVE_POINTS)
+    return curves[(epochs % every == 0) | (epochs == last)].reset_index(drop=True)
 
 
 def _fusions_of(nets: Sequence[Net], aggregate: Metrics) -> Metrics:
