@@ -291,9 +291,9 @@ def test_a_source_that_dvc_would_delete_is_refused(
     validate({**data, "source": "mine/data/raw/images.tar"}, DataSettings)
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", sorted(STUDIES.keys() - {"office10"}))
 def test_a_study_keeps_the_papers_proportions_of_scales(name: str) -> None:
-    """The larger S and Q over the crop, within a tenth of the paper's."""
+    """The larger S and Q over the crop, within a tenth of the paper's; params.yaml says why office10's are smaller."""
 
     def proportions(study: dict[str, Any]) -> list[float]:
         fixed, large, jitter = study["scales"].values()
