@@ -88,6 +88,11 @@ def soft_max_of_both(network: VGG, image: Tensor) -> Tensor:
     return torch.stack([scores(network, view).softmax(0) for view in (image, hflip(image))]).mean(0)
 
 
+def literal_dense(network: VGG, image: Tensor) -> Tensor:
+    margins = [length % 32 // 2 for length in image.shape[2:]]
+    return soft_max_of_both(network, crop(image, *margins, *(length // 32 * 32 for length in image.shape[2:])))
+
+
 def literal_centre(network: VGG, image: Tensor) -> Tensor:
     top, left = ((length - CROP) // 2 for length in image.shape[2:])
     return scores(network, crop(image, top, left, CROP, CROP)).softmax(0)
@@ -101,7 +106,7 @@ def literal_multi_crop(network: VGG, image: Tensor) -> Tensor:
     return torch.stack(found).mean(0)
 
 
-LITERAL = {"centre": literal_centre, "dense": soft_max_of_both, "multi_crop": literal_multi_crop}
+LITERAL = {"centre": literal_centre, "dense": literal_dense, "multi_crop": literal_multi_crop}
 
 
 @contextmanager
@@ -133,22 +138,22 @@ def test_posteriors_are_those_of_a_literal_loop_with_torchvision(
 
 
 @EACH
-def test_posteriors_of_inputs_that_are_padded_to_few_shapes_are_the_same(
+def test_posteriors_of_batches_that_are_filled_up_are_the_same(
     network: VGG, images: PackedImages, monkeypatch: pytest.MonkeyPatch, view: View
 ) -> None:
     expected = posteriors(network, images, IMAGES, view, COMPUTE)
-    monkeypatch.setattr(protocols, "_few_shapes", lambda compute: compute == COMPUTE)
+    monkeypatch.setattr(protocols, "_few_counts", lambda compute: compute == COMPUTE)
     with shapes(network) as found:
-        padded = posteriors(network, images, IMAGES, view, COMPUTE)
-    torch.testing.assert_close(padded, expected, atol=1e-6, rtol=1e-5)
+        filled = posteriors(network, images, IMAGES, view, COMPUTE)
+    torch.testing.assert_close(filled, expected, atol=1e-6, rtol=1e-5)
     lengths = {length for _, _, *sides in found for length in sides}
-    assert lengths <= ({64, 96} if view.method == "dense" else {CROP}), "multiples of 32 pixels"
+    assert lengths <= ({32, 64} if view.method == "dense" else {CROP}), "multiples of 32 pixels"
     assert all(count & (count - 1) == 0 for count, *_ in found), "powers of two"
 
 
-def test_shapes_are_few_on_a_gpu_alone() -> None:
-    assert protocols._few_shapes(Compute(torch.device("cuda"), torch.bfloat16))
-    assert not protocols._few_shapes(COMPUTE)
+def test_batches_are_filled_up_on_a_gpu_alone() -> None:
+    assert protocols._few_counts(Compute(torch.device("cuda"), torch.bfloat16))
+    assert not protocols._few_counts(COMPUTE)
 
 
 def test_an_image_as_narrow_as_the_crop_has_five_positions_counted_five_times(
@@ -179,7 +184,7 @@ def test_the_size_of_a_batch_is_bounded_and_does_not_matter(
     view = View(method, OTHER)
     whole = posteriors(network, images, IMAGES, view, COMPUTE)
     monkeypatch.setattr(protocols, "_BATCH", 4)
-    monkeypatch.setattr(protocols, "_PIXELS", 40 * 70)
+    monkeypatch.setattr(protocols, "_PIXELS", 32 * 32)
     with passes(network) as sizes:
         parts = posteriors(network, images, IMAGES, view, COMPUTE)
     torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-5)

@@ -229,26 +229,28 @@ def test_whole_images_come_once_each_and_unchanged_in_batches_of_so_many_pixels_
 
 
 @settings(max_examples=30)
-@given(sizes=SIZES, largest=st.integers(1, 60))
-def test_padded_images_begin_with_the_image_and_have_sides_of_whole_multiples(
+@given(
+    sizes=st.lists(st.tuples(st.integers(3, 8), st.integers(3, 8)), min_size=1, max_size=9), largest=st.integers(1, 99)
+)
+def test_whole_images_are_cut_at_all_sides_alike_to_multiples(
     packed: Pack, sizes: list[tuple[int, int]], largest: int
 ) -> None:
     arrays = [noise(height, width, seed) for seed, (height, width) in enumerate(sizes)]
-    batches = Batches(packed(arrays), AS_THEY_ARE, 2, CPU)
-    seen: list[int] = []
     counts: dict[tuple[int, int], list[int]] = {}
-    for numbers, inputs, own in batches.padded(torch.arange(len(sizes)), largest, None, multiple=3):
+    batches = Batches(packed(arrays), AS_THEY_ARE, 2, CPU)
+    for numbers, inputs in batches.whole(torch.arange(len(sizes)), largest, multiple=3):
         height, width = inputs.shape[2:]
         assert {height, width} <= {3, 6}
         counts.setdefault((height, width), []).append(len(numbers))
-        for number, values, (height, width) in zip(numbers.tolist(), inputs, own.T.tolist(), strict=True):
-            assert (height, width) == sizes[number]
-            np.testing.assert_allclose(values[:, :height, :width].permute(1, 2, 0), arrays[number], atol=1e-3)
-            seen.append(number)
-    assert sorted(seen) == list(range(len(sizes)))
-    for of_shape in counts.values():
-        assert len(set(of_shape[:-1])) <= 1, "batches of one shape but the last have one size"
-        assert {*of_shape[:-1]} <= {1, 2, 4}
+        for number, values in zip(numbers.tolist(), inputs, strict=True):
+            assert [length - part for length, part in zip(sizes[number], (height, width), strict=True)] < [3, 3]
+            top, left = ((length - part) // 2 for length, part in zip(sizes[number], (height, width), strict=True))
+            expected = arrays[number][top : top + height, left : left + width]
+            np.testing.assert_allclose(values.permute(1, 2, 0), expected, atol=1e-3)
+    assert sum(map(sum, counts.values())) == len(sizes)
+    for of_size in counts.values():
+        assert len(set(of_size[:-1])) <= 1, "batches of one size but the last have one number of images"
+        assert {*of_size[:-1]} <= {1, 2, 4, 8}
 
 
 # A run's images, from the disk.

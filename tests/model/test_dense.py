@@ -58,28 +58,6 @@ def test_dense_logits_are_the_mean_of_the_plain_net_over_crops_whose_padding_cha
     torch.testing.assert_close(dense_logits(network, image)[0], scores.mean(0))
 
 
-@settings(deadline=None, max_examples=10)
-@given(
-    arch=st.sampled_from([*ARCHITECTURES, "B_BN"]),
-    cells=st.integers(1, 2),
-    more=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=3),
-    padding=st.tuples(st.integers(0, 40), st.integers(0, 40)),
-    value=st.floats(-10, 10),
-)
-@torch.no_grad()
-def test_padding_whatever_its_values_changes_no_logits(
-    arch: str, cells: int, more: list[tuple[int, int]], padding: tuple[int, int], value: float
-) -> None:
-    network = narrow(arch, 32 * cells).double()
-    sizes = 32 * cells + torch.tensor(more).T
-    images = [torch.randn(1, 3, height, width, dtype=torch.float64) for height, width in sizes.T.tolist()]
-    padded = torch.full((len(images), 3, *(sizes.amax(1) + torch.tensor(padding)).tolist()), value, dtype=torch.float64)
-    for row, image in zip(padded, images, strict=True):
-        row[:, : image.shape[2], : image.shape[3]] = image[0]
-    expected = torch.cat([dense_logits(network, image) for image in images]).float()
-    torch.testing.assert_close(dense_logits(network, padded, sizes).float(), expected)
-
-
 def test_the_dense_form_uses_the_weights_of_the_net() -> None:
     network = narrow("A", 64)
     dense_logits(network, torch.randn(1, 3, 96, 96)).sum().backward()
@@ -90,8 +68,6 @@ def test_the_dense_form_uses_the_weights_of_the_net() -> None:
 def test_a_net_in_training_mode_is_refused() -> None:
     with pytest.raises(ValueError, match=r"call network\.eval\(\)"):
         dense_logits(narrow("A", 32).train(), torch.zeros(1, 3, 64, 64))
-    with pytest.raises(ValueError, match=r"call network\.eval\(\)"):
-        dense_logits(narrow("A", 32).train(), torch.zeros(1, 3, 64, 64), torch.tensor([[64], [50]]))
 
 
 def test_an_image_smaller_than_the_crop_is_refused() -> None:

@@ -24,7 +24,7 @@ from vgg_ablation.images.rescale import rescaled_sizes
 from vgg_ablation.model.dense import class_score_map
 from vgg_ablation.model.published import DEVIATION, MEAN, SOURCE_FILE, WEIGHTS_FILE
 from vgg_ablation.model.start import empty_net
-from vgg_ablation.model.table1 import configuration, count_gmacs, fully_connected
+from vgg_ablation.model.table1 import STRIDE, configuration, count_gmacs, fully_connected
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.model.weights import pack, read_weights, unpack
 from vgg_ablation.runtime import messages
@@ -151,7 +151,8 @@ def extract(
 ) -> None:
     """Fill the file of features at one scale in `folder`, a state folder, from where an earlier process stopped.
 
-    Batches hold images of one size. The images that a checkpoint does not name are computed again, in the same batches.
+    Batches hold images of one size, cut to whole steps between positions; see `Batches.whole`. The images that a
+    checkpoint does not name are computed again, in the same batches.
 
     Raises:
         StageError: the disk is full.
@@ -175,7 +176,7 @@ def extract(
             colour = Colour(torch.tensor(MEAN), torch.tensor(DEVIATION), torch.zeros(3, 3))
             batches = Batches(pixels, colour, network.input_side, compute.device)
             began = time.perf_counter()
-            for numbers, inputs in batches.whole(missing.nonzero().flatten(), _PIXELS, scale):
+            for numbers, inputs in batches.whole(missing.nonzero().flatten(), _PIXELS, scale, multiple=STRIDE):
                 start = time.perf_counter()
                 rows[numbers.numpy()] = pooled(network, inputs, compute, relu=relu).cpu().numpy()
                 missing[numbers] = False
@@ -194,7 +195,8 @@ def extract(
 
 def count_feature_gmacs(network: VGG, pixels: Pixels, scale: int) -> float:
     """Count the multiply-accumulates (1e9) of the features of all images at a scale, mirror images included."""
-    sizes, counts = rescaled_sizes(pixels, torch.arange(len(pixels.labels)), scale).unique(dim=1, return_counts=True)
+    sizes = rescaled_sizes(pixels, torch.arange(len(pixels.labels)), scale) // STRIDE * STRIDE
+    sizes, counts = sizes.unique(dim=1, return_counts=True)
     one = (
         count_gmacs(network.arch, 1, network.input_side, network.width, image=(height, width))
         for height, width in sizes.T.tolist()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
 from vgg_ablation.errors import StageError
 from vgg_ablation.images.index import LARGE_FOLDER, TEST, TRAIN, VALIDATION, images_in, read_splits
@@ -112,37 +112,33 @@ class Batches:
                 crops = rescaled_crops(self.pixels, numbers, sizes, (sizes - self.side) // 2, self.side, self.device)
             yield self.normalise(to_device(crops, self.device)), self.labels(numbers)
 
-    def whole(self, images: Tensor, largest: int, scale: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def whole(
+        self, images: Tensor, largest: int, scale: int | None = None, *, multiple: int = 1
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield `images` uncropped, normalised: numbers (B,) and inputs (B, 3, H, W), images of one size together.
 
-        A batch has at most `largest` pixels, or one image; the order is by size, then by number. With `scale`, the
-        images are rescaled to that smallest side in pixels first; the size is that which they have then.
-        """
-        return ((numbers, inputs) for numbers, inputs, _ in self.padded(images, largest, scale, multiple=1))
+        B is a power of two, but for the last batch of each size.
 
-    def padded(
-        self, images: Tensor, largest: int, scale: int | None, *, multiple: int
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield `images` as `whole`, with sides padded to multiples of `multiple` pixels at the bottom and right.
-
-        So a batch holds images of several sizes, (2, B), which are yielded too; the values beyond them mean nothing.
-        With a `multiple` above 1, the batches of one shape but the last hold a power of two of images.
+        Args:
+            images: (N,) their numbers.
+            largest: pixels of a batch, unless it is one image.
+            scale: smallest side in pixels that the images are rescaled to first; None: that of the stored ones.
+            multiple: of each image the centre is taken whose sides are the largest multiples of this many pixels; so
+                many sizes become few.
         """
         pixels = self.pixels
         stored = torch.stack([pixels.heights[images], pixels.widths[images]])
         sizes = stored if scale is None else rescaled_sizes(pixels, images, scale)
-        shapes, group = (-(-sizes // multiple) * multiple).unique(dim=1, return_inverse=True)
+        shapes, group = (sizes // multiple * multiple).unique(dim=1, return_inverse=True)
         for label, (height, width) in enumerate(shapes.T.tolist()):
-            most = max(1, largest // (height * width))
-            if multiple > 1:
-                most = 1 << most.bit_length() - 1
+            most = 1 << max(1, largest // (height * width)).bit_length() - 1
             for places in (group == label).nonzero().flatten().split(most):
-                numbers, own = images[places], sizes[:, places]
+                numbers = images[places]
                 whole = [
-                    _padded(_rescaled(to_device(pixels.image(number), self.device), *size), height, width)
-                    for number, size in zip(numbers.tolist(), own.T.tolist(), strict=True)
+                    _centre(_rescaled(to_device(pixels.image(number), self.device), *size), height, width)
+                    for number, size in zip(numbers.tolist(), sizes[:, places].T.tolist(), strict=True)
                 ]
-                yield numbers, self.normalise(torch.stack(whole)), own
+                yield numbers, self.normalise(torch.stack(whole))
 
     def _draw_scales(self, count: int, generator: torch.Generator) -> Tensor | None:
         """Return the training scale of each of `count` images, (N,) int64; None where it is that of the stored ones."""
@@ -176,11 +172,10 @@ def _rescaled(image: Tensor, height: int, width: int) -> Tensor:
     return interpolate(planes, (height, width), mode="bilinear", antialias=True)[0].permute(1, 2, 0)
 
 
-def _padded(image: Tensor, height: int, width: int) -> Tensor:
-    """Return an image (h, w, 3) as (`height`, `width`, 3) with zeros below and to the right, if it is smaller."""
-    if image.shape[:2] == (height, width):
-        return image
-    return pad(image, (0, 0, 0, width - image.shape[1], 0, height - image.shape[0]))
+def _centre(image: Tensor, height: int, width: int) -> Tensor:
+    """Return the centre of an image (h, w, 3) as (`height`, `width`, 3), a view."""
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The dense form of a net (section 3.2): its FC layers applied as convolutions to images larger than a crop."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,19 +25,11 @@ def class_score_map(network: VGG, images: Tensor) -> Tensor:
         ValueError: If the net is in training mode, or an image is smaller than the net's crop.
 
     """
-    _require_evaluation(network)
-    if min(images.shape[-2:]) < network.input_side:
-        raise ValueError(f"images are {tuple(images.shape)}; no side may be below {network.input_side}")
-    return _fully_connected(network, network.features(images))
-
-
-def _require_evaluation(network: VGG) -> None:
     if network.training:
         raise ValueError("the dense form is for evaluation; call network.eval() first")
-
-
-def _fully_connected(network: VGG, scores: Tensor) -> Tensor:
-    """Apply the FC layers of a net as convolutions to the last feature map."""
+    if min(images.shape[-2:]) < network.input_side:
+        raise ValueError(f"images are {tuple(images.shape)}; no side may be below {network.input_side}")
+    scores = network.features(images)
     kernel = network.input_side // STRIDE
     for layer in network.classifier:
         if isinstance(layer, nn.Linear):
@@ -50,41 +41,13 @@ def _fully_connected(network: VGG, scores: Tensor) -> Tensor:
     return scores
 
 
-def dense_logits(network: VGG, images: Tensor, sizes: Tensor | None = None) -> Tensor:
+def dense_logits(network: VGG, images: Tensor) -> Tensor:
     """Return the logits (N, K) of uncropped images (N, 3, H, W): the class score map averaged over space.
 
     The paper averages scores before the soft-max, and the posteriors of an image and its mirror image after it.
-
-    Args:
-        network: see `class_score_map`.
-        images: see `class_score_map`.
-        sizes: (2, N) heights and widths of images that are padded at the bottom and right; None: they are not. What
-            they are padded with does not matter: the result is that of the images without it, but for rounding. No
-            size may be below `input_side`.
 
     Raises:
         ValueError: As `class_score_map`.
 
     """
-    if sizes is None:
-        return class_score_map(network, images).mean(dim=(2, 3))
-    _require_evaluation(network)
-    maps = images
-    for layer in network.features:
-        if isinstance(layer, nn.Conv2d):
-            maps = maps.masked_fill(_beyond(sizes, maps), 0)  # a convolution pads each image with zeros
-        maps = layer(maps)
-        if isinstance(layer, nn.MaxPool2d):
-            sizes = sizes // 2
-    scores = _fully_connected(network, maps).float()
-    sizes = sizes - network.input_side // STRIDE + 1
-    return scores.masked_fill(_beyond(sizes, scores), 0).sum(dim=(2, 3)) / sizes.prod(0)[:, None]
-
-
-def _beyond(sizes: Tensor, maps: Tensor) -> Tensor:
-    """Return which places of maps (N, C, H, W) are beyond the `sizes` (2, N): (N, 1, H, W) bool."""
-    rows, columns = (
-        torch.arange(length, device=maps.device) >= own[:, None]
-        for length, own in zip(maps.shape[2:], sizes, strict=True)
-    )
-    return (rows[:, :, None] | columns[:, None, :])[:, None]
+    return class_score_map(network, images).mean(dim=(2, 3))

@@ -345,8 +345,9 @@ class EvaluateSettings(Section):
     """How trained nets are tested (section 3.2).
 
     `centre`: the centre crop alone. `dense`: the whole image at the single test scale, averaged with its mirror image
-    (Table 3). `dense_scales`: the same at three test scales (Table 4). `multi_crop`: a 5x5 grid of crops and their
-    mirror images at three test scales. `combined`: the mean of the last two (Table 5).
+    (Table 3); positions are 32 pixels apart, so that up to 16 pixels at each side have none, and images smaller than
+    two crops have one position, the centre. `dense_scales`: the same at three test scales (Table 4). `multi_crop`: a
+    5x5 grid of crops and their mirror images at three test scales. `combined`: the mean of the last two (Table 5).
     """
 
     protocols: ProtocolSettings
