@@ -179,7 +179,6 @@ class Files:
         key = f"{name}/{scale}/{run}/{protocol}"
         self.arrays[f"{key}/class"] = predicted.astype(np.int16)
         self.arrays[f"{key}/confidence"] = confidence.astype(np.float32)
-        self.arrays[f"{key}/true"] = true.astype(np.float32)
         return scores(predicted, labels, confidence, true, self.classes)
 
     def set_errors(self, scale: str = "fixed", protocol: str = "dense", **errors: list[float]) -> None:

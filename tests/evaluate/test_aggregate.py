@@ -127,7 +127,6 @@ def test_metrics_and_decisions_of_a_fusion_are_those_of_the_mean_posterior(place
         stem = f"{'+'.join(members)}/fixed/{run}/{protocol}"
         np.testing.assert_array_equal(decisions[f"{stem}/class"], mean.argmax(1))
         np.testing.assert_allclose(decisions[f"{stem}/confidence"], mean.max(1), rtol=1e-6)
-        np.testing.assert_allclose(decisions[f"{stem}/true"], true, rtol=1e-6)
 
 
 def test_only_protocols_that_all_members_were_tested_under_are_fused() -> None:

@@ -7,9 +7,9 @@ from vgg_ablation.evaluate.decisions import write_decisions, write_split
 from vgg_ablation.evaluate.metrics import measure
 
 
-def decisions(posteriors: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+def decisions(posteriors: np.ndarray) -> dict[str, np.ndarray]:
     written: dict[str, np.ndarray] = {}
-    write_decisions(written.__setitem__, "C/fixed/0/dense", posteriors, labels)
+    write_decisions(written.__setitem__, "C/fixed/0/dense", posteriors)
     return written
 
 
@@ -18,14 +18,12 @@ def decisions(posteriors: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarra
 def test_decisions_are_those_of_torch(images: int, classes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     posteriors = rng.dirichlet(np.ones(classes), images).astype(np.float32)
-    labels = rng.integers(0, classes, images)
     confidence, predicted = torch.from_numpy(posteriors).max(1)
     expected = {
         "C/fixed/0/dense/class": predicted.numpy().astype(np.int16),
         "C/fixed/0/dense/confidence": confidence.numpy(),
-        "C/fixed/0/dense/true": torch.from_numpy(posteriors).gather(1, torch.from_numpy(labels)[:, None])[:, 0].numpy(),
     }
-    written = decisions(posteriors, labels)
+    written = decisions(posteriors)
     assert list(written) == list(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(written[name], array, strict=True)
@@ -34,7 +32,7 @@ def test_decisions_are_those_of_torch(images: int, classes: int, seed: int) -> N
 def test_decisions_and_reported_error_agree_where_posteriors_are_equal() -> None:
     labels = np.repeat(np.arange(7), 2)
     posteriors = np.random.default_rng(0).choice([0.25, 0.5], (14, 7)).astype(np.float32)
-    wrong = decisions(posteriors, labels)["C/fixed/0/dense/class"] != labels
+    wrong = decisions(posteriors)["C/fixed/0/dense/class"] != labels
     assert measure(torch.from_numpy(posteriors), torch.from_numpy(labels))["top1_error"] == round(100 * wrong.mean(), 4)
 
 

@@ -99,6 +99,7 @@ def test_a_net_whose_starting_net_diverges_is_recorded_and_the_stage_continues(
         True,
         "net A (initial weights) diverged in epoch 1: the loss is nan",
     )
+    assert pd.read_csv(cost_file("fixed"))["images"].tolist() == [0]
 
 
 def test_a_run_that_stays_at_chance_is_recorded(train_c: Train) -> None:

@@ -341,6 +341,23 @@ def test_a_batch_is_captured_if_the_memory_holds_it_whole(
     assert all(map(torch.equal, found.parameters(), expected.parameters()))
 
 
+def test_gradients_of_a_capture_that_ran_out_of_memory_are_dropped(
+    monkeypatch: pytest.MonkeyPatch, compute: Compute
+) -> None:
+    class TooLarge:
+        def __init__(self, gradient: Callable[..., object], _: nn.Module, *batch: Tensor) -> None:
+            gradient(*batch)
+            raise torch.OutOfMemoryError
+
+    choose(monkeypatch, "captured")
+    monkeypatch.setattr(step, "CapturedGradient", TooLarge)
+    found, expected = narrow(dropout=0.0), narrow(dropout=0.0)
+    take_steps(step_for(found, compute), 1, IMAGES)
+    choose(monkeypatch, "eager")
+    take_steps(step_for(expected, compute), 1, IMAGES)
+    assert all(map(torch.equal, found.parameters(), expected.parameters()))
+
+
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize(

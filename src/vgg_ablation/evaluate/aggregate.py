@@ -94,7 +94,7 @@ def _fuse(nets: Sequence[dict[str, Any]], write: Write) -> dict[str, Any]:
             measures = {}
             for protocol in protocols:
                 posteriors = _mean_posteriors(files, prediction_name(run, protocol))
-                write_decisions(write, f"{'+'.join(members)}/{scale}/{run}/{protocol}", posteriors, labels)
+                write_decisions(write, f"{'+'.join(members)}/{scale}/{run}/{protocol}", posteriors)
                 measures[protocol] = measure(torch.from_numpy(posteriors), torch.from_numpy(labels))
             runs.append({"run": run, "test_images": len(labels), "protocols": measures})
     return {"members": members, "scale": scale, "runs": runs}

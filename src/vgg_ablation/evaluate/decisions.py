@@ -24,18 +24,15 @@ def write_split(write: Write, run: int, images: np.ndarray, labels: np.ndarray) 
     write(f"{SPLIT}{run}/labels", labels.astype(np.int16))
 
 
-def write_decisions(write: Write, name: str, posteriors: np.ndarray, labels: np.ndarray) -> None:
+def write_decisions(write: Write, name: str, posteriors: np.ndarray) -> None:
     """Write the decisions of one net, or of a fusion, on a run's test images under one protocol.
 
-    Three arrays (N,): `class`, the predicted class, int16; `confidence`, its posterior; `true`, the posterior of the
-    true class; both of the posteriors' type.
+    Two arrays (N,): `class`, the predicted class, int16; `confidence`, its posterior, of the posteriors' type.
 
     Args:
         write: takes the arrays.
         name: NET/SCALE/RUN/PROTOCOL.
         posteriors: (N, K) float32.
-        labels: (N,) int.
     """
     write(f"{name}/class", posteriors.argmax(1).astype(np.int16))
     write(f"{name}/confidence", posteriors.max(1))
-    write(f"{name}/true", posteriors[np.arange(len(labels)), labels])

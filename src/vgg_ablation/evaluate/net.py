@@ -168,7 +168,7 @@ def _write_run(predict: Write, decide: Write, name: str, run: int, net: CachedNe
     write_split(decide, run, images, labels)
     for protocol, posteriors in found.items():
         predict(prediction_name(run, protocol), posteriors.numpy())
-        write_decisions(decide, f"{name}/{run}/{protocol}", posteriors.numpy(), labels)
+        write_decisions(decide, f"{name}/{run}/{protocol}", posteriors.numpy())
 
 
 def _mean_errors(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:

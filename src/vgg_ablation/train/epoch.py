@@ -36,7 +36,7 @@ CURVE_COLUMNS = tuple(column.name for column in fields(Epoch) if column.compare)
 
 
 def describe_epoch(epoch: Epoch, images: int) -> str:
-    """Return a line about an epoch of so many training images."""
+    """Return a line about an epoch of `images` training images."""
     rate = images / epoch.seconds
     return messages.epoch_trained(
         epoch.train_loss, epoch.train_error, epoch.validation_accuracy, epoch.learning_rate, rate

@@ -88,7 +88,8 @@ def train_net(
             images = images_of_run(run, scale, scales, model, compute, refit=shared.refit)
             train_images = len(images.training)
             plan = Experiment(arch, run, images, model, compute, console.say, meter, scale=scale, start=starts.get(run))
-            network, epochs, reason = train_run(plan, recipe, partial(_advance, parts, train_images))
+            of_epoch, _ = plan.epoch_work(recipe.point.batch_size)
+            network, epochs, reason = train_run(plan, recipe, partial(_advance, parts, of_epoch))
             parts.end()
             if reason:
                 console.say(messages.did_not_train(run, runs, reason))
@@ -174,10 +175,11 @@ def train_run(plan: Experiment, recipe: Recipe, watch: Callable[[Epoch], None]) 
                 plan.meter.add(epoch.seconds, *work)
                 plan.meter.checkpoint_seconds += epoch.checkpoint_seconds
                 epochs.append(epoch)
-                live.add(epoch.curve, len(plan.images.training) / epoch.seconds)
+                live.add(epoch.curve, work[0] / epoch.seconds)
                 watch(epoch)
         except Divergence as error:
-            plan.meter.add(error.seconds, *work)
+            images, gmacs = (0, 0.0) if error.net else work  # those of the other net are not this one's
+            plan.meter.add(error.seconds, images, gmacs)
             return network, epochs, str(error)
     if at_chance(epochs[-1], classes):
         loss = f"training loss {epochs[-1].train_loss:.3f} against ln K = {math.log(classes):.3f}"

@@ -201,7 +201,7 @@ def _run(trial: optuna.Trial, epochs: Iterator[Epoch], classes: int, length: int
         outcome = "at chance" if at_chance(last, classes) else ""
     except Divergence as error:
         seconds += error.seconds
-        last = Epoch(error.epoch, math.nan, math.inf, 100.0, math.inf, 0.0, error.seconds)
+        last = Epoch(0 if error.net else error.epoch, math.nan, math.inf, 100.0, math.inf, 0.0, error.seconds)
         outcome = error.kind
     trial.set_user_attr("epochs", last.epoch)
     trial.set_user_attr("seconds", seconds)

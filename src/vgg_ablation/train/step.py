@@ -111,6 +111,7 @@ class TrainingStep:
             try:
                 self._captured = CapturedGradient(self._whole, self.network, images, labels)
             except torch.OutOfMemoryError:
+                self.optimiser.zero_grad(set_to_none=True)  # a pass that stopped half-way leaves some
                 self._execution = "eager"
                 return None
         return self._captured(images, labels)

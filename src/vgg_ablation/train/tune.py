@@ -65,7 +65,7 @@ def tune_net(
     plan = Experiment(arch, 0, opened, model, compute, console.say, meter)
     search = Search(plan, shared, settings)
     trials: list[Trial] = []
-    images = len(opened.training)
+    images, _ = plan.epoch_work(settings.batch_size[0])
     with console.parts("trial", settings.trials, settings.epochs, quiet=_QUIET) as parts:
         for number in range(settings.trials):
             trial = search.finish(number, lambda epoch: parts.advance(describe_epoch(epoch, images), epoch.seconds))
@@ -139,9 +139,9 @@ class Search:
         folder = self.trial_folder(number)
         checkpoints = BackgroundCheckpoints(folder / CHECKPOINT, self.plan.say)
         live = LiveCurves(f"{self.plan.arch}/search/trial-{number}", self.folder, self.plan.say)
-        images = len(self.plan.images.training)
 
         def objective(point: Point) -> Iterator[Epoch]:
+            images, _ = self.plan.epoch_work(point.batch_size)
             for epoch in self.plan.train(self.recipe(point), checkpoints)[1]:
                 live.add(epoch.curve, images / epoch.seconds)
                 watch(epoch)
