@@ -137,7 +137,8 @@ def _opposes(judgement: Judgement, estimate: float, difference: float, standard_
     margin = float(special.ndtri(1 - LEVEL)) * standard_error
     if judgement.verdict == "undecided":
         return False
-    if judgement.verdict == "no effect" or (judgement.verdict == "reproduced" and judgement.claim.expects != "fall"):
+    none = judgement.verdict == "less than 1 point"
+    if none or (judgement.verdict == "reproduced" and judgement.claim.expects != "fall"):
         rises = judgement.claim.expects != "no fall" and difference - margin > judgement.claim.margin
         return difference + margin < -judgement.claim.margin or rises
     return abs(difference) > margin and difference * estimate < 0
