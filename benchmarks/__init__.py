@@ -1,1 +1,1 @@
-"""Measurements beside the pipeline: speed, and what the search buys."""
+"""Measurements beside the pipeline: speed, checkpoints, scaling, search, ranks of trials, appendix B, GPU check."""

@@ -31,7 +31,13 @@ from vgg_ablation.train.search import run_trial
 
 ARCH = "A_BN"
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 48, 60
-"""Images a category: as many to train on as in `sample`, five times as many to validate on."""
+"""Images a category."""
+LEARNING_RATE, WEIGHT_DECAY = (1e-4, 1e-1), (1e-5, 1e-2)
+"""Space of the searches and the grid: wide, so that most points are bad. In that of `sample` nearly all are good."""
+EPOCHS = 10
+"""Epochs of a trial that is not pruned."""
+ROUND_SIZE, RANDOM_TRIALS = 1, 3
+"""Trials of a round, and trials before a sampler uses what it has seen."""
 GRID_SHAPE = 9, 7
 """Learning rates, weight decays."""
 SEEDS = 5
@@ -54,12 +60,20 @@ class Plan:
 
     @classmethod
     def of_study(cls, study: StudySettings) -> "Plan":
-        """Return the plan for a study's model, training and search, with more images to validate on."""
+        """Return the plan for a study's model, training and search method, with images and a space of its own."""
         images = TRAIN_PER_CLASS + VALIDATION_PER_CLASS
         share = {"train_per_class": images, "validation_fraction": VALIDATION_PER_CLASS / images, "splits": 1}
         data = study.data.model_copy(update=share)
         # The grid has no axis of batch sizes: all trials have the largest.
-        tune = study.tune.model_copy(update={"trials": BUDGET, "batch_size": study.tune.batch_size[-1:]})
+        own: dict[str, object] = {
+            "trials": BUDGET,
+            "epochs": EPOCHS,
+            "round_size": ROUND_SIZE,
+            "random_trials": RANDOM_TRIALS,
+        }
+        for name, (low, high) in {"learning_rate": LEARNING_RATE, "weight_decay": WEIGHT_DECAY}.items():
+            own[name] = getattr(study.tune, name).model_copy(update={"low": low, "high": high})
+        tune = study.tune.model_copy(update=own | {"batch_size": study.tune.batch_size[-1:]})
         return cls(study.model_copy(update={"data": data, "tune": tune}), GRID_SHAPE, SEEDS)
 
 

@@ -6,7 +6,7 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from judged_study import Source, judged, made_up, of_runs, study_of
 from made_up_study import PROTOCOLS
-from vgg_ablation.analysis.claims import CLAIMS, Judgement
+from vgg_ablation.analysis.claims import CLAIMS, MARGIN, VERDICTS, Judgement, judge
 from vgg_ablation.analysis.statistics import contrast
 
 BETTER = {"centre": 0.0, "dense": 0.0, "dense_scales": 3.0, "multi_crop": 3.0, "combined": 12.0}
@@ -102,11 +102,13 @@ def test_a_difference_is_none_where_statsmodels_two_one_sided_tests_are_signific
     values = {"C": np.full(3, 40.0), "D": 40 + differences, "E": 40 + 2 * differences}
     found = judged(study_of({(net, "fixed", "dense"): of_runs(one.tolist(), 5000) for net, one in values.items()}))
     p_value, _, _ = ttost_paired(values["D"], values["C"], -1, 1)
-    expected = ("no effect", "reproduced") if p_value < 0.05 else ("undecided", "undecided")
+    expected = ("less than 1 point", "reproduced") if p_value < 0.05 else ("undecided", "undecided")
     assert (found["context"].verdict, found["saturation"].verdict) == expected
 
 
-@pytest.mark.parametrize(("from_a_to_e", "verdict"), [(-1.2, "reproduced"), (-0.8, "no effect"), (0.8, "no effect")])
+@pytest.mark.parametrize(
+    ("from_a_to_e", "verdict"), [(-1.2, "reproduced"), (-0.8, "less than 1 point"), (0.8, "less than 1 point")]
+)
 def test_the_margin_of_a_slope_is_a_point_from_the_shallowest_net_to_the_deepest(from_a_to_e: float, verdict: str):
     layers = {"A": 11, "B": 13, "C": 16, "D": 16, "E": 19}
     rises = {net: from_a_to_e * (number - 11) / 8 for net, number in layers.items()}
@@ -142,6 +144,10 @@ def test_a_fusion_worse_than_one_of_its_members_contradicts():
     assert judged(made_up(errors, runs=5, pool=2000, tested=1000))["fusion"].verdict == "contradicted"
 
 
+def test_the_verdict_on_a_small_difference_has_the_margin():
+    assert f"less than {MARGIN:g} point" in VERDICTS
+
+
 # Numbers
 
 
@@ -174,6 +180,13 @@ def test_the_5x5_nets_excess_is_relative_to_bs_error():
     assert judged(study_of(errors))["small_filters"].relative_excess == pytest.approx(30)
     errors["B", "fixed", "centre"] = of_runs([0.0, 0.0])
     assert judged(study_of(errors))["small_filters"].relative_excess is None
+
+
+def test_the_excess_is_that_of_the_errors_that_are_judged():
+    changed = {"B": of_runs([50.0, 50.0]), "B_5x5": of_runs([60.0, 60.0])}
+    study = study_of({(net, "fixed", "centre"): of_runs([40.0, 40.0]) for net in changed})
+    (found,) = (one for one in judge(study, lambda name, *_: changed[name]) if one.claim.key == "small_filters")
+    assert found.relative_excess == pytest.approx(20)
 
 
 def test_jitter_has_the_test_scales_and_epochs_of_each_training_scale(as_claimed: dict[str, Judgement]):

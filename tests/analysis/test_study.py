@@ -276,6 +276,7 @@ def test_a_net_whose_start_was_trained_again_since_is_missing(make: Make):
     ("section", "key", "value"),
     [
         ("training", "epochs", 20),
+        ("training", "learning_rate", 0.05),
         ("training", "width", 1.0),
         ("tuned", "trials", 8),
         ("tuned", "space", {"learning_rate": [1e-4, 1.0], "weight_decay": [1e-5, 1e-2]}),

@@ -157,13 +157,13 @@ def test_features_of_other_images_are_refused(
 # Findings.
 
 
-def made_up(net: str, wrong: float, *, published: bool = True, at_edge: bool = False) -> Classified:
-    """A net that is wrong on the first share of each of 4 classes of unequal size, in 3 splits of 400 images."""
+def made_up(net: str, wrong: float, *, published: bool = True, at_edge: bool = False, splits: int = 3) -> Classified:
+    """A net that is wrong on the first share of each of 4 classes of unequal size, in each split of 400 images."""
     labels = np.repeat(np.arange(4), [40, 80, 120, 160])
     place = np.concatenate([np.arange(size) / size for size in (40, 80, 120, 160)])
     decisions: dict[str, np.ndarray] = {}
     rows = []
-    for split in range(3):
+    for split in range(splits):
         decisions |= {f"{split}/images": np.arange(400) + 100 * split, f"{split}/labels": labels}
         decisions[f"stacked/{split}"] = np.where(place < wrong + 0.025 * split, (labels + 1) % 4, labels)
         rows.append({"split": split, "penalty": 3.0, "at_edge": at_edge, "converged": True})
@@ -224,6 +224,12 @@ def test_claims_are_judged_by_their_rules() -> None:
     assert set(verdicts(D=0.2).values()) == {"not judged"}
 
 
+def test_one_split_decides_no_claim() -> None:
+    nets = {name: made_up(name, share, splits=1) for name, share in {"A": 0.5, "D": 0.2, "E": 0.2}.items()}
+    found = {one.claim.key: one.verdict for one in Findings(nets).judgements}
+    assert (found["alike"], found["depth"]) == ("undecided", "undecided")
+
+
 # The report.
 
 
@@ -254,6 +260,15 @@ def test_table_11_has_the_papers_numbers_and_a_dash_for_nets_without_weights() -
     assert [cell.strip() for cell in rows["A"]][-1] == "–"
     assert "- C: nobody has published weights of C." in page
     assert "E" not in rows
+
+
+def test_the_page_says_how_the_images_are_split() -> None:
+    text = str(report(made_up("D", 0.2), train=45, validation=15)["report.md"])
+    assert "over 3 random splits with 60 training images a class, all others to test on" in text
+    assert "its C is chosen on 25 % of the training images" in text
+    assert "60 to train on, 15 of them held out to choose C, 1 to test on" in text
+    text = str(report(made_up("D", 0.2), train_per_class="folders")["report.md"])
+    assert "over 3 runs on the split that the source's folders give; in brackets its 95 % interval over runs" in text
 
 
 def test_an_end_of_the_grid_is_marked() -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.appendix_b import DATA, PAGE, image_gmacs, made_up, page, predict
+from benchmarks.appendix_b import DATA, PAGE, image_gmacs, made_up, measure, page, predict
+from vgg_ablation.errors import StageError
 from vgg_ablation.files import read_json
+from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.params import read_params
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +34,14 @@ def test_costs_are_counted_up_to_all_images_nets_descriptors_and_splits(monkeypa
     steps, dimensions, splits = 3 + 7 + 5 + 7, 3 + 1 + 3, 3  # three scales alone, averaged, stacked
     assert predicted["E"][1] == pytest.approx(steps * dimensions * splits)
     assert predicted["D+E"] == (0, pytest.approx(2 * steps * dimensions * splits))
+
+
+def test_a_split_by_folders_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    settings = read_params().of_appendix_b()
+    folders = settings.data.model_copy(update={"train_per_class": "folders"})
+    with pytest.raises(StageError, match=r"^appendix_b\.data\.train_per_class = folders: .*$"):
+        measure(settings.model_copy(update={"data": folders}), Console("test"))
 
 
 def test_an_image_costs_two_passes_of_its_area_and_of_its_windows() -> None:

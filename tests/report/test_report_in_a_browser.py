@@ -54,6 +54,24 @@ def test_a_table_is_sorted_by_a_click(page: Page, address: str):
         assert page.locator(".answer td:nth-child(2)").all_inner_texts() == expected
 
 
+def test_times_are_sorted_by_length(page: Page, address: str):
+    page.goto(address)
+    times = ["1:39:42 h", "25 s", "2.5 days", "–", "1:04 min", "0.4 s"]
+    page.evaluate(
+        """(times) => {
+          const cells = document.querySelectorAll(".answer td:nth-child(2)");
+          const body = cells[0].closest("tbody");
+          while (body.rows.length < times.length) body.append(body.rows[0].cloneNode(true));
+          times.forEach((time, place) => { body.rows[place].cells[1].textContent = time; });
+        }""",
+        times,
+    )
+    page.locator(".answer th button", has_text="layers").click()
+    assert page.locator(".answer td:nth-child(2)").all_inner_texts() == [
+        *("–", "0.4 s", "25 s", "1:04 min", "1:39:42 h", "2.5 days")
+    ]
+
+
 def test_a_phone_shows_the_page_and_the_main_table_without_scrolling_sideways(page: Page, address: str):
     page.set_viewport_size({"width": 375, "height": 800})
     page.goto(address)

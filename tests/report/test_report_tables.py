@@ -59,8 +59,19 @@ def test_every_claim_has_one_row_with_its_larger_difference(of_six: dict[str, Ta
         sensitivity = six_found.sensitivities.get(one.name)
         assert row["verdict"].endswith(", fragile") == (sensitivity is not None and sensitivity.fragile)
         largest = max((part.difference.mean for part in one.components), default=None)
-        assert row["difference, points"].split(" ")[0] == (NONE if largest is None else f"{largest:+.1f}")
+        digits = 2 if row["claim"].endswith("; points a layer") else 1
+        assert row["difference, points"].split(" ")[0] == (NONE if largest is None else f"{largest:+.{digits}f}")
         assert (row["detectable, points"] == NONE) == (not one.judged)
+
+
+def test_the_slope_has_its_unit_and_two_decimals(whole_found: Findings):
+    depth = whole_found.judgement("depth", "none")
+    depth = replace(depth, components=[replace(one, detectable=0.123) for one in depth.components])
+    (row,) = records(all_tables(replace(whole_found, judgements=[depth]))["claims"])
+    slope = depth.components[0].difference
+    assert row["claim"] == "The error falls with depth; points a layer"
+    assert row["difference, points"] == f"{slope.mean:+.2f} [{slope.low:+.2f}, {slope.high:+.2f}]"
+    assert row["detectable, points"] == "0.12"
 
 
 def test_table_3_has_the_training_error_beside_the_test_error(of_whole: dict[str, Table], whole: Study):

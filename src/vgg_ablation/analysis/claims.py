@@ -1,12 +1,12 @@
-"""The claims of the paper's section 4, judged by rules that were fixed before the data were seen.
+"""The claims of the paper's section 4, judged by rules that are the same for all studies, whatever their results.
 
 A claim has one or two components: contrasts of nets' expected errors. A difference of less than the claim's margin
 counts as none: `MARGIN` points, and for a slope as much from the shallowest net to the deepest. The rules, by what a
 claim expects of its components:
 
-`fall`: no effect if the `ONE_SIDED` interval of every component is within the margin of zero (two one-sided tests:
-    Lakens 2017, Equivalence Tests). Otherwise reproduced if every component is below zero, contradicted if one is above
-    zero, each with a Holm-corrected p below `LEVEL`; else undecided.
+`fall`: less than 1 point if the `ONE_SIDED` interval of every component is within the margin of zero (two one-sided
+    tests: Lakens 2017, Equivalence Tests), even if it excludes zero. Otherwise reproduced if every component is below
+    zero, contradicted if one is above zero, each with a Holm-corrected p below `LEVEL`; else undecided.
 `no fall`: reproduced if the lower end of the `ONE_SIDED` interval is above minus the margin; contradicted if its upper
     end is below that and the Holm-corrected p below `LEVEL`; else undecided.
 `no change`: reproduced if the `ONE_SIDED` interval is within the margin of zero, contradicted if it is entirely beyond
@@ -16,10 +16,11 @@ Claims are judged for the nets of each normalisation by themselves. A claim is j
 nets, and each of them fitted its training images at the claim's training scales (`fit.FITTED`); a claim about a net
 that did not fit is `not trained far enough`, whatever its errors. One run decides nothing.
 
-p-values are Holm-corrected over all components of the claims about Table 1's nets that are judged; the claim about the
-5x5 net has a family of its own, so that this net does not change the verdicts on the others. Claims about nets that did
-not fit are in no family: no test is made of them, so they cannot be wrong. Which claims are judged depends on the
-settings and the training errors, never on a test error, so the correction holds for the family at hand.
+p-values are Holm-corrected over all components of the claims about Table 1's nets of one normalisation that are judged;
+the claim about the 5x5 net has a family of its own. So neither this net nor the nets of the other normalisation change
+the verdicts. Claims about nets that did not fit are in no family: no test is made of them, so they cannot be wrong.
+Which claims are judged depends on the settings and the training errors, never on a test error, so the correction holds
+for the family at hand.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +36,7 @@ from vgg_ablation.model.table1 import weight_layers
 from vgg_ablation.runtime.names import named, plain
 from vgg_ablation.runtime.settings import SCALES
 
-Verdict = Literal["reproduced", "contradicted", "no effect", "undecided", "not trained far enough", "not asked"]
+Verdict = Literal["reproduced", "contradicted", "less than 1 point", "undecided", "not trained far enough", "not asked"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Expectation = Literal["fall", "no fall", "no change"]
 Source = tuple[str, str, str]
@@ -48,7 +49,7 @@ Measured = Callable[[str, str, str], Errors | None]
 """Errors of a source; None if the study lacks it."""
 
 MARGIN = 1.0
-"""Percentage points: a smaller difference counts as none."""
+"""Percentage points: a smaller difference counts as none. The verdict `less than 1 point` names it."""
 ONE_SIDED = 1 - 2 * LEVEL
 """Confidence of the two-sided interval whose ends are the bounds of one-sided tests at `LEVEL`."""
 FIXED_FIRST = SCALES
@@ -163,8 +164,12 @@ def judge(study: Study, errors: Measured | None = None) -> list[Judgement]:
         study: has the nets with their training errors.
         errors: what contrasts are computed from, for example errors without one run; `study.errors` unless given.
     """
-    measured = errors or study.errors
-    asked = [_asked(part, claim) for part in study.by_norm for claim in CLAIMS]
+    return [one for part in study.by_norm for one in _judge(part, errors or study.errors)]
+
+
+def _judge(study: Study, measured: Measured) -> list[Judgement]:
+    """Judge each of `CLAIMS` for nets of one normalisation."""
+    asked = [_asked(study, claim) for claim in CLAIMS]
     others = [one for one in asked if one.claim.key == "small_filters"]
     differences, adjusted = _differences(measured, [one for one in asked if one not in others])
     of_others, adjusted_of_others = _differences(measured, others)
@@ -196,7 +201,6 @@ def _asked(study: Study, claim: Claim) -> Judgement:
         "undecided",
         wanted,
         nets=nets,
-        relative_excess=_relative_excess(study, _sources(wanted)) if claim.key == "small_filters" else None,
         trainings=[_training(scale, nets) for scale in SCALES] if claim.key == "jitter" else [],
     )
     return replace(judgement, verdict="not trained far enough") if judgement.unfitted else judgement
@@ -208,7 +212,7 @@ def _judgement(
     differences: Mapping[Name, Difference],
     adjusted: Mapping[Name, float],
 ) -> Judgement:
-    """Add the components, and the verdict if the claim can be judged."""
+    """Add what follows from test errors: the components, and the verdict if the claim can be judged."""
     components = []
     for label, coefficients in asked.contrasts.items():
         difference = differences[*asked.name, label]
@@ -218,7 +222,9 @@ def _judgement(
         p_adjusted = adjusted.get((*asked.name, label))
         components.append(JudgedComponent(label, difference, p_adjusted, narrow, detectable))
     verdict = _verdict(asked.claim, components) if asked.judged else asked.verdict
-    return replace(asked, verdict=verdict, components=components)
+    sources = _sources(asked.contrasts) if asked.claim.key == "small_filters" else []
+    excess = _relative_excess(measured, sources) if sources else None
+    return replace(asked, verdict=verdict, components=components, relative_excess=excess)
 
 
 def _detectable(claim: Claim, difference: Difference, narrow: Difference | None) -> float | None:
@@ -237,7 +243,7 @@ def _verdict(claim: Claim, found: Sequence[JudgedComponent]) -> Verdict:
     same = all(-claim.margin < one.low and one.high < claim.margin for one in intervals)
     if claim.expects == "fall":
         if same:
-            return "no effect"
+            return "less than 1 point"
         if any(one.decided and one.difference.mean > 0 for one in found):
             return "contradicted"
         return "reproduced" if all(one.decided for one in found) else "undecided"
@@ -287,9 +293,9 @@ def _settings(study: Study, missing: list[Source]) -> list[str]:
     return settings
 
 
-def _relative_excess(study: Study, sources: Sequence[Source]) -> float | None:
+def _relative_excess(measured: Measured, sources: Sequence[Source]) -> float | None:
     """Return by how many percent the 5x5 net's error is above B's: the paper gives this number too."""
-    errors = {plain(name): study.errors(name, *place) for name, *place in sources}
+    errors = {plain(name): measured(name, scale, protocol) for name, scale, protocol in sources}
     means = {name: expected_error(one).mean for name, one in errors.items() if one is not None}
     return 100 * (means[SHALLOW] / means["B"] - 1) if means["B"] else None
 

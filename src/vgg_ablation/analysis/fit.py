@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 FITTED = 2.0
-"""Percent: a net fits if its training error is at most this. Written down before the data were seen.
+"""Percent: a net fits if its training error is at most this, in all studies.
+
+Set after a first study of office10 had shown nets that did not fit.
 
 Training error: top-1 error of a run's own training images, centre crops, without augmentation or dropout; of a net the
 mean over its runs, those that did not train included.

@@ -21,7 +21,7 @@ from scipy import special
 
 from vgg_ablation.analysis.claims import Judgement, Verdict, judge
 from vgg_ablation.analysis.search import complete
-from vgg_ablation.analysis.statistics import LEVEL, Errors, expected_error
+from vgg_ablation.analysis.statistics import LEVEL, Errors, class_weights, expected_error
 from vgg_ablation.analysis.study import Study
 
 
@@ -104,12 +104,7 @@ def weighted_by_class(errors: Errors, labels: np.ndarray) -> Errors:
         errors: of a net or fusion.
         labels: class of each image by its number.
     """
-    _, columns = np.unique(errors.runs, return_inverse=True)
-    classes = labels[errors.images]
-    images = np.zeros((columns.max() + 1, labels.max() + 1))
-    np.add.at(images, (columns, classes), 1)
-    average = images.sum(axis=1) / np.count_nonzero(images, axis=1)
-    return replace(errors, wrong=errors.wrong * average[columns] / images[columns, classes])
+    return replace(errors, wrong=errors.wrong * class_weights(errors.runs, labels[errors.images]))
 
 
 def common_settings(study: Study, judgement: Judgement) -> CommonSettings | None:
@@ -142,7 +137,8 @@ def _opposes(judgement: Judgement, estimate: float, difference: float, standard_
     margin = float(special.ndtri(1 - LEVEL)) * standard_error
     if judgement.verdict == "undecided":
         return False
-    if judgement.verdict == "no effect" or (judgement.verdict == "reproduced" and judgement.claim.expects != "fall"):
+    none = judgement.verdict == "less than 1 point"
+    if none or (judgement.verdict == "reproduced" and judgement.claim.expects != "fall"):
         rises = judgement.claim.expects != "no fall" and difference - margin > judgement.claim.margin
         return difference + margin < -judgement.claim.margin or rises
     return abs(difference) > margin and difference * estimate < 0

@@ -203,6 +203,20 @@ def paired_difference(first: Errors, second: Errors, *, family: int = 1) -> Diff
     return contrast([(-1, first), (1, second)], family=family)
 
 
+def class_weights(runs: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return weights (M,) with which the mean over a run's measurements is the mean over its classes.
+
+    Args:
+        runs: (M,) run of each measurement.
+        classes: (M,) class of its image.
+    """
+    _, rows = np.unique(runs, return_inverse=True)
+    images = np.zeros((rows.max() + 1, classes.max() + 1))
+    np.add.at(images, (rows, classes), 1)
+    average = images.sum(axis=1) / np.count_nonzero(images, axis=1)
+    return average[rows] / images[rows, classes]
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values adjusted by Holm's step-down method, in the order given.
 

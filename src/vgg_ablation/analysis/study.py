@@ -1,5 +1,6 @@
 """The results of one study, read from the files of the other stages and checked."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -282,7 +283,10 @@ def _is_of(net: Net, settings: StudySettings) -> bool:
         "space": net.tuned.space,
         "batch_sizes": net.tuned.batch_sizes,
     }
-    return all(actual[name] == value for name, value in expected.items())
+    factor = 1 if net.scale == SCALES[0] else settings.fine_tune.rate_factor
+    return all(actual[name] == value for name, value in expected.items()) and math.isclose(
+        net.training.learning_rate, factor * net.tuned.learning_rate, rel_tol=1e-9
+    )
 
 
 def _study(

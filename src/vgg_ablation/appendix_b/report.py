@@ -62,6 +62,7 @@ def render(findings: Findings, norm: str, summary: Mapping[str, Any]) -> dict[st
         summary=summary,
         official=summary["source"] == "caltech256",
         first=first,
+        held_out=f"{100 * summary['validation'] / (summary['train'] + summary['validation']):.3g}",
         others=[info for info in features.values() if not info["weights"]["published"]],
         features=features.values(),
         table=Markup(table.markdown()),  # noqa: S704 (cells are inert)
@@ -94,7 +95,7 @@ def table_11(findings: Findings, norm: str) -> Table:
         )
         if one is None and plain(name) not in WITHOUT_WEIGHTS:
             continue
-        variant = _best_known(one) if one else ""
+        variant = _shown_variant(one) if one else ""
         cells = _cells(findings.results[name, variant]) if one else [decimal(None)] * 3
         layers = NONE if "+" in name else str(weight_layers(name))
         rows.append([name, layers, variant or NONE, *cells, paper])
@@ -112,7 +113,7 @@ def by_variant(findings: Findings) -> Table:
     return Table("descriptors", "By descriptor", header, rows)
 
 
-def _best_known(one: Classified) -> str:
+def _shown_variant(one: Classified) -> str:
     """Return the paper's descriptor where it was computed, else the first."""
     return "stacked" if "stacked" in one.variants else one.variants[0]
 
@@ -138,7 +139,7 @@ def recall_by_depth(findings: Findings) -> bytes:
         axes = fig.add_subplot()
         for norm, colour, label in (("none", style.BLUE, "plain"), ("batch", style.GREEN, "batch normalisation")):
             nets = [name for arch in ROWS if "+" not in arch and (name := named(arch, norm)) in findings.classified]
-            results = [findings.results[net, _best_known(findings.classified[net])] for net in nets]
+            results = [findings.results[net, _shown_variant(findings.classified[net])] for net in nets]
             if nets:
                 means = [one.mean for one in results]
                 bars = [[one.mean - one.low for one in results], [one.high - one.mean for one in results]]

@@ -86,9 +86,10 @@ def inert(text: str) -> str:
     return _ACTIVE.sub(r"\\\g<0>", re.sub(r"\s+", " ", text))
 
 
-def interval(mean: float, low: float, high: float, sign: str = "") -> Number:
+def interval(mean: float, low: float, high: float, sign: str = "", digits: int = 1) -> Number:
     """Return `31.2 [29.8, 32.6]`; `sign` is `+` for differences."""
-    return Number(f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]", mean, low, high)
+    shown = f"{sign}.{digits}f"
+    return Number(f"{mean:{shown}} [{low:{shown}}, {high:{shown}}]", mean, low, high)
 
 
 def decimal(value: float | None, digits: int = 1, sign: str = "") -> Number:
@@ -96,9 +97,9 @@ def decimal(value: float | None, digits: int = 1, sign: str = "") -> Number:
     return Number(NONE if value is None else f"{value:{sign}.{digits}f}", value)
 
 
-def detectable(points: float | None) -> Number:
+def detectable(points: float | None, digits: int = 1) -> Number:
     """Return a detectable difference between two errors, `none` if it is more than there can be."""
-    return decimal(points) if possible(points) == points else Number("none", None)
+    return decimal(points, digits) if possible(points) == points else Number("none", None)
 
 
 def possible(points: float | None) -> float | None:

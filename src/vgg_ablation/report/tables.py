@@ -66,8 +66,8 @@ def _result(findings: Findings) -> Table:
     return Table("result", "Error by net", header, body)
 
 
-def _difference(difference: Difference) -> Number:
-    return interval(difference.mean, difference.low, difference.high, "+")
+def _difference(difference: Difference, digits: int = 1) -> Number:
+    return interval(difference.mean, difference.low, difference.high, "+", digits)
 
 
 def _claims(findings: Findings) -> Table:
@@ -75,14 +75,16 @@ def _claims(findings: Findings) -> Table:
     body = []
     for one in findings.judgements:
         part = one.weakest
+        slope = one.claim.key == "depth"
+        digits = 2 if slope else 1
         body.append(
             (
-                words.claim(one, findings.study),
+                words.claim(one, findings.study) + ("; points a layer" if slope else ""),
                 one.claim.section,
                 words.verdict(one, findings.sensitivities.get(one.name)),
-                _difference(part.difference) if part else decimal(None),
+                _difference(part.difference, digits) if part else decimal(None),
                 probability(part.p_adjusted if part else None),
-                detectable(part.detectable if part else None),
+                detectable(part.detectable if part else None, digits),
             )
         )
     header = ("claim", "section", "verdict", "difference, points", "p (Holm)", DETECTABLE)

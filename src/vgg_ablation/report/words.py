@@ -31,7 +31,7 @@ CLAIMS = {
 SYMBOLS = {
     "reproduced": "✓",
     "contradicted": "✗",
-    "no effect": "≈",
+    "less than 1 point": "≈",
     "undecided": "?",
     "not trained far enough": "△",
     "not asked": "–",

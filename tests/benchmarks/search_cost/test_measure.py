@@ -10,6 +10,7 @@ from benchmarks.search_cost.measure import Facts, Plan, Trainer, measure
 from benchmarks.search_cost.methods import METHODS, grid_points, method_of, random_points
 from vgg_ablation.dataset.splits import validation_images
 from vgg_ablation.errors import StageError
+from vgg_ablation.files import read_json
 from vgg_ablation.runtime.console import Console
 from vgg_ablation.runtime.params import read_params
 from vgg_ablation.runtime.settings import StudySettings
@@ -40,8 +41,14 @@ def test_a_search_that_is_not_compared_is_refused_with_those_that_are(plan: Plan
         method_of(plan.study.tune.model_copy(update={"pruner": "median"}))
 
 
-def test_the_plan_for_the_sample_has_more_validation_images_and_as_many_to_train_on() -> None:
+def test_the_plan_has_the_images_and_the_space_of_the_page_whatever_the_study() -> None:
     plan = Plan.of_study(read_params(ROOT / "params.yaml").whole(StudySettings))
+    page, tune = read_json(ROOT / "docs" / "search-cost.json"), plan.study.tune
+    assert list(plan.grid) == page["grid"]
+    for name in ("epochs", "trials", "round_size", "random_trials"):
+        assert getattr(tune, name) == page[name]
+    for name in ("learning_rate", "weight_decay"):
+        assert [getattr(tune, name).low, getattr(tune, name).high] == page[name]
     drawn = int(plan.study.data.train_per_class)
     assert validation_images(drawn, plan.study.data.validation_fraction) == 60
     assert drawn - 60 == 48

@@ -4,6 +4,8 @@ for (const table of document.querySelectorAll("table")) {
   const sort = (header) => {
     const value = (row) => {
       const text = row.cells[header.cellIndex].textContent.replaceAll(",", "");
+      const time = /^([\d:.]+) (s|min|h|days)$/.exec(text);  // 25 s, 1:04 min, 1:39:42 h, 2.5 days
+      if (time) return time[1].split(":").reduce((sum, part) => 60 * sum + Number(part), 0) * (time[2] === "days" ? 86400 : 1);
       const number = Number.parseFloat(text.replace("< ", ""));
       return Number.isNaN(number) ? text : number;
     };
