@@ -31,6 +31,7 @@ from vgg_ablation.parallel.worker import Message, outcome
 from vgg_ablation.runtime import paths
 from vgg_ablation.runtime.state import library_versions, source_digest
 from vgg_ablation.text import printable
+from vgg_ablation.train.execution import has_compiler
 from vgg_ablation.train.trials import Trials
 
 STORAGE = "OPTUNA_STORAGE"
@@ -157,7 +158,8 @@ def run_on_node(unit: Unit, work: Work, number: int, hub: Any, site: Site) -> Me
 
     def compute() -> str:
         device = choose_compute(work.study.compute.threads)
-        require_same(hub, {"device": str(device), **code_in_use()})
+        compiler = "yes" if has_compiler(device.device) else "no"
+        require_same(hub, {"device": str(device), "C compiler": compiler, **code_in_use()})
         if site.mark.is_file() and site.mark.read_text() == site.token:
             site.enter(site.folder, site.root, site.storage)
             return compute_unit(unit, work, device, tell("say"), tell("step"))
@@ -219,7 +221,7 @@ class _Copies:
         """Make a folder's files those of the driver, where it has them; send what was done until now."""
         self.send()
         self._folders.append(folder)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)  # nothing here has made the parent of published weights
         for name, digest in _ask(self._hub.files.remote(self._name(folder))).items():
             path = folder / name
             # The driver's is the latest that was sent; what an earlier attempt left here may be older.
