@@ -428,9 +428,10 @@ class StudySettings(Section):
             "jitter.train": (side + _MARGIN, jitter.train[0]),
             **{f"{name}.test": (side, self.scales.of(name).test[0]) for name in SCALES},
         }
-        # Centre crops are cut at the single test scale; whole images are rescaled before anything is cut from them.
+        # Centre crops are cut at the single test scale, and rescaled while they are cut: but for the fixed scale, where
+        # the images of `fixed.train` are stored. Whole images are rescaled before anything is cut from them.
         for name in SCALES:
-            if (single := self.scales.of(name).single) != fixed.train:
+            if (single := self.scales.of(name).single) != fixed.train or name != "fixed":
                 least[f"{name}.test[1]"] = (side + _MARGIN, single)
         for name, (needed, given) in least.items():
             if given < needed:
