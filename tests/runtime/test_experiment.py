@@ -42,9 +42,8 @@ def started_by(monkeypatch: pytest.MonkeyPatch, *commands: list[str] | psutil.Er
 def test_settings_that_a_stage_refuses_are_put_back(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     started_by(monkeypatch, ["sh"], ["python", "/bin/dvc", name, "run", "-S", "arch=B_5x5"])
     apply_overrides(folder / "params.yaml", ["arch=B_5x5"])
-    with pytest.raises(StageError, match=r"^no weights fit\nrefused; params.yaml is again that of the last commit$"):
-        with restoring_refused_settings():
-            raise StageError("no weights fit")
+    with pytest.raises(StageError, match=r"^no weights fit\nrefused; "), restoring_refused_settings():
+        raise StageError("no weights fit")
     assert (folder / "params.yaml").read_text() == "arch: A\n"
 
 

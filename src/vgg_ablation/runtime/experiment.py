@@ -188,7 +188,7 @@ def _leaves(values: Any, key: str = "") -> dict[str, Any]:
 def main() -> None:
     """Undo the experiment in the current folder."""
     ArgumentParser(prog="make undo", description=__doc__).parse_args()
-    with stage("undo") as console:
+    with stage("undo", saved="") as console:
         undo(console)
 
 
