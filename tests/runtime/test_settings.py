@@ -96,7 +96,7 @@ def test_settings_have_no_defaults_and_no_derived_values(section: type[BaseModel
     assert all(field.is_required() for field in section.model_fields.values())
     assert section.model_config.get("frozen")
     own = {name for kind in section.__mro__ for name in vars(kind) if kind.__module__ == StudySettings.__module__}
-    assert {name for name in own if not name.startswith("_")} <= {"model_config", "single", "of"}
+    assert {name for name in own if not name.startswith("_")} <= {"model_config", "single", "of", "epochs_at"}
 
 
 # The reference.
@@ -286,7 +286,9 @@ def test_larger_scales_need_the_margin_at_the_size_of_the_stored_images_too() ->
     block["model"]["input_side"], block["scales"] = 64, copy.deepcopy(SMALLEST)
     block["scales"]["fixed"]["train"] = 65
     block["scales"]["large"]["test"] = [64, 65, 72]
-    with pytest.raises(SettingsError, match=r"scales\.large\.test\[1\] \(65\) at least model\.input_side plus 4 \(68\)"):
+    with pytest.raises(
+        SettingsError, match=r"scales\.large\.test\[1\] \(65\) at least model\.input_side plus 4 \(68\)"
+    ):
         accepted(block)
 
 

@@ -13,13 +13,25 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from vgg_ablation.runtime import paths
+from vgg_ablation.runtime.names import ALL, chosen
 from vgg_ablation.runtime.state import repository_root
 
 SCALES = ("fixed", "large", "jitter")
 """The training scales, each trained from the weights of the one before (section 3.1)."""
 
-SELECTIONS = (*SCALES, "all")
+SELECTIONS = (*SCALES, ALL)
 """Values of `scale` at the top of `params.yaml`."""
+
+
+def trained_scales(selected: str) -> tuple[str, ...]:
+    """Return the scales at which nets are trained if `scale` has this value: those before it, too."""
+    return SCALES if selected == ALL else SCALES[: SCALES.index(selected) + 1]
+
+
+def evaluated_scales(selected: str) -> tuple[str, ...]:
+    """Return the scales whose nets are evaluated if `scale` has this value."""
+    return chosen(selected, SCALES)
+
 
 _OUTPUTS = (
     paths.ARCHIVE.parent,
@@ -417,6 +429,10 @@ class StudySettings(Section):
     tune: TuneSettings
     evaluate: EvaluateSettings
     compute: ComputeSettings
+
+    def epochs_at(self, scale: str) -> int:
+        """Return the epochs of a run at a training scale, one of `SCALES`."""
+        return self.train.epochs if scale == "fixed" else self.fine_tune.epochs
 
     @model_validator(mode="after")
     def _crops_fit(self) -> "StudySettings":
