@@ -153,7 +153,7 @@ def code_in_use() -> dict[str, str]:
 def run_on_node(unit: Unit, work: Work, number: int, hub: Any, site: Site) -> Message:
     """Compute a unit on a node, in the driver's folder if the node shares it."""
 
-    def tell(kind: Literal["say", "step"]) -> Callable[[str], None]:
+    def tell(kind: Literal["say", "step", "found"]) -> Callable[[str], None]:
         return lambda text: hub.tell.remote(number, Message(kind, printable(text)))
 
     def compute() -> str:
@@ -162,14 +162,14 @@ def run_on_node(unit: Unit, work: Work, number: int, hub: Any, site: Site) -> Me
         require_same(hub, {"device": str(device), "C compiler": compiler, **code_in_use()})
         if site.mark.is_file() and site.mark.read_text() == site.token:
             site.enter(site.folder, site.root, site.storage)
-            return compute_unit(unit, work, device, tell("say"), tell("step"))
+            return compute_unit(unit, work, device, tell("say"), tell("step"), found=tell("found"))
         copies = _Copies(hub, site, unit)
 
         def step(text: str) -> None:
             tell("step")(text)
             copies.send_if_due()
 
-        text = compute_unit(unit, work, device, tell("say"), step, copies.use)
+        text = compute_unit(unit, work, device, tell("say"), step, copies.use, tell("found"))
         copies.finish()
         return text
 
