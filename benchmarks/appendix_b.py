@@ -251,7 +251,7 @@ On an idle machine of this kind: **{total}** for all nets, with {settings.data.s
 
 def main() -> None:
     """Measure, and write the page and its data."""
-    with stage("appendix-b-cost") as console:
+    with stage("appendix-b-cost", saved="") as console:
         settings = read_params().of_appendix_b()
         write_json(DATA, measure(settings, console))
         text = page(read_json(DATA), settings)

@@ -35,7 +35,7 @@ def timed(console: Console) -> float:
 
 
 if __name__ == "__main__":
-    with stage("busy") as console:
+    with stage("busy", saved="") as console:
         quiet = timed(console)
         multiprocessing.get_context("spawn").Process(target=spin, daemon=True).start()  # ends with this process
         busy = timed(console)

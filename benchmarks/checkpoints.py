@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--arch", choices=PLAIN, default="A", help="net (default: A)")
     parser.add_argument("--width", type=float, default=1.0, help="factor on its channels (default: 1)")
     chosen = parser.parse_args(arguments)
-    with stage("checkpoints") as console:
+    with stage("checkpoints", saved="") as console:
         compute = choose_compute(1)
         network = VGG(chosen.arch, 256, width=chosen.width)
         disks = {"this one": BackgroundCheckpoints, f"{SLOW / 1e6:.0f} MB/s": SlowDisk}

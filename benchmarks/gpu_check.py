@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="rehearse with small nets")
     tiny = parser.parse_args(arguments).tiny or not torch.cuda.is_available()
     began = time.monotonic()
-    with stage("gpu-check") as console, TemporaryDirectory(prefix="vgg-gpu-check-") as name:
+    with stage("gpu-check", saved="") as console, TemporaryDirectory(prefix="vgg-gpu-check-") as name:
         # Neither the repository's resume state nor a user's cache of compiled programs is used.
         os.environ |= {"DVC_ROOT": name, "TORCHINDUCTOR_CACHE_DIR": str(Path(name, "compiled"))}
         rows = check(Path(name), console, tiny=tiny)

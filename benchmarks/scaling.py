@@ -85,7 +85,7 @@ def updated(page: str, data: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    with stage("scaling") as console:
+    with stage("scaling", saved="") as console:
         write_json(DATA, measured := measure(console))
         write_text(PAGE, updated(PAGE.read_text(encoding="utf-8"), measured))
         console.made(str(PAGE))

@@ -131,7 +131,7 @@ epochs. *Excess:* how many points the error of the point that such trials choose
 
 def main() -> None:
     """Measure, and write the page and its data."""
-    with stage("trial-ranks") as console:
+    with stage("trial-ranks", saved="") as console:
         params = read_params()
         study = params.whole(StudySettings)
         archs = [named(arch, "none" if params.norm == "none" else "batch") for arch in ARCHS]

@@ -270,6 +270,17 @@ def test_a_damaged_copy_of_published_weights_is_made_again(
     assert torch.equal(published_net("A").state_dict()["classifier.6.bias"], wanted["classifier.6.bias"])
 
 
+def test_a_deleted_copy_of_published_weights_is_made_again(
+    publish: Callable[..., Path], weights_named: None, console: Console
+) -> None:
+    publish("A", random_weights("A"))
+    digest = obtain_start("A", START, console)
+    copy = kept_weights("A") / "weights.safetensors"
+    copy.unlink()
+    assert obtain_start("A", START, console) == digest
+    assert copy.exists()
+
+
 def test_appendix_b_takes_what_the_ordinary_pipeline_has_downloaded(
     publish: Callable[..., Path], server: str, weights_named: None, tmp_path: Path, console: Console
 ) -> None:

@@ -2,12 +2,12 @@
 
 from vgg_ablation.dataset.source import obtain
 from vgg_ablation.runtime import messages
-from vgg_ablation.runtime.console import stage
+from vgg_ablation.runtime.console import SAVED_APPENDIX_B, stage
 from vgg_ablation.runtime.params import read_params
 from vgg_ablation.runtime.paths import APPENDIX_B_ARCHIVE
 from vgg_ablation.text import without_credentials
 
-with stage("archive") as console:
+with stage("archive", SAVED_APPENDIX_B) as console:
     source = read_params().of_appendix_b().data.source
     console.alone()
     obtain(source, APPENDIX_B_ARCHIVE, console)

@@ -29,7 +29,7 @@ def main() -> None:
     processes = parser.parse_args().processes
     if processes < 1:
         parser.error("--processes: one or more")
-    with stage("search-cost") as console, TemporaryDirectory(prefix="vgg-search-cost-") as folder:
+    with stage("search-cost", saved="") as console, TemporaryDirectory(prefix="vgg-search-cost-") as folder:
         params = read_params()
         one_of("study", params.study, [STUDY])
         plan = Plan.of_study(params.whole(StudySettings))

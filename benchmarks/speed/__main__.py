@@ -191,7 +191,7 @@ def main() -> None:
     arguments = parser.parse_args()
     default = repository_root() / DEFAULT_ARCHIVE
     archive = arguments.archive or (default if default.is_file() else None)
-    with stage("benchmark") as console, tempfile.TemporaryDirectory(prefix="vgg-benchmark-") as folder:
+    with stage("benchmark", saved="") as console, tempfile.TemporaryDirectory(prefix="vgg-benchmark-") as folder:
         try:
             results = run(SHORT if arguments.short else FULL, archive, Path(folder), console)
         except KeyboardInterrupt:

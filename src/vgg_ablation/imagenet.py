@@ -1,6 +1,6 @@
 """Published ImageNet weights: downloaded or read from a folder, verified, and converted once to safetensors.
 
-A file of another author is used only in appendix B, and only where its name asks for it.
+Weights of another author are used in appendix B alone, from a file called NET.safetensors or NET.pth.
 """
 
 import hashlib
@@ -92,7 +92,7 @@ def _keep_published(net: str, source: str, console: Console) -> dict[str, Any]:
     """Convert the published weights of a net into the resume state, if they are not there; return their source.json."""
     folder = kept_weights(net)
     with locked(folder, console.say):
-        if (folder / SOURCE_FILE).exists():
+        if (folder / SOURCE_FILE).exists() and (folder / WEIGHTS_FILE).exists():
             found = read_json(folder / SOURCE_FILE)
             if file_digest(folder / WEIGHTS_FILE) == found["weights_sha256"]:
                 return found

@@ -24,6 +24,7 @@ from tiny_study import ROOT, SAMPLE, SCALES
 from vgg_ablation.device import choose_compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate.cache import Checkpoints
+from vgg_ablation.imagenet import kept_weights
 from vgg_ablation.model.weights import unpack
 from vgg_ablation.parallel.__main__ import drive
 from vgg_ablation.parallel.computing import compute_unit
@@ -253,15 +254,30 @@ def test_a_killed_driver_starts_again_where_it_was(folder: Path, work: Work, add
     assert results(folder, work) == expected
 
 
-def test_a_run_goes_on_on_another_node_after_what_was_sent(
-    folder: Path, work: Work, expected: Results, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    site = Site(folder, folder, "token", "digest", work.study.tune.round_size, None)
-    hub, validate = Hub(site, {}), run_module.validate
-    trained: list[int] = []
+@pytest.fixture
+def site(folder: Path, work: Work) -> Site:
+    return Site(folder, folder, "token", "digest", work.study.tune.round_size, None)
+
+
+@pytest.fixture
+def hub(site: Site, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The hub of a node of its own that is this process."""
+    real = Hub(site, {"C compiler": "no"})
 
     def ask(method: str) -> SimpleNamespace:
-        return SimpleNamespace(remote=lambda *arguments: asyncio.run(getattr(hub, method)(*arguments)))
+        return SimpleNamespace(remote=lambda *arguments: asyncio.run(getattr(real, method)(*arguments)))
+
+    monkeypatch.setattr(nodes_module, "_ask", lambda answer: answer)
+    monkeypatch.setattr(nodes_module.ray, "put", lambda content: content)
+    monkeypatch.setattr(nodes_module.ray, "get", lambda content: content)
+    return SimpleNamespace(**{name: ask(name) for name in dir(Hub) if not name.startswith("_")})
+
+
+def test_a_run_goes_on_on_another_node_after_what_was_sent(
+    folder: Path, work: Work, site: Site, hub: SimpleNamespace, expected: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validate = run_module.validate
+    trained: list[int] = []
 
     def validated(*arguments: Any) -> tuple[float, float]:
         trained.append(0)
@@ -269,16 +285,12 @@ def test_a_run_goes_on_on_another_node_after_what_was_sent(
             raise KeyboardInterrupt
         return validate(*arguments)
 
-    direct = SimpleNamespace(**{name: ask(name) for name in dir(Hub) if not name.startswith("_")})
-    monkeypatch.setattr(nodes_module, "_ask", lambda answer: answer)
     monkeypatch.setattr(nodes_module, "_OFTEN", 0.0)
     monkeypatch.setattr(run_module, "validate", validated)
-    monkeypatch.setattr(nodes_module.ray, "put", lambda content: content)
-    monkeypatch.setattr(nodes_module.ray, "get", lambda content: content)
 
     def compute(node: str, unit: Unit) -> None:
         monkeypatch.setattr(tempfile, "tempdir", str(folder / node))
-        message = run_on_node(unit, work, 1, direct, site)
+        message = run_on_node(unit, work, 1, hub, site)
         assert message.kind == "done", message.text
         os.chdir(folder)
 
@@ -295,6 +307,28 @@ def test_a_run_goes_on_on_another_node_after_what_was_sent(
     assert len(trained) == EPOCHS + 10 + EPOCHS - 9
     compute("one", other)
     assert results(folder, work) == expected
+
+
+def test_a_node_of_its_own_gets_the_published_weights_that_a_net_starts_from(
+    folder: Path, work: Work, site: Site, hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = kept_weights("A")
+    weights.mkdir(parents=True)
+    (weights / "weights.safetensors").write_bytes(b"tensors")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "node"))
+    copies = nodes_module._Copies(hub, site, work.units(["A"])[0])
+    assert kept_weights("A") != weights
+    copies.use(kept_weights("A"))
+    assert (kept_weights("A") / "weights.safetensors").read_bytes() == b"tensors"
+
+
+def test_a_node_with_a_compiler_that_the_others_lack_is_refused(
+    work: Work, site: Site, hub: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes_module, "has_compiler", lambda _: True)
+    message = run_on_node(work.units(["B"])[0], work, 1, hub, site)
+    assert message.kind == "failed"
+    assert "has C compiler yes, the study's other units no" in message.text
 
 
 def test_a_node_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch, folder: Path, work: Work) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console as Terminal
@@ -13,6 +14,7 @@ from rich.console import Console as Terminal
 from vgg_ablation.device import choose_compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import read_table
+from vgg_ablation.images.batches import RunImages
 from vgg_ablation.parallel import __main__ as command
 from vgg_ablation.parallel.__main__ import ATTEMPTS, drive
 from vgg_ablation.parallel.computing import compute_unit, count_reports
@@ -21,8 +23,10 @@ from vgg_ablation.parallel.processes import Event, Processes
 from vgg_ablation.parallel.progress import Progress
 from vgg_ablation.parallel.schedule import Schedule
 from vgg_ablation.parallel.units import Unit, Work
+from vgg_ablation.runtime import cost
 from vgg_ablation.runtime.checkpoints import VARIABLE, Checkpoints
 from vgg_ablation.runtime.console import Console
+from vgg_ablation.runtime.cost import Meter
 
 Results = Callable[[Work], dict[str, object]]
 
@@ -166,6 +170,57 @@ def test_a_unit_whose_trials_are_missing_says_so(work: Work) -> None:
     *_, run = work.units(("A",))
     with pytest.raises(StageError, match="lacks trials that this needs"):
         compute_unit(run, work, choose_compute(threads=1), pytest.fail, pytest.fail)
+
+
+@pytest.mark.parametrize("kind", ["trial", "run"])
+def test_epochs_found_in_the_state_are_told_from_those_that_are_run(
+    work: Work, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    study = work.study.model_copy(update={"tune": work.study.tune.model_copy(update={"trials": 1, "epochs": 6})})
+    work, compute, add = replace(work, study=study), choose_compute(threads=1), Meter.add
+    *before, unit = work.units(("A",))[: 1 if kind == "trial" else 2]
+    for each in before:
+        compute_unit(each, work, compute, pytest.fail, lambda _: None)
+    steps: list[str] = []
+    found: list[str] = []
+
+    def interrupted(text: str) -> None:
+        steps.append(text)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+
+    def add_long(meter: Meter, seconds: float, *rest: float) -> None:
+        """The first two epochs took longer than it takes to find them."""
+        add(meter, seconds + (60 if len(found) < 2 else 0), *rest)  # pyright: ignore[reportArgumentType]
+
+    with pytest.raises(KeyboardInterrupt):
+        compute_unit(unit, work, compute, pytest.fail, interrupted)
+    steps.clear()
+    monkeypatch.setattr(Meter, "add", add_long)
+    compute_unit(unit, work, compute, lambda _: None, steps.append, found=found.append)
+    assert len(found) == 2
+    assert steps, "the other epochs"
+
+
+def test_a_run_opens_the_images_once_for_all_its_scales(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    *trials, run, _ = work.units(("A",))
+    open_images = RunImages.open
+
+    def counted(folder: Path, split: int, *rest: Any, **options: Any) -> RunImages:
+        opened.append(split)
+        return open_images(folder, split, *rest, **options)
+
+    for unit in trials:
+        compute_unit(unit, work, choose_compute(threads=1), pytest.fail, lambda _: None)
+    monkeypatch.setattr(RunImages, "open", counted)
+    compute_unit(run, work, choose_compute(threads=1), pytest.fail, lambda _: None)
+    assert opened == [0, 0], "of the search and of the run"
+
+
+def test_a_unit_asks_git_for_nothing(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "describe_commit", lambda: pytest.fail("asked"))
+    compute_unit(work.units(("A",))[0], work, choose_compute(threads=1), pytest.fail, lambda _: None)
 
 
 def test_the_command_names_what_failed(work: Work, monkeypatch: pytest.MonkeyPatch, console: Console) -> None:

@@ -17,7 +17,7 @@ def test_a_cpu_has_a_slot_per_threads_and_as_its_memory_allows(
     monkeypatch.setattr(module, "count_cores", lambda: 8)
     machine = Machine("cpu", (), memory, step)
     assert len(machine.slots(threads)) == slots
-    assert len(machine.slots(threads, most=9)) == 9
+    assert len(machine.slots(threads, count=9)) == 9
 
 
 @pytest.mark.parametrize(("quota", "cores"), [("max 100000", 6), ("250000 100000", 2), ("50000 100000", 1), ("", 6)])
@@ -36,7 +36,7 @@ def test_two_studies_share_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     machine = Machine("a GPU", ("GPU-1", "GPU-2"), 0, 0)
     ours, theirs = machine.slots(threads=1), machine.slots(threads=1)
     assert [slot.environment for slot in ours] == [{"CUDA_VISIBLE_DEVICES": "GPU-1"}, {"CUDA_VISIBLE_DEVICES": "GPU-2"}]
-    assert len(machine.slots(threads=1, most=1)) == 1
+    assert len(machine.slots(threads=1, count=1)) == 1
     assert ours[0].acquire()
     assert [slot.acquire() for slot in theirs] == [False, True]
     ours[0].release()

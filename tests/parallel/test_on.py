@@ -8,7 +8,7 @@ import pytest
 
 from tiny_study import ROOT, SAMPLE
 from vgg_ablation.errors import StageError
-from vgg_ablation.parallel.__main__ import open_engine
+from vgg_ablation.parallel.__main__ import main, open_engine
 from vgg_ablation.parallel.units import Work
 from vgg_ablation.runtime.settings import StudySettings
 
@@ -20,6 +20,13 @@ def test_without_ray_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyP
     work = Work(StudySettings.model_validate(SAMPLE), "fixed")
     with pytest.raises(StageError, match=r"^--on needs Ray, which is not installed; install it: make cluster$"):
         open_engine(work, ["A"], "auto", None)
+
+
+@pytest.mark.parametrize("option", ["--slots=2", "--dry-run"])
+def test_a_cluster_takes_no_option_about_this_machine(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["--on", "auto", option])
+    assert "--on goes with neither --slots nor --dry-run" in capsys.readouterr().err
 
 
 def test_the_script_for_slurm_is_valid_shell() -> None:

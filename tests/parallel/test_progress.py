@@ -84,6 +84,7 @@ def test_the_time_left_is_that_of_the_schedule_at_the_pace_so_far(shown: Shown) 
     assert shown.progress.left() is None
     shown.start(A)
     shown.now += 8
+    shown.progress.happened(Event(A, "step", "epoch 4"))
     shown.end(A)
     assert shown.progress.left() == pytest.approx(8), "B and C side by side"
     shown.start(B)
@@ -93,6 +94,24 @@ def test_the_time_left_is_that_of_the_schedule_at_the_pace_so_far(shown: Shown) 
     for _ in range(3):
         shown.progress.happened(Event(C, "step", "epoch"))
     assert shown.progress.left() == pytest.approx(6)
+
+
+def test_what_was_found_in_the_state_says_nothing_of_the_time_left(shown: Shown) -> None:
+    shown.start(A)
+    shown.progress.happened(Event(A, "found", "epoch 4"))
+    shown.now += 1
+    shown.end(A)
+    assert shown.progress.left() is None
+    shown.start(B)
+    for _ in range(2):
+        shown.progress.happened(Event(B, "found", "epoch"))
+    shown.now += 60
+    shown.progress.happened(Event(B, "step", "epoch 3"))
+    assert shown.lines[-1] == "B run 1/1: step 3/4, 1:00 min left: epoch 3"
+    shown.now += 60
+    shown.progress.happened(Event(B, "step", "epoch 4"))
+    shown.end(B)
+    assert shown.progress.left() == pytest.approx(240), "C has four steps"
 
 
 def test_a_terminal_shows_a_row_per_running_unit_with_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from vgg_ablation.errors import StageError
 from vgg_ablation.runtime import console
-from vgg_ablation.runtime.console import Console, command, duration, stage
+from vgg_ablation.runtime.console import SAVED_APPENDIX_B, Console, command, duration, stage
 from vgg_ablation.runtime.outlook import Outlook
 
 Text = pytest.CaptureFixture[str]
@@ -87,6 +87,16 @@ def test_a_signal_ends_a_stage_with_a_line_that_says_how_to_resume(
     expected = f"train C: stopped by {said}; progress saved; run `dvc repro` to resume\n"
     assert capsys.readouterr() == ("", expected)
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(
+    ("saved", "ending"),
+    [("", ""), (SAVED_APPENDIX_B, "; progress saved; run `dvc repro appendix_b/dvc.yaml` to resume")],
+)
+def test_a_stopped_program_says_how_to_resume_only_if_it_saves_something(capsys: Text, saved: str, ending: str) -> None:
+    with pytest.raises(SystemExit), stage("undo", saved):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert capsys.readouterr().err == f"undo: stopped by SIGTERM{ending}\n"
 
 
 def test_a_process_told_to_ignore_a_closed_terminal_ignores_it() -> None:

@@ -1,3 +1,4 @@
+import errno
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from vgg_ablation import files
 from vgg_ablation.runtime import live
 from vgg_ablation.runtime.live import CURVES, LiveCurves
 
@@ -133,6 +135,19 @@ def test_a_folder_that_cannot_be_written_is_reported_once_and_the_work_goes_on(f
         add(shown, 1, 2)
         shown.finish({}, {})
     assert said == [f"{folder}: File exists; continuing without live curves"]
+
+
+def test_a_disk_that_is_full_at_the_end_is_reported_and_the_work_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    said: list[str] = []
+    monkeypatch.setattr(files.os, "fsync", fail)
+    with LiveCurves("C_BN/fixed/run-0", Path("0123abcdef"), said.append) as shown:
+        shown.finish({}, {})
+    assert said == [f"{folder}: No space left on device; continuing without live curves"]
 
 
 def test_other_settings_have_other_curves() -> None:

@@ -96,7 +96,7 @@ def test_settings_have_no_defaults_and_no_derived_values(section: type[BaseModel
     assert all(field.is_required() for field in section.model_fields.values())
     assert section.model_config.get("frozen")
     own = {name for kind in section.__mro__ for name in vars(kind) if kind.__module__ == StudySettings.__module__}
-    assert {name for name in own if not name.startswith("_")} <= {"model_config", "single", "of"}
+    assert {name for name in own if not name.startswith("_")} <= {"model_config", "single", "of", "epochs_at"}
 
 
 # The reference.
@@ -106,7 +106,7 @@ def test_the_reference_is_the_one_that_the_settings_give() -> None:
     studies = {name: validate(block, StudySettings) for name, block in STUDIES.items()}
     assert (ROOT / FILE).read_text(encoding="utf-8") == render(
         studies, read_params(ROOT / "params.yaml").of_appendix_b()
-    ), "run `make settings`"
+    ), "run `make docs`"
 
 
 def test_the_full_study_differs_from_the_paper_in_the_initialisation_only() -> None:
@@ -278,6 +278,18 @@ def test_crops_must_fit_into_their_images(scale: str, key: str, value: object, s
         with pytest.raises(SettingsError) as error:
             accepted(block)
         assert f"; allowed: {said}, as crops are cut from the rescaled images" in str(error.value)
+
+
+def test_larger_scales_need_the_margin_at_the_size_of_the_stored_images_too() -> None:
+    """Their centre crops are cut from larger images, which are rescaled to it."""
+    block = copy.deepcopy(STUDIES["sample"])
+    block["model"]["input_side"], block["scales"] = 64, copy.deepcopy(SMALLEST)
+    block["scales"]["fixed"]["train"] = 65
+    block["scales"]["large"]["test"] = [64, 65, 72]
+    with pytest.raises(
+        SettingsError, match=r"scales\.large\.test\[1\] \(65\) at least model\.input_side plus 4 \(68\)"
+    ):
+        accepted(block)
 
 
 @pytest.mark.parametrize("source", ["data/raw/images.tar", "./data/../data/processed", "{root}/results/none/C"])

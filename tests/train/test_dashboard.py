@@ -12,10 +12,13 @@ from wsgiref.simple_server import make_server
 
 import pandas as pd
 import pytest
+from optuna.trial import create_trial
 from playwright.sync_api import sync_playwright
 
+from vgg_ablation.files import write_json
 from vgg_ablation.train import dashboard
 from vgg_ablation.train.dashboard import Searches, application
+from vgg_ablation.train.trials import Trials
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PROGRAM = next((found for name in BROWSERS if (found := shutil.which(name))), None)
@@ -68,6 +71,32 @@ def test_a_trial_that_ends_later_comes_once(
         (found,) = searches.storage.get_all_studies()
         counts.append(len(searches.storage.get_all_trials(found._study_id)))
     assert counts == [1, 3, 3]
+
+
+@pytest.fixture
+def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state folder of a search without trials."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    folder = tmp_path / ".state/tune/0123456789"
+    folder.mkdir(parents=True)
+    write_json(folder / "determinants.json", {"arch": "A", "tune": {"round_size": 2}})
+    return folder
+
+
+def test_trials_of_a_round_that_end_in_another_order_come_once_each(begun: Path) -> None:
+    searches, stored = Searches(pytest.fail), Trials(begun, 2, pytest.fail)
+    for number in (1, 0):
+        trial = create_trial(value=float(number))
+        trial.number = number
+        stored.add(trial)
+        searches.refresh()
+    (found,) = searches.storage.get_all_studies()
+    assert [trial.value for trial in searches.storage.get_all_trials(found._study_id)] == [1, 0]
+
+
+def test_a_search_without_trials_is_left_as_it_is(begun: Path) -> None:
+    Searches(pytest.fail).refresh()
+    assert [path.name for path in begun.iterdir()] == ["determinants.json"]
 
 
 @pytest.mark.skipif(PROGRAM is None, reason=f"none of {', '.join(BROWSERS)} is installed")

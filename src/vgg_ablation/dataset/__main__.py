@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("path", metavar="PATH", help="folder, tar or zip of images in folders, or its address")
     parser.add_argument("--like", metavar="STUDY", default="sample", help="study whose other settings are printed")
     given = parser.parse_args(arguments)
-    with stage("dataset") as console:
+    with stage("dataset", saved="") as console:
         studies = read_studies(StudySettings)
         one_of("--like", given.like, studies)
         state = repository_root() / ".state"

@@ -30,7 +30,7 @@ from vgg_ablation.runtime.params import Params, read_params
 from vgg_ablation.runtime.settings import StudySettings
 
 ATTEMPTS = 3
-"""A unit has failed when its process was lost so often."""
+"""A unit has failed when its process was lost this many times."""
 _POLL = 1.0  # seconds after which to look for a free slot, and refresh the table, if nothing happens
 _DVC = (sys.executable, "-m", "dvc")
 _PREPROCESS = "stages/dvc.yaml:preprocess"
@@ -44,7 +44,7 @@ class Engine(Protocol):
         ...
 
     def wait(self, seconds: float) -> Iterator[Event]:
-        """Wait until something happens, at most so many seconds, and yield what did."""
+        """Wait until something happens, at most this many seconds, and yield what did."""
         ...
 
     def release_idle(self) -> None:
@@ -96,17 +96,17 @@ def prepare_images(console: Console) -> None:
         raise StageError("the images are not ready, for the reason above; run this again")
 
 
-def open_engine(work: Work, archs: Sequence[str], address: str | None, most: int | None) -> tuple[Engine, int, str]:
+def open_engine(work: Work, archs: Sequence[str], address: str | None, count: int | None) -> tuple[Engine, int, str]:
     """Return where units run, how many at the same time, and its name: this machine, or the Ray cluster at `address`.
 
-    `most` is that of `Machine.slots`; a cluster uses all that it has.
+    `count` is that of `Machine.slots`; a cluster uses all that it has.
 
     Raises:
         StageError: Ray is not installed, or there is no such cluster.
     """
     if address is None:
         machine = probe_machine(work, archs)
-        slots = machine.slots(work.study.compute.threads, most)
+        slots = machine.slots(work.study.compute.threads, count)
         return Processes(work, slots), len(slots), machine.device
     try:
         from vgg_ablation.parallel.cluster import Cluster
@@ -119,15 +119,15 @@ def open_engine(work: Work, archs: Sequence[str], address: str | None, most: int
 
 
 def compute(
-    work: Work, archs: Sequence[str], console: Console, address: str | None = None, most: int | None = None
+    work: Work, archs: Sequence[str], console: Console, address: str | None = None, count: int | None = None
 ) -> None:
-    """Compute the units of some nets; `address` and `most` as in `open_engine`.
+    """Compute the units of some nets; `address` and `count` as in `open_engine`.
 
     Raises:
         StageError: units failed, or as `open_engine`.
     """
     units = work.units(archs)
-    engine, slots, where = open_engine(work, archs, address, most)
+    engine, slots, where = open_engine(work, archs, address, count)
     console.say(f"{len(units)} units, {slots} at the same time, on {where}")
     schedule = Schedule(units, {unit.name: unit_work(unit, work) for unit in units})
     steps = {unit.name: count_reports(unit, work) for unit in units}
@@ -142,8 +142,8 @@ def compute(
     console.made(f"{len(units)} units")
 
 
-def dry_run(params: Params, work: Work, archs: Sequence[str], console: Console, most: int | None) -> None:
-    """Print the units with estimated times on this machine; `most` as in `open_engine`.
+def dry_run(params: Params, work: Work, archs: Sequence[str], console: Console, count: int | None) -> None:
+    """Print the units with estimated times on this machine; `count` as in `open_engine`.
 
     Raises:
         StageError: the source is not there, or does not hold what the settings ask for.
@@ -152,7 +152,7 @@ def dry_run(params: Params, work: Work, archs: Sequence[str], console: Console, 
     # What would have to be downloaded is not looked at.
     known = data.source in ("sample", "caltech256") or data.source.startswith(("http://", "https://"))
     images = count_images(data) if known else count_listed(look(data.source, console), data)
-    slots = len(probe_machine(work, archs).slots(work.study.compute.threads, most))
+    slots = len(probe_machine(work, archs).slots(work.study.compute.threads, count))
     device = choose_compute(work.study.compute.threads)
     with console.task("net", len(archs)) as task:
         table, seconds, _ = estimate(work, images, params.arch, params.norm, archs, slots, device, task.advance)
@@ -173,6 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     if chosen.slots is not None and chosen.slots < 1:
         parser.error("--slots: one or more")
+    if chosen.on and (chosen.dry_run or chosen.slots):
+        parser.error("--on goes with neither --slots nor --dry-run: both are about this machine")
     with stage("parallel") as console:
         params = read_params()
         params.require_selection(PLAIN)

@@ -97,7 +97,7 @@ class Cluster:
         return True
 
     def wait(self, seconds: float) -> Iterator[Event]:
-        """Wait until something happens, at most so many seconds, and yield what did."""
+        """Wait until something happens, at most this many seconds, and yield what did."""
         for ready in ray.wait([self._mail, *self._running], timeout=seconds)[0]:
             if ready == self._mail:
                 self._mail = self._hub.take.remote()

@@ -18,7 +18,7 @@ from vgg_ablation.runtime import messages, paths
 from vgg_ablation.runtime.cost import Meter
 from vgg_ablation.train.epoch import Epoch, describe_epoch
 from vgg_ablation.train.experiment import Experiment, Start
-from vgg_ablation.train.net import describe_net, images_of_run, recipe_at, run_folder, train_run
+from vgg_ablation.train.net import describe_net, recipe_at, run_folder, train_run
 from vgg_ablation.train.run import Point, Recipe
 from vgg_ablation.train.search import Trial, best
 from vgg_ablation.train.tune import Search, describe_trial
@@ -32,7 +32,7 @@ def count_reports(unit: Unit, work: Work) -> int:
     if unit.kind == "trial":
         return work.study.tune.epochs
     tested = sum(len(work.views(scale)) for scale in work.evaluated_scales)
-    return sum(map(work.epochs, work.trained_scales)) + tested
+    return sum(map(work.study.epochs_at, work.trained_scales)) + tested
 
 
 def compute_unit(
@@ -42,6 +42,7 @@ def compute_unit(
     say: Callable[[str], None],
     step: Callable[[str], None],
     use: Callable[[Path], None] = lambda _: None,
+    found: Callable[[str], None] | None = None,
 ) -> str:
     """Compute a unit, or what an earlier attempt left of it, into the resume state.
 
@@ -52,6 +53,7 @@ def compute_unit(
         say: receives a line about a damaged file, or about a process that this one waits for.
         step: receives a line after each epoch and each view of the test images.
         use: receives each state folder before anything reads or writes it.
+        found: receives in place of `step` a line about a step that was found in the resume state; None: `step` does.
 
     Returns:
         A line about the result.
@@ -72,17 +74,41 @@ def compute_unit(
         use(search.trial_folder(unit.number))
         for size in work.study.tune.batch_size:  # whatever the rest of the trial's point
             _use_start(search.plan, search.recipe(Point(0.0, 0.0, size)), use)
-        images = len(search.plan.images.training)
-        trial = search.finish(unit.number, lambda epoch: step(describe_epoch(epoch, images)))
-        return describe_trial(trial)
-    return _compute_run(unit, work, compute, best(search.finished()), say, step, use)
+        meter, images = search.plan.meter, len(search.plan.images.training)
+        tell = _told_apart(meter, step, found or step)
+
+        def watch(epoch: Epoch) -> None:
+            meter.add(epoch.seconds, 0)
+            tell(describe_epoch(epoch, images))
+
+        return describe_trial(search.finish(unit.number, watch))
+    meter = _meter()
+    tell = _told_apart(meter, step, found or step)
+    return _compute_run(unit, work, compute, best(search.finished()), say, tell, use, meter)
+
+
+def _told_apart(meter: Meter, step: Callable[[str], None], found: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what passes a line about a step on: to `found` if the step's time, which `meter` has, was taken over."""
+    before = meter.taken_over
+
+    def tell(text: str) -> None:
+        nonlocal before
+        here, before = meter.taken_over == before, meter.taken_over
+        (step if here else found)(text)
+
+    return tell
+
+
+def _meter() -> Meter:
+    """Return a meter that is never written: its commit, for which git would run, is not asked for."""
+    return Meter(commit="")
 
 
 def open_search(arch: str, work: Work, compute: Compute, say: Callable[[str], None]) -> Search:
     """Return the search of a net."""
     study = work.study
     images = RunImages.open(paths.PROCESSED, 0, study.model.input_side, compute.device)
-    plan = Experiment(arch, 0, images, study.model, compute, say, Meter())
+    plan = Experiment(arch, 0, images, study.model, compute, say, _meter())
     return Search(plan, study.train, study.tune)
 
 
@@ -99,12 +125,16 @@ def _compute_run(
     say: Callable[[str], None],
     step: Callable[[str], None],
     use: Callable[[Path], None],
+    meter: Meter,
 ) -> str:
     study, start = work.study, None
+    side, refit = study.model.input_side, study.train.refit
+    stored = RunImages.open(paths.PROCESSED, unit.number, side, compute.device, refit=refit)
     result = ""
     for scale in work.trained_scales:
-        images = images_of_run(unit.number, scale, study.scales, study.model, compute, refit=study.train.refit)
-        plan = Experiment(unit.arch, unit.number, images, study.model, compute, say, Meter(), scale=scale, start=start)
+        sides = study.scales.of(scale)
+        images = stored if scale == "fixed" else stored.rescaled(paths.PROCESSED, sides.train, sides.single)
+        plan = Experiment(unit.arch, unit.number, images, study.model, compute, say, meter, scale=scale, start=start)
         recipe = recipe_at(scale, tuned.point, study.train, study.fine_tune)
 
         def watch(epoch: Epoch, scale: str = scale, count: int = len(images.training)) -> None:
@@ -117,10 +147,8 @@ def _compute_run(
         write_weights(weights, network, describe_net(network, images))
         start = Start(weights, file_digest(weights))
         if scale in work.evaluated_scales:
-            sides, protocols = study.scales.of(scale), study.evaluate.protocols.of(scale)
-            side, refit = study.model.input_side, study.train.refit
-            stored = RunImages.open(paths.PROCESSED, unit.number, side, compute.device, refit=refit)
-            net = cached_net(network, start.sha256, stored, sides, study.model, compute, say, Meter())
+            protocols = study.evaluate.protocols.of(scale)
+            net = cached_net(network, start.sha256, stored, sides, study.model, compute, say, meter)
             use(net.folder)
             posteriors, fitted = classify_run(net, protocols, sides, lambda scale=scale: step(f"{scale}, testing"))
             labels = net.labels("test")

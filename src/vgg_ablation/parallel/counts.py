@@ -106,7 +106,7 @@ def unit_work(unit: Unit, work: Work) -> float:
     epoch = crop * (3 * images.training + images.validation)
     if unit.kind == "trial":
         return epoch * count_trial_epochs(study.tune, unit.number)
-    total = sum(epoch * work.epochs(scale) for scale in work.trained_scales)
+    total = sum(epoch * work.study.epochs_at(scale) for scale in work.trained_scales)
     for scale in work.evaluated_scales:
         for view in work.views(scale):
             shape = view.scale, round(ASPECT * view.scale)

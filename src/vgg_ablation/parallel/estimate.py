@@ -38,7 +38,9 @@ def unit_seconds(unit: Unit, work: Work, images: Images, paces: Mapping[str, Pac
     if unit.kind == "trial":
         return count_trial_epochs(work.study.tune, unit.number) * epoch_seconds(work, images, paces["fixed"])
     images = of_run(images, work.study.train)
-    trained = sum(work.epochs(scale) * epoch_seconds(work, images, paces[scale]) for scale in work.trained_scales)
+    trained = sum(
+        work.study.epochs_at(scale) * epoch_seconds(work, images, paces[scale]) for scale in work.trained_scales
+    )
     return trained + sum(
         images.test * paces[scale].evaluation + images.training * paces[scale].fitting
         for scale in work.evaluated_scales
@@ -50,7 +52,7 @@ def overhead_seconds(unit: Unit, work: Work, paces: Mapping[str, Pace]) -> float
     if unit.kind == "trial":
         epochs = {"fixed": count_trial_epochs(work.study.tune, unit.number)}
     else:
-        epochs = {scale: work.epochs(scale) for scale in work.trained_scales}
+        epochs = {scale: work.study.epochs_at(scale) for scale in work.trained_scales}
     return sum(
         paces[scale].preparing + count * paces[scale].copying + paces[scale].writing for scale, count in epochs.items()
     )

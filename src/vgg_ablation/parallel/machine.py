@@ -64,10 +64,10 @@ class Machine:
     step: float
     """Bytes of the largest training step of the study."""
 
-    def slots(self, threads: int, most: int | None = None) -> list[Slot]:
+    def slots(self, threads: int, count: int | None = None) -> list[Slot]:
         """Return a slot per GPU, or per `threads` cores as far as the memory suffices; at least one.
 
-        `most`: with GPUs, no more than so many; on the CPU, exactly so many.
+        `count`: with GPUs at most this number; on the CPU exactly this number.
         """
         if self.gpus:
             return [
@@ -77,10 +77,10 @@ class Machine:
                     {"CUDA_VISIBLE_DEVICES": gpu} if len(self.gpus) > 1 else {},
                     FileLock(Path(tempfile.gettempdir()) / f"vgg-ablation-{gpu}.lock", mode=0o666),
                 )
-                for number, gpu in enumerate(self.gpus[:most])
+                for number, gpu in enumerate(self.gpus[:count])
             ]
-        count = min(count_cores() // threads, int(_SHARE * self.memory / (_PROCESS + self.step)))
-        return [Slot("") for _ in range(most or max(1, count))]
+        fitting = min(count_cores() // threads, int(_SHARE * self.memory / (_PROCESS + self.step)))
+        return [Slot("") for _ in range(count or max(1, fitting))]
 
 
 def count_cores() -> int:

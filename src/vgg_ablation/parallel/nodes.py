@@ -31,6 +31,7 @@ from vgg_ablation.parallel.worker import Message, outcome
 from vgg_ablation.runtime import paths
 from vgg_ablation.runtime.state import library_versions, source_digest
 from vgg_ablation.text import printable
+from vgg_ablation.train.execution import has_compiler
 from vgg_ablation.train.trials import Trials
 
 STORAGE = "OPTUNA_STORAGE"
@@ -152,22 +153,23 @@ def code_in_use() -> dict[str, str]:
 def run_on_node(unit: Unit, work: Work, number: int, hub: Any, site: Site) -> Message:
     """Compute a unit on a node, in the driver's folder if the node shares it."""
 
-    def tell(kind: Literal["say", "step"]) -> Callable[[str], None]:
+    def tell(kind: Literal["say", "step", "found"]) -> Callable[[str], None]:
         return lambda text: hub.tell.remote(number, Message(kind, printable(text)))
 
     def compute() -> str:
         device = choose_compute(work.study.compute.threads)
-        require_same(hub, {"device": str(device), **code_in_use()})
+        compiler = "yes" if has_compiler(device.device) else "no"
+        require_same(hub, {"device": str(device), "C compiler": compiler, **code_in_use()})
         if site.mark.is_file() and site.mark.read_text() == site.token:
             site.enter(site.folder, site.root, site.storage)
-            return compute_unit(unit, work, device, tell("say"), tell("step"))
+            return compute_unit(unit, work, device, tell("say"), tell("step"), found=tell("found"))
         copies = _Copies(hub, site, unit)
 
         def step(text: str) -> None:
             tell("step")(text)
             copies.send_if_due()
 
-        text = compute_unit(unit, work, device, tell("say"), step, copies.use)
+        text = compute_unit(unit, work, device, tell("say"), step, copies.use, tell("found"))
         copies.finish()
         return text
 
@@ -219,7 +221,7 @@ class _Copies:
         """Make a folder's files those of the driver, where it has them; send what was done until now."""
         self.send()
         self._folders.append(folder)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)  # nothing here has made the parent of published weights
         for name, digest in _ask(self._hub.files.remote(self._name(folder))).items():
             path = folder / name
             # The driver's is the latest that was sent; what an earlier attempt left here may be older.

@@ -22,8 +22,8 @@ class Event(NamedTuple):
     """Something happened to a unit that runs."""
 
     unit: Unit
-    kind: Literal["step", "say", "done", "failed", "lost"]
-    """`lost`: the process ended without a result."""
+    kind: Literal["step", "found", "say", "done", "failed", "lost"]
+    """`found`: a step whose result was in the resume state; `lost`: the process ended without a result."""
     text: str
 
 
@@ -88,7 +88,7 @@ class Processes:
         self._idle.append(process.slot)
 
     def wait(self, seconds: float) -> Iterator[Event]:
-        """Wait until something happens, at most so many seconds, and yield what did."""
+        """Wait until something happens, at most this many seconds, and yield what did."""
         by_connection = {each.connection: each for each in self._processes if each.unit}
         for connection in wait(by_connection, seconds):
             each = by_connection[connection]  # pyright: ignore[reportArgumentType] - one of ours

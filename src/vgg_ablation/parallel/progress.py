@@ -35,10 +35,12 @@ class Progress:
         self._began: dict[str, float] = {}
         self._printed: dict[str, float] = {}
         self._taken: dict[str, int] = {}
+        self._found: dict[str, tuple[int, float]] = {}
+        """Of the steps of a unit, how many were found in the resume state, and when the last of them was."""
         self._notes: dict[str, str] = {}
         self._waits = False
-        self._seconds = 0.0
-        """Time of the units that are done."""
+        self._seconds = self._work = 0.0
+        """Time and amount of the work on units that are done, without what was found in the resume state."""
         self._live = Live(console=console, get_renderable=self._table, auto_refresh=False, transient=True)
 
     def __enter__(self) -> "Progress":
@@ -56,6 +58,7 @@ class Progress:
         self._waits = False
         self._began[unit.name] = self._printed[unit.name] = time.monotonic()
         self._taken[unit.name] = 0
+        self._found[unit.name] = 0, self._began[unit.name]
         self._notes[unit.name] = ""
         if not self._console.is_terminal:
             self._print(f"{unit.name}: started")
@@ -63,10 +66,12 @@ class Progress:
     def happened(self, event: Event) -> None:
         """Something happened to a unit that runs; the schedule knows already."""
         name = event.unit.name
-        if event.kind == "step":
+        if event.kind in ("step", "found"):
             self._taken[name] += 1
             self._notes[name] = event.text
             now = time.monotonic()
+            if event.kind == "found":
+                self._found[name] = self._taken[name], now
             if not self._console.is_terminal and now - self._printed[name] >= _QUIET:
                 self._printed[name] = now
                 self._print(
@@ -78,7 +83,10 @@ class Progress:
             return
         took = time.monotonic() - self._began.pop(name)
         if event.kind == "done":
-            self._seconds += took
+            found, since = self._found[name]
+            if self._taken[name] > found:
+                self._seconds += time.monotonic() - since
+                self._work += self._schedule.work[name] * (1 - found / self._steps[name])
             self._print(f"{name}: {event.text}; done in {duration(took)}, {self._count()}")
         elif event.kind == "failed":
             self._print(f"{name}: failed: {event.text}")
@@ -106,11 +114,11 @@ class Progress:
         )
 
     def left(self) -> float | None:
-        """Return the estimated seconds until all units are done; None before the first is."""
-        work, done = self._schedule.work, self._schedule.done
-        if not self._seconds or not (of_done := sum(work[name] for name in done)):
+        """Return the estimated seconds until all units are done; None before one is that was not found done."""
+        work = self._schedule.work
+        if not self._seconds or not self._work:
             return None
-        pace = self._seconds / of_done
+        pace = self._seconds / self._work
         seconds = {name: pace * work[name] for name in self._schedule.waiting}
         for name in self._schedule.running:
             seconds[name] = max(0.0, pace * work[name] * (1 - self._share(name)))
@@ -122,8 +130,12 @@ class Progress:
         return makespan(rest, seconds, self._slots)
 
     def _unit_left(self, name: str) -> str:
-        now, share = time.monotonic() - self._began[name], self._share(name)
-        return f", {duration(now / share - now)} left" if share else ""
+        found, since = self._found[name]
+        taken = self._taken[name]
+        if taken == found:
+            return ""
+        pace = (time.monotonic() - since) / (taken - found)
+        return f", {duration(pace * max(0, self._steps[name] - taken))} left"
 
     def _share(self, name: str) -> float:
         return min(1.0, self._taken[name] / self._steps[name])

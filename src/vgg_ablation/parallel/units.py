@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vgg_ablation.evaluate.protocols import View, views
-from vgg_ablation.runtime.names import chosen
-from vgg_ablation.runtime.settings import SCALES, StudySettings
+from vgg_ablation.runtime.settings import StudySettings, evaluated_scales, trained_scales
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,12 @@ class Work:
     @property
     def trained_scales(self) -> tuple[str, ...]:
         """Training scales at which nets are trained: each starts from the weights of the one before."""
-        return SCALES if self.scale == "all" else SCALES[: SCALES.index(self.scale) + 1]
+        return trained_scales(self.scale)
 
     @property
     def evaluated_scales(self) -> tuple[str, ...]:
         """Training scales whose nets are evaluated."""
-        return chosen(self.scale, SCALES)
-
-    def epochs(self, scale: str) -> int:
-        """Return the epochs of a run at a training scale."""
-        return self.study.train.epochs if scale == "fixed" else self.study.fine_tune.epochs
+        return evaluated_scales(self.scale)
 
     def views(self, scale: str) -> list[View]:
         """Return the views of the test images under the protocols of a training scale, each once."""

@@ -22,7 +22,8 @@ from vgg_ablation.text import printable
 class Message(NamedTuple):
     """Progress or result of the unit that a process computes."""
 
-    kind: Literal["step", "say", "done", "failed"]
+    kind: Literal["step", "found", "say", "done", "failed"]
+    """`found`: a step whose result was in the resume state."""
     text: str
 
 
@@ -51,11 +52,12 @@ def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as si
 def run(unit: Unit, work: Work, connection: Connection) -> Message:
     """Compute `unit`; return how it ended."""
 
-    def send(kind: Literal["step", "say"]) -> Callable[[str], None]:
+    def send(kind: Literal["step", "found", "say"]) -> Callable[[str], None]:
         return lambda text: connection.send(Message(kind, text))
 
     def compute() -> str:
-        return compute_unit(unit, work, choose_compute(work.study.compute.threads), send("say"), send("step"))
+        device = choose_compute(work.study.compute.threads)
+        return compute_unit(unit, work, device, send("say"), send("step"), found=send("found"))
 
     return outcome(compute)
 

@@ -52,5 +52,5 @@ More runs help more than more images: with three runs the t-test has two degrees
 
 
 if __name__ == "__main__":
-    with stage("planning"):
+    with stage("planning", saved=""):
         write_text(FILE, render())

@@ -37,7 +37,7 @@ def updated(text: str, read: Callable[[str], str]) -> str:
 
 
 if __name__ == "__main__":
-    with stage("readme"):
+    with stage("readme", saved=""):
         if PICTURE.exists():  # an output of DVC, which a fresh clone does not have
             write_bytes(Path("docs", PICTURE.name), PICTURE.read_bytes())
         for name in FILES:

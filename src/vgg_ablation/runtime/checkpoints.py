@@ -119,7 +119,7 @@ class BackgroundCheckpoints(Checkpoints):
         self._kept = number, content
 
     def due(self, seconds: float) -> bool:
-        """Return whether to write what is kept now, if the next chance comes after so many seconds.
+        """Return whether to write what is kept now, if the next chance comes after this many seconds.
 
         The time that the latest write took is counted, as a kill may come before the end of the next; that of the first
         write is not known. At most half of the time between two checkpoints is left for it.

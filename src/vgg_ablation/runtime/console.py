@@ -31,7 +31,10 @@ from vgg_ablation.runtime.locks import latest
 from vgg_ablation.runtime.outlook import Outlook
 from vgg_ablation.text import printable
 
-_SAVED = "progress saved; run `dvc repro` to resume"
+SAVED = "progress saved; run `dvc repro` to resume"
+"""Said of a stage that was stopped."""
+SAVED_APPENDIX_B = "progress saved; run `dvc repro appendix_b/dvc.yaml` to resume"
+"""The same of a stage of appendix B."""
 _REMEMBERED = 20  # steps that the time left is estimated from
 _STOPPED_BY = {
     getattr(signal, name): said
@@ -158,8 +161,9 @@ class Parts:
 class Console:
     """Console output and locking of a running stage."""
 
-    def __init__(self, name: str, at_exit: ExitStack | None = None) -> None:
+    def __init__(self, name: str, at_exit: ExitStack | None = None, saved: str = SAVED) -> None:
         self.name = name
+        self._saved = saved
         self._at_exit = at_exit or ExitStack()
         self._dvc = os.getppid() if "DVC_STAGE" in os.environ else None
         self._terminal = Terminal(highlight=False, soft_wrap=True, emoji=False)
@@ -183,7 +187,7 @@ class Console:
         A shell between the two that outlives `dvc` hides its end.
         """
         if self._dvc is not None and os.getppid() != self._dvc:
-            raise StageError(f"the dvc process that started this stage has ended; {_SAVED}")
+            raise StageError(f"the dvc process that started this stage has ended; {self._saved}")
 
     def in_study(self, outlook: Outlook) -> None:
         """Say how many stages of the study have results; from now on, `parts` says how long the study takes."""
@@ -226,7 +230,7 @@ class Console:
 
 
 @contextmanager
-def stage(name: str) -> Iterator[Console]:
+def stage(name: str, saved: str = SAVED) -> Iterator[Console]:
     """Run a stage's body; an error that a user can fix ends it with one line on stderr and exit status 1.
 
     Ctrl-C, SIGTERM and SIGHUP end it after the current operation, with the exit status that shells use for them. A
@@ -234,6 +238,10 @@ def stage(name: str) -> Iterator[Console]:
     training writes a checkpoint: every file is whole at any moment.
 
     With `--help`, print the docstring of the script that runs, and exit.
+
+    Args:
+        name: begins each line.
+        saved: said after a signal: how to go on; empty where nothing is saved.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(sys.modules["__main__"].__doc__)
@@ -247,12 +255,12 @@ def stage(name: str) -> Iterator[Console]:
                 at_exit.callback(signal.signal, number, before)
                 signal.signal(number, _stop)
         try:
-            yield Console(name, at_exit)
+            yield Console(name, at_exit, saved)
         except Exception as error:
             _end(name, error)
         except KeyboardInterrupt as stop:
             number = stop.args[0] if stop.args else signal.SIGINT
-            print(f"{name}: stopped by {_STOPPED_BY[number]}; {_SAVED}", file=sys.stderr)
+            print(f"{name}: stopped by {_STOPPED_BY[number]}" + (f"; {saved}" if saved else ""), file=sys.stderr)
             sys.exit(128 + number)
         finally:
             # DVC leaves Ctrl-C to the stage, and libraries that clean up at exit swallow it: the study would continue.

@@ -48,9 +48,13 @@ class Cost:
 
 
 class Meter:
-    """Adds up the cost of a stage's work."""
+    """Adds up the cost of a stage's work.
 
-    def __init__(self) -> None:
+    Args:
+        commit: what `write` names as the commit; None: the present one, which git says.
+    """
+
+    def __init__(self, commit: str | None = None) -> None:
         self.images = 0
         self.operations = 0.0
         """Floating-point operations of convolutions and fully-connected layers: two per multiply-accumulate."""
@@ -59,7 +63,8 @@ class Meter:
         """Seconds of work done by earlier processes."""
         self.checkpoint_seconds = 0.0
         """Time in which training waited for checkpoints."""
-        self._commit = describe_commit()  # now: another may be checked out before the stage ends
+        # Now: another may be checked out before the stage ends.
+        self._commit = describe_commit() if commit is None else commit
         self._last = time.perf_counter()
 
     def add(self, seconds: float, images: int, gmacs: float = 0.0) -> None:

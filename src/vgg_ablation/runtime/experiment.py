@@ -76,7 +76,7 @@ def restoring_refused_settings() -> Iterator[None]:
     """
     try:
         yield
-    except SettingsError as error:
+    except StageError as error:
         overrides = _overrides()
         if not overrides:
             raise
@@ -144,12 +144,20 @@ def _is_dvc(pid: int) -> bool:
         return False
 
 
+def _command_line(process: psutil.Process) -> list[str]:
+    """Return the command line of a process; empty if it has ended, or the system hides it."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def _overrides() -> list[str]:
     """Return what follows `-S` in the `dvc exp run` in this folder that this stage is part of."""
     if "DVC_EXP_NAME" not in os.environ or in_temporary_folder():
         return []
-    commands = [process.cmdline() for process in psutil.Process().parents()]
-    command = next((command for command in commands if "exp" in command and "run" in command), [])
+    commands = map(_command_line, psutil.Process().parents())
+    command = next((each for each in commands if {"exp", "experiments"} & {*each} and "run" in each), [])
     parser = ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("-S", "--set-param", action="append", default=[])
     return parser.parse_known_args(command)[0].set_param
@@ -180,7 +188,7 @@ def _leaves(values: Any, key: str = "") -> dict[str, Any]:
 def main() -> None:
     """Undo the experiment in the current folder."""
     ArgumentParser(prog="make undo", description=__doc__).parse_args()
-    with stage("undo") as console:
+    with stage("undo", saved="") as console:
         undo(console)
 
 

@@ -4,6 +4,7 @@ TensorBoard's event files, where TensorBoard is installed, and a CSV file. No re
 """
 
 import csv
+import errno
 import importlib.util
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from vgg_ablation.errors import StageError
 from vgg_ablation.files import write_json
 from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.state import repository_root
@@ -65,9 +67,12 @@ class LiveCurves:
         try:
             if self._works:
                 write()
-        except OSError as error:
+        except (OSError, StageError) as error:
             self._works = False
-            self._say(messages.without_live_curves(self.folder, error.strerror or str(error)))
+            # `write_json` raises StageError on a full disk, with the advice to run it again.
+            full = isinstance(error, StageError)
+            reason = os.strerror(errno.ENOSPC) if full else error.strerror or str(error)
+            self._say(messages.without_live_curves(self.folder, reason))
 
     def _add(self, row: Mapping[str, float | None]) -> None:
         number = int(row["epoch"] or 0)

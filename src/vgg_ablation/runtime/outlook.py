@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vgg_ablation.runtime import paths
-from vgg_ablation.runtime.names import ALL, chosen
 from vgg_ablation.runtime.params import Params
-from vgg_ablation.runtime.settings import SCALES, StudySettings
+from vgg_ablation.runtime.settings import StudySettings, evaluated_scales, trained_scales
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,10 @@ def look_ahead(
 
 def _stages(study: StudySettings, nets: Sequence[str], scale: str) -> Iterator[tuple[Path, str, int]]:
     """Yield the stages of nets: folder of their results, net, and epochs."""
-    trained = SCALES if scale == ALL else SCALES[: SCALES.index(scale) + 1]
     runs = study.data.splits
     for net in nets:
         yield paths.search(net), net, study.tune.trials * study.tune.epochs
-        for each in trained:
-            epochs = study.train.epochs if each == "fixed" else study.fine_tune.epochs
-            yield paths.training(net, each), net, runs * epochs
-        for each in chosen(scale, SCALES):
+        for each in trained_scales(scale):
+            yield paths.training(net, each), net, runs * study.epochs_at(each)
+        for each in evaluated_scales(scale):
             yield paths.evaluation(net, each), net, 0

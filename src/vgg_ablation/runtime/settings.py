@@ -13,13 +13,25 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from vgg_ablation.runtime import paths
+from vgg_ablation.runtime.names import ALL, chosen
 from vgg_ablation.runtime.state import repository_root
 
 SCALES = ("fixed", "large", "jitter")
 """The training scales, each trained from the weights of the one before (section 3.1)."""
 
-SELECTIONS = (*SCALES, "all")
+SELECTIONS = (*SCALES, ALL)
 """Values of `scale` at the top of `params.yaml`."""
+
+
+def trained_scales(selected: str) -> tuple[str, ...]:
+    """Return the scales at which nets are trained if `scale` has this value: those before it, too."""
+    return SCALES if selected == ALL else SCALES[: SCALES.index(selected) + 1]
+
+
+def evaluated_scales(selected: str) -> tuple[str, ...]:
+    """Return the scales whose nets are evaluated if `scale` has this value."""
+    return chosen(selected, SCALES)
+
 
 _OUTPUTS = (
     paths.ARCHIVE.parent,
@@ -418,6 +430,10 @@ class StudySettings(Section):
     evaluate: EvaluateSettings
     compute: ComputeSettings
 
+    def epochs_at(self, scale: str) -> int:
+        """Return the epochs of a run at a training scale, one of `SCALES`."""
+        return self.train.epochs if scale == "fixed" else self.fine_tune.epochs
+
     @model_validator(mode="after")
     def _crops_fit(self) -> "StudySettings":
         side = self.model.input_side
@@ -428,9 +444,10 @@ class StudySettings(Section):
             "jitter.train": (side + _MARGIN, jitter.train[0]),
             **{f"{name}.test": (side, self.scales.of(name).test[0]) for name in SCALES},
         }
-        # Centre crops are cut at the single test scale; whole images are rescaled before anything is cut from them.
+        # Centre crops are cut at the single test scale, and rescaled while they are cut: but for the fixed scale, where
+        # the images of `fixed.train` are stored. Whole images are rescaled before anything is cut from them.
         for name in SCALES:
-            if (single := self.scales.of(name).single) != fixed.train:
+            if (single := self.scales.of(name).single) != fixed.train or name != "fixed":
                 least[f"{name}.test[1]"] = (side + _MARGIN, single)
         for name, (needed, given) in least.items():
             if given < needed:

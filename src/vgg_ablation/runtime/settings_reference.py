@@ -41,7 +41,7 @@ Sections, tables and appendices are those of the paper (arXiv 1409.1556v6).
 
 def main() -> None:
     """Write docs/settings.md from params.yaml."""
-    with stage("settings"):
+    with stage("settings", saved=""):
         write_text(FILE, render(read_studies(StudySettings, PARAMS_FILE), read_params(PARAMS_FILE).of_appendix_b()))
 
 

@@ -1,8 +1,10 @@
 """Show the searches in optuna-dashboard: `python -m vgg_ablation.train.dashboard` (make search-live).
 
-Searches that run show the trials that are finished. The searches themselves are copied, so nothing here changes them.
+Searches that run show the trials that are finished. They are copied: nothing here changes a trial. In a database that
+`OPTUNA_STORAGE` names, a search without trials gets its empty study.
 """
 
+import os
 import time
 import warnings
 from argparse import ArgumentParser
@@ -36,7 +38,7 @@ class Searches:
     def __init__(self, say: Callable[[str], None]) -> None:
         self.storage = InMemoryStorage()
         self._say = say
-        self._copied: dict[str, int] = {}
+        self._copied: dict[str, set[int]] = {}
         self._looked = -_PAUSE
 
     def refresh(self) -> None:
@@ -49,6 +51,8 @@ class Searches:
             return
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # else it logs that a study was created
         for path in sorted((repository_root() / ".state" / "tune").glob("*/determinants.json")):
+            if "OPTUNA_STORAGE" not in os.environ and not (path.parent / "trials.db").exists():
+                continue  # reading would create it
             work = read_json(path)
             found = Trials(path.parent, work["tune"]["round_size"], self._say).read()
             name = f"{work['arch']} {path.parent.name[:8]}"
@@ -57,9 +61,11 @@ class Searches:
             )
             with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
                 study.set_metric_names([METRIC])
-            new = [trial for _, trial in sorted(found.items())][self._copied.get(name, 0) :]
-            study.add_trials(new)
-            self._copied[name] = self._copied.get(name, 0) + len(new)
+            # By number: trials of a round do not end in the order of their numbers.
+            copied = self._copied.setdefault(name, set())
+            new = sorted(found.keys() - copied)
+            study.add_trials([found[number] for number in new])
+            copied.update(new)
         self._looked = time.monotonic()
 
 
