@@ -304,7 +304,8 @@ def test_a_run_goes_on_on_another_node_after_what_was_sent(
         compute("one", run)
     os.chdir(folder)
     compute("two", run)
-    assert len(trained) == EPOCHS + 10 + EPOCHS - 9
+    # The checkpoint of the ninth epoch was sent, or that of the eighth if it was still being written.
+    assert len(trained) - (EPOCHS + 10) in (EPOCHS - 9, EPOCHS - 8)
     compute("one", other)
     assert results(folder, work) == expected
 
