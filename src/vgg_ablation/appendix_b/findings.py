@@ -66,7 +66,7 @@ RULES = {
     "higher": "reproduced if each difference is above zero, contradicted if one is below, "
     f"at level {LEVEL:g}, corrected by Holm's method for all such differences of a normalisation",
 }
-"""One run decides nothing."""
+"""Rule of each expectation, in words. A difference of one run is undecided."""
 
 
 class Result(NamedTuple):
