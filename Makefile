@@ -6,7 +6,7 @@ BIN := $(VGG_ABLATION_VENV)/bin
 SET_UP := $(VGG_ABLATION_VENV)/.set-up
 
 .PHONY: set-up reproduce repository undo test torture lint lock docs estimate search-cost trial-ranks appendix-b-cost scaling \
-    busy bench bench-short gpu-check cluster test-cluster live search-live
+    bench bench-short gpu-check cluster test-cluster live search-live
 .DELETE_ON_ERROR:
 
 # A user without an entry in /etc/passwd (docker run --user), or with a home that cannot be written.
@@ -80,11 +80,6 @@ appendix-b-cost: $(SET_UP)
 # Times of a study on 1 to 64 slots, for docs/clusters.md.
 scaling: $(SET_UP)
 	$(BIN)/python -m benchmarks.scaling
-
-# The study in params.yaml alone, and beside a program that keeps one core busy: twice as long as the study and more.
-busy: $(SET_UP)
-	PATH="$(abspath $(BIN)):$$PATH" dvc repro stages/dvc.yaml:preprocess
-	$(BIN)/python -m benchmarks.busy
 
 bench: $(SET_UP)-bench
 	$(BIN)/python -m benchmarks.speed

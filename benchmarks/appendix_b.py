@@ -46,7 +46,7 @@ _SAMPLE = 4  # images at each scale
 Result = TypeVar("Result")
 
 
-class Cost(NamedTuple):
+class Elapsed(NamedTuple):
     """Time of a piece of work."""
 
     seconds: float
@@ -81,11 +81,11 @@ class Fits:
     peak_mib: float
 
 
-def timed(body: Callable[[], Result]) -> tuple[Result, Cost]:
+def timed(body: Callable[[], Result]) -> tuple[Result, Elapsed]:
     """Call `body`; return its result and its cost."""
     began, used = time.perf_counter(), time.process_time()
     result = body()
-    return result, Cost(time.perf_counter() - began, (time.process_time() - used) / torch.get_num_threads())
+    return result, Elapsed(time.perf_counter() - began, (time.process_time() - used) / torch.get_num_threads())
 
 
 def start_peak() -> None:
@@ -126,7 +126,7 @@ def measure_fits(
     start_peak()
     descriptors, labels = made_up(categories, dimensions, categories * per_class)
     steps: list[int] = []
-    costs: list[Cost] = []
+    costs: list[Elapsed] = []
     weights = None
     for penalty in penalties:
         found, cost = timed(partial(fit, descriptors, labels, categories, penalty, weights, tolerance=tolerance))

@@ -47,7 +47,7 @@ PAGE = Path("docs/trial-ranks.md")
 
 
 @dataclass(frozen=True)
-class Training:
+class ShortTraining:
     """One training; a line of `docs/trial-ranks.csv`."""
 
     arch: str
@@ -72,7 +72,7 @@ SCORES: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
 """Objectives of a search; more is better."""
 
 
-def train_at(study: StudySettings, task: tuple[str, tuple[float, float], float]) -> Training:
+def train_at(study: StudySettings, task: tuple[str, tuple[float, float], float]) -> ShortTraining:
     """Train a net on split 0 at a point (learning rate, weight decay) for a share of the epochs."""
     arch, point, share = task
     compute = choose_compute(study.compute.threads)
@@ -85,14 +85,14 @@ def train_at(study: StudySettings, task: tuple[str, tuple[float, float], float])
         try:
             epochs.extend(training)
         except Divergence:
-            return Training(arch, *point, recipe.epochs, 0.0, 0.0, math.inf, 100.0)
+            return ShortTraining(arch, *point, recipe.epochs, 0.0, 0.0, math.inf, 100.0)
     _, accuracy = validate(network, images.batches, images.test, compute)
     found = [epoch.validation_accuracy or 0.0 for epoch in epochs]
     loss = epochs[-1].validation_loss or math.inf
-    return Training(arch, *point, recipe.epochs, found[-1], fmean(found[-3:]), loss, 100 - accuracy)
+    return ShortTraining(arch, *point, recipe.epochs, found[-1], fmean(found[-3:]), loss, 100 - accuracy)
 
 
-def ranks(trainings: Sequence[Training]) -> Table:
+def ranks(trainings: Sequence[ShortTraining]) -> Table:
     """Return how far each length and objective ranks the points as their final test errors do.
 
     Excess: how many points the test error of the best-scored point is above the smallest one.
@@ -112,7 +112,7 @@ def ranks(trainings: Sequence[Training]) -> Table:
     return Table("trial-ranks", "", header, body)
 
 
-def page(trainings: Sequence[Training], study: str, counts: Sequence[int], machine: str) -> str:
+def page(trainings: Sequence[ShortTraining], study: str, counts: Sequence[int], machine: str) -> str:
     """Return docs/trial-ranks.md; `counts`: validation and test images."""
     epochs = max(training.epochs for training in trainings)
     rates, decays = ({getattr(one, name) for one in trainings} for name in ("learning_rate", "weight_decay"))
@@ -141,7 +141,7 @@ def main() -> None:
         }
         points = list(random_points(study.tune.model_copy(update={"trials": POINTS, **ranges})))
         tasks = list(product(reversed(archs), points, reversed(SHARES)))  # the longest first
-        trainings: list[Training] = []
+        trainings: list[ShortTraining] = []
         with (
             multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool,
             console.task("training", len(tasks)) as progress,

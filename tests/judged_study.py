@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from vgg_ablation.analysis.claims import Judgement, judge
-from vgg_ablation.analysis.statistics import Errors
+from vgg_ablation.analysis.statistics import Measurements
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.model.table1 import ABLATION
 
@@ -28,7 +28,7 @@ def simulate(
     tested: int = 190,
     run_spread: float = 0.0,
     image_spread: float = 1.0,
-) -> list[Errors]:
+) -> list[Measurements]:
     """Draw the errors of several nets, each with the expected error (percent) that it is given.
 
     A net is wrong where z_net + a_run + b_image + e > 0, with a of each net and run and e of each measurement its own,
@@ -40,7 +40,7 @@ def simulate(
     numbers = np.repeat(np.arange(runs), tested)
     spread = np.sqrt(1 + run_spread**2 + image_spread**2)
     return [
-        Errors(
+        Measurements(
             runs=numbers,
             images=images,
             wrong=(
@@ -55,16 +55,16 @@ def simulate(
     ]
 
 
-def of_runs(values: Sequence[float], images: int = 2) -> Errors:
+def of_runs(values: Sequence[float], images: int = 2) -> Measurements:
     """Each run the same on all of its images: nothing varies but runs. Values in percent."""
     runs = len(values)
-    return Errors(
+    return Measurements(
         np.repeat(np.arange(runs), images), np.tile(np.arange(images), runs), np.repeat(np.divide(values, 100), images)
     )
 
 
 def study_of(
-    errors: Mapping[Source, Errors],
+    errors: Mapping[Source, Measurements],
     untrained: Mapping[tuple[str, str], int] | None = None,
     training_errors: Mapping[str, float] | None = None,
     trials: Sequence[tuple[str, float, float, float]] = (),
@@ -107,7 +107,7 @@ def study_of(
         protocols=lambda scale: list(dict.fromkeys(protocol for _, at, protocol in errors if at == scale)),
         at=lambda scale: nets[scale],
         net=lambda arch, scale: next((net for net in nets.get(scale, []) if net.arch == arch), None),
-        errors=lambda *source: errors.get(source),
+        measurements=lambda *source: errors.get(source),
         labels=np.resize(np.repeat(range(len(classes)), classes), largest + 1),
         trials=pd.DataFrame(
             [(*trial, "complete", "") for trial in trials],

@@ -447,7 +447,7 @@ def search(rng: np.random.Generator, arch: str, classes: int, trials: int = 15) 
         state, outcome = "complete", ""
         accuracy = 72 - 14 * (math.log10(learning_rate) + 1.9) ** 2 + rng.normal(0, 1)
         if learning_rate > 0.06:
-            outcome, accuracy = "diverged", math.nan
+            outcome, accuracy = "diverged", 0.0
         elif learning_rate < 2e-4:
             outcome, accuracy = "at chance", 100 / classes
         elif accuracy < 55:

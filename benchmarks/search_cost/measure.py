@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 
 from optuna.trial import FrozenTrial
 
-from benchmarks.search_cost.cost import GRID, Trial, images_of, images_until_good
 from benchmarks.search_cost.methods import METHODS, grid_points, random_points
+from benchmarks.search_cost.until_good import GRID, MethodTrial, images_of, images_until_good
 from vgg_ablation.dataset.preprocess import preprocess
 from vgg_ablation.dataset.sample import CATEGORIES, render_sample
 from vgg_ablation.device import choose_compute
@@ -26,8 +26,7 @@ from vgg_ablation.runtime.settings import StudySettings
 from vgg_ablation.train.epoch import Divergence, Epoch
 from vgg_ablation.train.experiment import Experiment
 from vgg_ablation.train.run import Point, Recipe
-from vgg_ablation.train.search import Trial as SearchTrial
-from vgg_ablation.train.search import run_trial
+from vgg_ablation.train.search import Trial, run_trial
 
 ARCH = "A_BN"
 TRAIN_PER_CLASS, VALIDATION_PER_CLASS = 48, 60
@@ -101,11 +100,11 @@ class Trainer:
         training_images, _ = self._experiment.epoch_work(self._batch_size)
         self.facts = Facts(training_images, len(images.validation), **compute.names)
 
-    def grid_trial(self, number: int) -> Trial:
+    def grid_trial(self, number: int) -> MethodTrial:
         """Train at one point of the grid."""
         return self._to_the_end(GRID, 0, number, self._points[number])
 
-    def search(self, method: str, seed: int) -> Iterator[Trial]:
+    def search(self, method: str, seed: int) -> Iterator[MethodTrial]:
         """Yield the trials of one search as they end."""
         # Trials are seeded by the search's seed plus their number: leave room for all of one search.
         settings = self._study.tune.model_copy(update={"seed": seed * self._study.tune.trials})
@@ -126,21 +125,21 @@ class Trainer:
         for number in range(settings.trials):
             earlier = trials[: number - number % settings.round_size]
             trials.append(run_trial(objective, len(CATEGORIES), settings, earlier, number, how.pruner))
-            found = SearchTrial.of(trials[-1])
+            found = Trial.of(trials[-1])
             state = found.state if found.outcome in ("", "at chance") else "diverged"
             point = found.learning_rate, found.weight_decay
             yield self._trial(method, seed, found.trial, state, point, found.epochs, curve)
 
-    def search_until_good(self, best: float, enough: float, method: str, seed: int) -> list[Trial]:
+    def search_until_good(self, best: float, enough: float, method: str, seed: int) -> list[MethodTrial]:
         """Search until a trial is good and `enough` images were processed, or until the trials are used up."""
-        trials: list[Trial] = []
+        trials: list[MethodTrial] = []
         for trial in self.search(method, seed):
             trials.append(trial)
             if images_until_good(trials, best) is not None and images_of(trials) >= enough:
                 break
         return trials
 
-    def _to_the_end(self, method: str, seed: int, number: int, point: tuple[float, float]) -> Trial:
+    def _to_the_end(self, method: str, seed: int, number: int, point: tuple[float, float]) -> MethodTrial:
         curve: list[Epoch] = []
         try:
             curve.extend(self._epochs(Point(*point, self._batch_size)))
@@ -155,8 +154,8 @@ class Trainer:
 
     def _trial(
         self, method: str, seed: int, number: int, state: str, point: tuple[float, float], run: int, curve: list[Epoch]
-    ) -> Trial:
-        return Trial(
+    ) -> MethodTrial:
+        return MethodTrial(
             method, seed, number, state, *point, images=run * self.facts.training_images,
             accuracies=tuple(round(each, 2) for epoch in curve if (each := epoch.validation_accuracy) is not None),
             losses=tuple(round(each, 4) for epoch in curve if (each := epoch.validation_loss) is not None),
@@ -167,11 +166,11 @@ class Trainer:
 _trainer = cache(Trainer)  # once a process
 
 
-def _grid_trial(plan: Plan, folder: Path, number: int) -> Trial:
+def _grid_trial(plan: Plan, folder: Path, number: int) -> MethodTrial:
     return _trainer(plan, folder).grid_trial(number)
 
 
-def _search(plan: Plan, folder: Path, best: float, enough: float, task: tuple[str, int]) -> list[Trial]:
+def _search(plan: Plan, folder: Path, best: float, enough: float, task: tuple[str, int]) -> list[MethodTrial]:
     return _trainer(plan, folder).search_until_good(best, enough, *task)
 
 
@@ -183,7 +182,7 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends its workers
 
 
-def measure(plan: Plan, processes: int, folder: Path, console: Console) -> tuple[list[Trial], Facts]:
+def measure(plan: Plan, processes: int, folder: Path, console: Console) -> tuple[list[MethodTrial], Facts]:
     """Return the trials of the grid and of all searches, in the order of methods and seeds.
 
     The number of processes changes only the time. `folder` holds the images.
@@ -191,14 +190,14 @@ def measure(plan: Plan, processes: int, folder: Path, console: Console) -> tuple
     _prepare(plan.study, folder, console)
     # Spawned, as a fork of a process in which torch has computed may hang.
     with multiprocessing.get_context("spawn").Pool(processes, initializer=_ignore_interrupt) as pool:
-        grid: list[Trial] = []
+        grid: list[MethodTrial] = []
         count = len(grid_points(plan.study.tune, plan.grid))
         with console.task("grid point", count, quiet=5.0) as task:
             for trial in pool.imap(partial(_grid_trial, plan, folder), range(count)):
                 grid.append(trial)
                 task.advance(f"{trial.accuracy:.1f} %, {trial.state}")
         best = max(trial.accuracy for trial in grid)
-        searches: dict[tuple[str, int], list[Trial]] = {}
+        searches: dict[tuple[str, int], list[MethodTrial]] = {}
         # The last methods first: those without a pruner take longest.
         todo = list(product(reversed(METHODS), range(plan.seeds)))
         with console.task("search", len(todo)) as task:

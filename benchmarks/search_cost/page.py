@@ -12,18 +12,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scipy.special import ndtri
 from tabulate import tabulate
 
-from benchmarks.search_cost.cost import (
+from benchmarks.search_cost.measure import AIM
+from benchmarks.search_cost.methods import METHODS, RANDOM
+from benchmarks.search_cost.until_good import (
+    GOOD_WITHIN,
     GRID,
-    MARGIN,
-    Trial,
+    MethodTrial,
     best_within,
     expected_images_in_random_order,
     images_of,
     images_until_good,
     is_good,
 )
-from benchmarks.search_cost.measure import AIM
-from benchmarks.search_cost.methods import METHODS, RANDOM
 from vgg_ablation import paper
 
 SHARES = AIM / 4, AIM / 2, AIM
@@ -64,7 +64,7 @@ class About:
 
 
 @dataclass(frozen=True)
-class Cost:
+class ImagesUntilGood:
     """Training images that a method processes until a trial is good, by seed."""
 
     method: str
@@ -84,7 +84,7 @@ class Cost:
         return max(self.images)
 
 
-def trials_to_csv(trials: Sequence[Trial]) -> str:
+def trials_to_csv(trials: Sequence[MethodTrial]) -> str:
     """Return the trials as CSV; the accuracies and losses of the epochs are separated by spaces."""
     rows = pd.DataFrame([vars(trial) for trial in trials]).drop(columns="seconds")
     for name, digits in {"accuracies": 2, "losses": 4}.items():
@@ -92,15 +92,15 @@ def trials_to_csv(trials: Sequence[Trial]) -> str:
     return rows.to_csv(index=False)
 
 
-def trials_from_csv(text: str) -> list[Trial]:
+def trials_from_csv(text: str) -> list[MethodTrial]:
     """Read what `trials_to_csv` returned."""
     rows = pd.read_csv(io.StringIO(text), keep_default_na=False)
     for name in ("accuracies", "losses"):
         rows[name] = [tuple(map(float, str(values).split())) for values in rows[name]]
-    return [Trial(**row) for row in rows.to_dict("records")]  # pyright: ignore[reportCallIssue]
+    return [MethodTrial(**row) for row in rows.to_dict("records")]  # pyright: ignore[reportCallIssue]
 
 
-def write_page(trials: Sequence[Trial], about: About) -> str:
+def write_page(trials: Sequence[MethodTrial], about: About) -> str:
     """Return the page."""
     grid = [trial for trial in trials if trial.method == GRID]
     searches = {method: _by_seed(trials, method) for method in METHODS}
@@ -121,7 +121,7 @@ def write_page(trials: Sequence[Trial], about: About) -> str:
     return environment.get_template("page.md.jinja").render(
         about=about,
         aim=AIM,
-        margin=MARGIN,
+        margin=GOOD_WITHIN,
         best=best,
         total=total,
         points=len(grid),
@@ -148,18 +148,18 @@ def write_page(trials: Sequence[Trial], about: About) -> str:
     )
 
 
-def _by_seed(trials: Sequence[Trial], method: str) -> list[list[Trial]]:
+def _by_seed(trials: Sequence[MethodTrial], method: str) -> list[list[MethodTrial]]:
     of_method = [trial for trial in trials if trial.method == method]
     return [[trial for trial in of_method if trial.seed == seed] for seed in sorted({one.seed for one in of_method})]
 
 
-def _cost(method: str, seeds: Sequence[Sequence[Trial]], best: float) -> Cost:
+def _cost(method: str, seeds: Sequence[Sequence[MethodTrial]], best: float) -> ImagesUntilGood:
     found = [images_until_good(trials, best) for trials in seeds]
     images = tuple(images_of(trials) if until is None else until for trials, until in zip(seeds, found, strict=True))
-    return Cost(method, images, sum(until is not None for until in found))
+    return ImagesUntilGood(method, images, sum(until is not None for until in found))
 
 
-def _cost_table(costs: Sequence[Cost], about: About, expected: float, total: int) -> str:
+def _cost_table(costs: Sequence[ImagesUntilGood], about: About, expected: float, total: int) -> str:
     header = "method", "how", "images, median", "range over seeds", "share of the grid's cost", "seeds that found one"
     rows = [
         (
@@ -177,7 +177,7 @@ def _cost_table(costs: Sequence[Cost], about: About, expected: float, total: int
     return _table(header, rows, left=2)
 
 
-def _progress_table(searches: dict[str, list[list[Trial]]], total: int) -> str:
+def _progress_table(searches: dict[str, list[list[MethodTrial]]], total: int) -> str:
     rows: list[list[str]] = []
     for method, seeds in searches.items():
         found = [[best_within(trials, share * total) for trials in seeds] for share in SHARES]

@@ -31,7 +31,7 @@ from benchmarks.speed.cases import (
 from benchmarks.speed.images import lay_out
 from benchmarks.speed.page import write_page
 from benchmarks.speed.results import BARE, REPRO, VERSION, Results, Row, make_row
-from benchmarks.speed.turns import Say, Training, alternate, measures_of
+from benchmarks.speed.turns import Say, TrainingMeasures, alternate, measures_of
 from benchmarks.speed.worker import Worker
 from vgg_ablation.dataset.source import obtain
 from vgg_ablation.errors import StageError
@@ -86,7 +86,7 @@ def run(plan: Plan, archive: Path | None, folder: Path, console: Console) -> Res
             name: processes.enter_context(Worker(name, "benchmarks.speed.timing:Session", name, kind, precision))
             for name in programs_on(kind)
         }
-        training = Training(workers, plan, cores, task.advance)
+        training = TrainingMeasures(workers, plan, cores, task.advance)
         for case, measures in todo:
             for name, values in rates.items():
                 values.append(round(products.ask("rate", name)))

@@ -57,7 +57,7 @@ def measures_of(cases: Iterable[Case], plan: Plan) -> Iterator[tuple[Case, tuple
         seen.add(case.pixels)
 
 
-class Training:
+class TrainingMeasures:
     """Measures training, case by case.
 
     Args:

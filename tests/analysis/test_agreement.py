@@ -9,7 +9,7 @@ from scipy import stats
 
 from judged_study import made_up, simulate, study_of
 from vgg_ablation.analysis.agreement import TORCHVISION, agreement, rank_agreements, resampled_errors
-from vgg_ablation.analysis.statistics import RESAMPLES, Errors, aligned
+from vgg_ablation.analysis.statistics import RESAMPLES, Measurements, aligned
 from vgg_ablation.model.table1 import weight_layers
 from vgg_ablation.paper import TABLE_3
 
@@ -21,7 +21,7 @@ def exactly(wrong: Mapping[str, int], runs: int = 2, images: int = 100):
     """A study whose nets are wrong on so many images, the same in each run."""
     return study_of(
         {
-            (net, "fixed", "dense"): Errors(
+            (net, "fixed", "dense"): Measurements(
                 np.repeat(np.arange(runs), images),
                 np.tile(np.arange(images), runs),
                 np.tile(np.repeat([1.0, 0.0], [count, images - count]), runs),
@@ -61,7 +61,7 @@ def test_runs_with_opposite_orders_have_a_wide_interval_whatever_the_number_of_i
     images = 5000
     wrong = {"A": (0.5, 0.11), "B": (0.4, 0.2), "D": (0.3, 0.28)}
     errors = {
-        (net, "fixed", "dense"): Errors(
+        (net, "fixed", "dense"): Measurements(
             np.repeat([0, 1], images),
             np.tile(np.arange(images), 2),
             np.concatenate([np.arange(images) < share * images for share in shares]).astype(float),
@@ -81,18 +81,18 @@ def test_rank_agreements_are_scipys(samples: list[list[int]], ranking: list[int]
 
 
 @pytest.fixture(scope="module")
-def resampled() -> tuple[list[Errors], np.ndarray]:
+def resampled() -> tuple[list[Measurements], np.ndarray]:
     errors = simulate(np.random.default_rng(1), [30, 50], runs=4, run_spread=0.3)
     return errors, resampled_errors(*aligned(errors))
 
 
-def test_resampled_errors_have_the_measured_mean(resampled: tuple[list[Errors], np.ndarray]):
+def test_resampled_errors_have_the_measured_mean(resampled: tuple[list[Measurements], np.ndarray]):
     errors, drawn = resampled
     assert len(drawn) == RESAMPLES
     assert drawn.mean(axis=0) == pytest.approx([one.wrong.mean() for one in errors], abs=0.005)
 
 
-def test_resampled_errors_vary_as_resampling_one_by_one_does(resampled: tuple[list[Errors], np.ndarray]):
+def test_resampled_errors_vary_as_resampling_one_by_one_does(resampled: tuple[list[Measurements], np.ndarray]):
     errors, drawn = resampled
     rng = np.random.default_rng(2)
     literal = []

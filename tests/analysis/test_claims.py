@@ -153,7 +153,7 @@ def test_the_verdict_on_a_small_difference_has_the_margin():
 
 def test_the_slope_is_that_of_least_squares_and_a_claim_of_no_change_has_the_90_percent_interval():
     study = made_up({(net, "fixed", "dense"): error for net, error in AS_CLAIMED.items()})
-    errors = {net: one for net in AS_CLAIMED if (one := study.errors(net, "fixed", "dense"))}
+    errors = {net: one for net in AS_CLAIMED if (one := study.measurements(net, "fixed", "dense"))}
     found = judged(study)
     slope = np.polyfit([11, 13, 16, 16, 19], [errors[net].wrong.mean() for net in "ABCDE"], 1)[0]
     assert found["depth"].components[0].difference.mean == pytest.approx(100 * slope)

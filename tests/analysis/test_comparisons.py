@@ -3,7 +3,7 @@ import pytest
 
 from judged_study import made_up
 from vgg_ablation.analysis.comparisons import NEIGHBOURS, Comparison, compare_all
-from vgg_ablation.analysis.statistics import Errors, paired_difference
+from vgg_ablation.analysis.statistics import Measurements, paired_difference
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.model.table1 import ABLATION
 
@@ -18,8 +18,8 @@ def pairs(study: Study) -> dict[tuple[str, str], Comparison]:
     return {(one.first, one.second): one for one in compare_all(study, "fixed", "dense")}
 
 
-def of(study: Study, net: str) -> Errors:
-    errors = study.errors(net, "fixed", "dense")
+def of(study: Study, net: str) -> Measurements:
+    errors = study.measurements(net, "fixed", "dense")
     assert errors is not None
     return errors
 

@@ -4,7 +4,7 @@ import pytest
 from judged_study import Source, judged, of_runs, simulate, study_of
 from vgg_ablation.analysis.claims import Judgement
 from vgg_ablation.analysis.fit import unfitted
-from vgg_ablation.analysis.statistics import Errors
+from vgg_ablation.analysis.statistics import Measurements
 
 PLAIN = ("A", "A_LRN", "B", "C", "D", "E")
 TRAINED_TOO_SHORT = {
@@ -45,7 +45,7 @@ def test_a_missing_net_comes_before_one_that_did_not_fit():
 
 
 def test_the_members_of_a_fusion_must_fit():
-    errors: dict[Source, Errors] = {(name, "fixed", "dense"): of_runs([30.0, 31.0]) for name in ("D", "E", "D+E")}
+    errors: dict[Source, Measurements] = {(name, "fixed", "dense"): of_runs([30.0, 31.0]) for name in ("D", "E", "D+E")}
     found = judged(study_of(errors, training_errors={"E": 40.0}))["fusion"]
     assert (found.verdict, found.unfitted) == ("not trained far enough", {("E", "fixed"): 40.0})
 

@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,7 +27,7 @@ def test_too_few_trials_have_no_importance(six: Study):
 
 
 def test_complete_trials_neither_failed_nor_were_pruned():
-    table = trials(np.array([50, math.nan, 10, 40]), np.full(4, 0.01), np.full(4, 0.001))
+    table = trials(np.array([50, 0, 10, 40]), np.full(4, 0.01), np.full(4, 0.001))
     table["outcome"] = ["", "diverged", "at chance", ""]
     table.loc[3, "state"] = "pruned"
     assert list(complete(table)["validation_accuracy"]) == [50]

@@ -6,7 +6,7 @@ import pytest
 from judged_study import judged, of_runs, simulate, study_of
 from vgg_ablation.analysis.claims import judge
 from vgg_ablation.analysis.sensitivity import Sensitivity, sensitivities, weighted_by_class, worst_runs
-from vgg_ablation.analysis.statistics import Errors, expected_error
+from vgg_ablation.analysis.statistics import Measurements, expected_error
 from vgg_ablation.analysis.study import Study
 
 Trials = Sequence[tuple[str, float, float, float]]
@@ -14,7 +14,7 @@ Trials = Sequence[tuple[str, float, float, float]]
 PAPER, OTHER, OWN = (1e-2, 5e-4), (1e-3, 1e-4), (2e-2, 1e-3)
 
 
-def two(first: Errors, second: Errors, nets: str = "C D", **parts) -> Study:
+def two(first: Measurements, second: Measurements, nets: str = "C D", **parts) -> Study:
     """A study of two nets, which one claim compares."""
     names = nets.split()
     return study_of({(names[0], "fixed", "dense"): first, (names[1], "fixed", "dense"): second}, **parts)
@@ -38,7 +38,7 @@ def test_a_verdict_that_one_run_decides_is_fragile(seed: int):
     first, second = simulate(rng, [40, 28], runs=6, tested=400)
     (bad,) = simulate(rng, [65], runs=6, tested=400)
     outlier = second.runs == 3
-    second = Errors(second.runs, second.images, np.where(outlier, bad.wrong, second.wrong))
+    second = Measurements(second.runs, second.images, np.where(outlier, bad.wrong, second.wrong))
     found = of(two(first, second))
     assert (found.verdict, found.changed, found.fragile) == ("undecided", {3: "reproduced"}, True)
 
@@ -67,7 +67,7 @@ def test_one_run_cannot_be_left_out():
 
 def test_errors_weighted_by_class_have_the_mean_class_recall_of_metrics_json(six: Study):
     net = six.net("D", "fixed")
-    errors = six.errors("D", "fixed", "dense")
+    errors = six.measurements("D", "fixed", "dense")
     assert net
     assert errors
     expected = {run.run: 100 - run.protocols["dense"].mean_class_recall for run in net.runs}
@@ -75,7 +75,7 @@ def test_errors_weighted_by_class_have_the_mean_class_recall_of_metrics_json(six
 
 
 def test_classes_of_different_sizes_weigh_the_same():
-    errors = Errors(np.zeros(10, dtype=int), np.arange(10), np.array([1.0] * 2 + [0.0] * 8))
+    errors = Measurements(np.zeros(10, dtype=int), np.arange(10), np.array([1.0] * 2 + [0.0] * 8))
     assert weighted_by_class(errors, np.array([0] * 2 + [1] * 8)).wrong.mean() == pytest.approx(0.5)
 
 
@@ -85,7 +85,7 @@ def test_a_verdict_that_rests_on_one_large_class_is_fragile():
     large = images < 180
     rng = np.random.default_rng(2)
     first, second = (
-        Errors(runs, images, (rng.random(len(runs)) < np.where(large, one, other)).astype(float))
+        Measurements(runs, images, (rng.random(len(runs)) < np.where(large, one, other)).astype(float))
         for one, other in ((0.5, 0.3), (0.2, 0.42))
     )
     found = of(two(first, second, classes=[180, *[20] * 9]))

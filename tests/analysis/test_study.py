@@ -27,8 +27,8 @@ def test_nets_and_runs_are_ordered_and_the_first_scale_and_protocol_that_are_the
     assert [run.run for run in study.nets[0].runs] == study.runs == [0, 1]
     assert study.protocols("jitter") == ["dense_scales", "multi_crop", "combined"]
     assert study.lead == ("large", "dense_scales")
-    assert study.errors("A", "large", "dense") is None
-    assert study.errors("A+E", "large", "dense_scales") is None
+    assert study.measurements("A", "large", "dense") is None
+    assert study.measurements("A+E", "large", "dense_scales") is None
 
 
 def test_the_main_comparison_is_that_of_table_3(whole: Study):
@@ -51,7 +51,7 @@ def test_the_origin_has_no_folder_and_no_secret_and_clutter_is_no_object(six: St
 
 @pytest.mark.parametrize(("name", "scale", "protocol"), [("C", "fixed", "centre"), ("D+E", "jitter", "combined")])
 def test_errors_have_each_runs_share_of_wrong_test_images(whole: Study, name: str, scale: str, protocol: str):
-    errors = whole.errors(name, scale, protocol)
+    errors = whole.measurements(name, scale, protocol)
     measured = whole.fusion(name, scale) or whole.net(name, scale)
     assert errors is not None
     assert measured is not None
@@ -192,7 +192,7 @@ def test_only_fusions_of_the_nets_that_were_read_are_read(make: Make):
     files = make("A A_LRN B C D E", runs=2)
     assert files.read_apart().fusions == []
     merged = files.read()
-    expected, found = (one.errors("D+E", "fixed", "dense") for one in (merged, files.partial()))
+    expected, found = (one.measurements("D+E", "fixed", "dense") for one in (merged, files.partial()))
     assert expected is not None
     assert found is not None
     assert np.array_equal(found.wrong, expected.wrong)

@@ -2,18 +2,18 @@
 
 from scipy.stats import spearmanr
 
-from benchmarks.trial_ranks import Training, page, ranks
+from benchmarks.trial_ranks import ShortTraining, page, ranks
 
 ERRORS = [30.0, 10.0, 20.0, 40.0]
 SHORT = [50.0, 70.0, 90.0, 10.0]
 
 
-def trainings() -> list[Training]:
+def trainings() -> list[ShortTraining]:
     """Four points, each trained for 5 and for 10 epochs; the short trial prefers the second best point."""
-    made: list[Training] = []
+    made: list[ShortTraining] = []
     for rate, error, short in zip((0.1, 0.2, 0.3, 0.4), ERRORS, SHORT, strict=True):
-        made.append(Training("A_BN", rate, 0.01, 5, short, short, 1 - short / 100, 100 - short))
-        made.append(Training("A_BN", rate, 0.01, 10, 100 - error, 100 - error, error / 100, error))
+        made.append(ShortTraining("A_BN", rate, 0.01, 5, short, short, 1 - short / 100, 100 - short))
+        made.append(ShortTraining("A_BN", rate, 0.01, 10, 100 - error, 100 - error, error / 100, error))
     return made
 
 

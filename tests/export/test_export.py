@@ -147,7 +147,7 @@ def cells(card: str) -> list[list[str]]:
 def test_the_card_gives_the_errors_of_the_report_with_their_intervals(exported: Path, trained: Trained) -> None:
     params = read_params()
     study = read_study("A_BN", "fixed", params.study, params.whole(StudySettings))
-    errors = study.errors("A_BN", "fixed", "centre")
+    errors = study.measurements("A_BN", "fixed", "centre")
     assert errors is not None
     found = expected_error(errors)
     (row,) = [row for row in cells((exported / "README.md").read_text()) if row[0] == "centre crop"]

@@ -17,7 +17,7 @@ from vgg_ablation.files import read_table
 from vgg_ablation.images.batches import RunImages
 from vgg_ablation.parallel import __main__ as command
 from vgg_ablation.parallel.__main__ import ATTEMPTS, drive
-from vgg_ablation.parallel.computing import compute_unit, count_reports
+from vgg_ablation.parallel.computing import compute_unit, count_steps
 from vgg_ablation.parallel.machine import Machine, Slot
 from vgg_ablation.parallel.processes import Event, Processes
 from vgg_ablation.parallel.progress import Progress
@@ -70,7 +70,7 @@ def test_units_in_two_processes_of_which_one_is_killed_give_the_results_of_one_p
     assert results(work) == computed_in_order
     for unit in schedule.done.values():
         if unit.name not in killed:
-            assert steps[unit.name] == count_reports(unit, work)
+            assert steps[unit.name] == count_steps(unit, work)
     curves = [read_table(path)["epoch"] for path in Path("live").glob("*/*/*/curves.csv")]
     assert len(curves) == len(("A", "C_BN")) * (2 + 2 * len(work.trained_scales)), "trials, and runs at each scale"
     assert curves == [[str(epoch + 1) for epoch in range(len(each))] for each in curves], "each epoch once"

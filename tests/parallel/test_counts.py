@@ -7,7 +7,13 @@ from dvc.repo import Repo
 
 from tiny_study import PARAMS, ROOT
 from vgg_ablation.model.table1 import ABLATION, count_gmacs
-from vgg_ablation.parallel.counts import count_images, count_shared_stages, count_trial_epochs, typical_batch, unit_work
+from vgg_ablation.parallel.counts import (
+    count_images,
+    count_shared_stages,
+    count_trial_epochs,
+    typical_batch,
+    unit_gmacs,
+)
 from vgg_ablation.parallel.units import Work
 from vgg_ablation.runtime.settings import SCALES, StudySettings
 
@@ -64,10 +70,10 @@ def test_the_work_of_a_unit_is_its_multiply_accumulates() -> None:
         for name in ("centre", "multi_crop")
     )
     *_, run = centre.units(["A"])
-    assert unit_work(run, centre) == pytest.approx(crop * (20 * 3 * 3000 + 3000 + 3000))
+    assert unit_gmacs(run, centre) == pytest.approx(crop * (20 * 3 * 3000 + 3000 + 3000))
     trial, *_ = centre.units(["A"])
-    assert unit_work(trial, centre) == pytest.approx(crop * 10 * (3 * 2400 + 600))
-    assert unit_work(run, crops) - unit_work(run, centre) == pytest.approx(crop * 3000 * (3 * 50 - 1))
+    assert unit_gmacs(trial, centre) == pytest.approx(crop * 10 * (3 * 2400 + 600))
+    assert unit_gmacs(run, crops) - unit_gmacs(run, centre) == pytest.approx(crop * 3000 * (3 * 50 - 1))
 
 
 @pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")  # of a library that DVC uses

@@ -77,7 +77,7 @@ def test_waiting_for_a_slot_is_said_once(shown: Shown) -> None:
         shown.progress.waits_for_slot()
     shown.start(A)
     shown.progress.waits_for_slot()
-    assert shown.lines.count("no slot is free: others use them all; waiting for one") == 2
+    assert shown.lines.count("other studies use all GPUs; waiting for one") == 2
 
 
 def test_the_time_left_is_that_of_the_schedule_at_the_pace_so_far(shown: Shown) -> None:

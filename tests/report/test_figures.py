@@ -109,7 +109,7 @@ def test_a_study_in_which_nothing_trained_has_figures(make: Make):
     files = make("A", runs=1, untrained={("A", 0)})
     files.curves = files.curves.assign(train_loss=np.nan, validation_loss=np.nan, validation_accuracy=np.nan)
     files.curves.loc[files.curves.index[:4], "train_loss"] = [2.3, 1e30, np.inf, -np.inf]
-    files.trials["state"], files.trials["outcome"], files.trials["validation_accuracy"] = "complete", "diverged", np.nan
+    files.trials["state"], files.trials["outcome"], files.trials["validation_accuracy"] = "complete", "diverged", 0.0
     drawn = Drawn(find(files.read()))
     assert {"error-by-depth", "search", "learning-curves-fixed"} <= set(drawn.figures)
     assert not [figure.name for figure in drawn.figures.values() if "nan" in figure.alt]

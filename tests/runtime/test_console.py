@@ -12,7 +12,7 @@ import torch
 
 from vgg_ablation.errors import StageError
 from vgg_ablation.runtime import console
-from vgg_ablation.runtime.console import SAVED_APPENDIX_B, Console, command, duration, stage
+from vgg_ablation.runtime.console import SAVED_APPENDIX_B, Console, duration, stage
 from vgg_ablation.runtime.outlook import Outlook
 
 Text = pytest.CaptureFixture[str]
@@ -279,33 +279,9 @@ def test_a_duration_is_written_in_its_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-# Commands that are no stages.
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "said"),
-    [
-        (StageError("no such net"), 1, "predict: no such net\n"),
-        (FileNotFoundError(2, "No such file or directory", "a"), 1, "predict: No such file or directory: a\n"),
-        (KeyboardInterrupt(), 130, ""),
-    ],
-)
-def test_an_error_ends_a_command_with_a_line_at_most(
-    capsys: pytest.CaptureFixture[str], error: BaseException, status: int, said: str
-) -> None:
-    with pytest.raises(SystemExit) as end, command("predict"):
-        raise error
-    assert (end.value.code, capsys.readouterr().err) == (status, said)
-
-
-def test_a_fault_of_the_program_leaves_a_command_as_it_is() -> None:
-    with pytest.raises(ZeroDivisionError), command("predict"):
-        print(1 / 0)
-
-
-def test_a_command_prints_what_the_encoding_lacks_as_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_terminals_encoding_lacks_is_printed_as_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
-    with command("predict"):
+    with stage("predict", saved=""):
         print("фото")
     assert written.getvalue() == b"\\u0444\\u043e\\u0442\\u043e\n"

@@ -58,7 +58,7 @@ def agreement(study: Study, scale: str, protocol: str, published: Mapping[str, f
     are equal.
     """
     nets = [net.arch for net in study.at(scale) if plain(net.arch) in published]
-    ours = {net: errors for net in nets if (errors := study.errors(net, scale, protocol)) is not None}
+    ours = {net: errors for net in nets if (errors := study.measurements(net, scale, protocol)) is not None}
     if len(ours) < FEWEST:
         return None
     runs, images, wrong = aligned(list(ours.values()))

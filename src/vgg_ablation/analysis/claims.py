@@ -30,7 +30,7 @@ from typing import Literal, get_args
 
 from vgg_ablation.analysis.fit import unfitted
 from vgg_ablation.analysis.records import PROTOCOLS, Net
-from vgg_ablation.analysis.statistics import CONFIDENCE, LEVEL, Difference, Errors, contrast, expected_error, holm
+from vgg_ablation.analysis.statistics import CONFIDENCE, LEVEL, Difference, Measurements, contrast, expected_error, holm
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.model.table1 import weight_layers
 from vgg_ablation.runtime.names import named, plain
@@ -45,7 +45,7 @@ Contrasts = dict[str, dict[Source, float]]
 """Components of a claim: coefficients of errors by label, such as `E less D (fixed, dense)`."""
 Name = tuple[str, str, str]
 """Normalisation, key of the claim, and label of a component."""
-Measured = Callable[[str, str, str], Errors | None]
+Measured = Callable[[str, str, str], Measurements | None]
 """Errors of a source; None if the study lacks it."""
 
 MARGIN = 1.0
@@ -162,9 +162,9 @@ def judge(study: Study, errors: Measured | None = None) -> list[Judgement]:
 
     Args:
         study: has the nets with their training errors.
-        errors: what contrasts are computed from, for example errors without one run; `study.errors` unless given.
+        errors: what contrasts are computed from, for example errors without one run; `study.measurements` unless given.
     """
-    return [one for part in study.by_norm for one in _judge(part, errors or study.errors)]
+    return [one for part in study.by_norm for one in _judge(part, errors or study.measurements)]
 
 
 def _judge(study: Study, measured: Measured) -> list[Judgement]:
@@ -274,7 +274,7 @@ def _sources(wanted: Contrasts) -> list[Source]:
 
 
 def _missing(study: Study, wanted: Contrasts) -> list[Source]:
-    return [source for source in _sources(wanted) if study.errors(*source) is None]
+    return [source for source in _sources(wanted) if study.measurements(*source) is None]
 
 
 def _settings(study: Study, missing: list[Source]) -> list[str]:
@@ -353,7 +353,7 @@ def _combined_less_each(study: Study, scale: str, combined: str) -> Contrasts:
 
 def _nets_at(study: Study, places: Sequence[tuple[str, str]], default: Sequence[str]) -> list[str]:
     """Return the nets of Table 1 that were evaluated at all of these training scales and protocols, else `default`."""
-    found = [net for net in study.ablation if all(study.errors(net, *place) is not None for place in places)]
+    found = [net for net in study.ablation if all(study.measurements(net, *place) is not None for place in places)]
     return found or [named(net, study.norm) for net in default]
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import combinations
 
-from vgg_ablation.analysis.statistics import LEVEL, Difference, Errors, holm, paired_difference
+from vgg_ablation.analysis.statistics import LEVEL, Difference, Measurements, holm, paired_difference
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.paper import published_errors
 from vgg_ablation.runtime.names import plain
@@ -46,7 +46,7 @@ def compare_all(study: Study, scale: str, protocol: str) -> list[Comparison]:
     found = []
     for part in study.by_norm:
         archs = [net.arch for net in part.at(scale)]
-        errors = {arch: one for arch in archs if (one := study.errors(arch, scale, protocol)) is not None}
+        errors = {arch: one for arch in archs if (one := study.measurements(arch, scale, protocol)) is not None}
         pairs = list(combinations(errors, 2))
         of_table_1 = [pair for pair in pairs if {*pair} <= {*part.ablation}]
         others = [pair for pair in pairs if pair not in of_table_1]
@@ -56,7 +56,7 @@ def compare_all(study: Study, scale: str, protocol: str) -> list[Comparison]:
 
 
 def _compare(
-    pairs: list[tuple[str, str]], errors: dict[str, Errors], protocol: str, scale: str
+    pairs: list[tuple[str, str]], errors: dict[str, Measurements], protocol: str, scale: str
 ) -> dict[tuple[str, str], Comparison]:
     """Compare pairs that are corrected together."""
     differences = [paired_difference(errors[first], errors[second], family=len(pairs)) for first, second in pairs]

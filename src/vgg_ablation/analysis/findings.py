@@ -7,7 +7,7 @@ from vgg_ablation.analysis.claims import Judgement, judge
 from vgg_ablation.analysis.comparisons import Comparison, compare_all
 from vgg_ablation.analysis.fit import unfitted
 from vgg_ablation.analysis.power import detectable_difference
-from vgg_ablation.analysis.rows import Published, Row, ablation, published_beside
+from vgg_ablation.analysis.rows import PaperErrors, Row, ablation, published_beside
 from vgg_ablation.analysis.sensitivity import Sensitivity, sensitivities
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.runtime.names import plain
@@ -28,7 +28,7 @@ class Findings:
     judgements: list[Judgement]
     sensitivities: dict[tuple[str, str], Sensitivity]
     """Sensitivity of the claims that were judged, by normalisation and key."""
-    agreements: list[tuple[Published | None, str, Agreement]]
+    agreements: list[tuple[PaperErrors | None, str, Agreement]]
     """Published order (None: torchvision's, on one centre crop), protocol of ours, and how far they agree."""
 
     @property
@@ -82,7 +82,7 @@ def find(study: Study) -> Findings:
     )
 
 
-def _agreements(study: Study) -> list[tuple[Published | None, str, Agreement]]:
+def _agreements(study: Study) -> list[tuple[PaperErrors | None, str, Agreement]]:
     """Compare the nets' order with the paper's at the same training scale and test, and torchvision's on one crop."""
     scale, protocol = study.lead
     paper = published_beside(scale, protocol)

@@ -64,7 +64,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Published:
+class PaperErrors:
     """Where the paper has errors to print beside ours."""
 
     scale: str
@@ -122,7 +122,7 @@ def _row(study: Study, one: Net | Fusion, protocol: str) -> Row:
 
 def estimate_of(study: Study, name: str, scale: str, protocol: str) -> Estimate:
     """Return the expected error of a net or a fusion. Raises KeyError if it is not there."""
-    if (errors := study.errors(name, scale, protocol)) is None:
+    if (errors := study.measurements(name, scale, protocol)) is None:
         raise KeyError(f"{name} ({scale}), {protocol}")
     return expected_error(errors)
 
@@ -151,13 +151,13 @@ def by_depth(rows: Sequence[Row]) -> pd.DataFrame:
     return frame(rows)[names].rename(columns={"arch": "net"})
 
 
-def published_beside(scale: str, protocol: str) -> Published:
+def published_beside(scale: str, protocol: str) -> PaperErrors:
     """Return the paper's errors at a training scale under a protocol; dense ones where the paper has no such table."""
     shown = protocol if published_errors(scale, protocol) else "dense"
-    return Published(scale, shown, published_errors(scale, shown))
+    return PaperErrors(scale, shown, published_errors(scale, shown))
 
 
-def published() -> pd.DataFrame:
+def published_table() -> pd.DataFrame:
     """Return the published errors that figures show, percent: the paper's Table 3 and torchvision's."""
     tables = {("paper", scale, "dense", "none"): errors for scale, errors in TABLE_3.items()}
     tables |= {("torchvision", "", "centre", norm): errors for norm, errors in TORCHVISION.items()}

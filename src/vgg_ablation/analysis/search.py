@@ -1,6 +1,5 @@
 """Results of the search for learning rate and weight decay."""
 
-import math
 import warnings
 
 import optuna
@@ -17,8 +16,8 @@ FEWEST_TRIALS = 4
 
 
 def complete(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the trials that ran to their end with an accuracy, and neither diverged nor stayed at chance."""
-    return trials[(trials["outcome"] == "") & (trials["state"] == "complete")].dropna(subset="validation_accuracy")
+    """Return the trials that ran to their end, and neither diverged nor stayed at chance."""
+    return trials[(trials["outcome"] == "") & (trials["state"] == "complete")]
 
 
 def paper_was_tried(study: Study) -> bool:
@@ -45,12 +44,11 @@ def importance(net: Net, trials: pd.DataFrame) -> dict[str, float] | None:
     finally:
         optuna.logging.set_verbosity(verbosity)
     for row in ended.to_dict("records"):
-        accuracy = row["validation_accuracy"]
         search.add_trial(
             optuna.create_trial(
                 params={name: row[name] for name in space},
                 distributions=dict(space),
-                value=0.0 if math.isnan(accuracy) else accuracy,
+                value=row["validation_accuracy"],
             )
         )
     try:

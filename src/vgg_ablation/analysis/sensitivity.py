@@ -21,7 +21,7 @@ from scipy import special
 
 from vgg_ablation.analysis.claims import Judgement, Verdict, judge
 from vgg_ablation.analysis.search import complete
-from vgg_ablation.analysis.statistics import LEVEL, Errors, class_weights, expected_error
+from vgg_ablation.analysis.statistics import LEVEL, Measurements, class_weights, expected_error
 from vgg_ablation.analysis.study import Study
 
 
@@ -90,14 +90,14 @@ def worst_runs(study: Study, judgement: Judgement) -> list[int]:
     """Return the runs in which a net or fusion of a claim has its largest error, ascending; none with one run."""
     worst: set[int] = set()
     for source in {source for coefficients in judgement.contrasts.values() for source in coefficients}:
-        errors = study.errors(*source)
+        errors = study.measurements(*source)
         by_run = expected_error(errors).by_run if errors else {}
         if len(by_run) > 1:
             worst.add(max(by_run, key=lambda run: by_run[run]))
     return sorted(worst)
 
 
-def weighted_by_class(errors: Errors, labels: np.ndarray) -> Errors:
+def weighted_by_class(errors: Measurements, labels: np.ndarray) -> Measurements:
     """Return errors whose mean in a run is one less mean class recall.
 
     Args:
@@ -134,26 +134,26 @@ def common_settings(study: Study, judgement: Judgement) -> CommonSettings | None
 
 def _opposes(judgement: Judgement, estimate: float, difference: float, standard_error: float) -> bool:
     """Return whether a difference of validation errors is significant, one-sided, against a decided verdict."""
-    margin = float(special.ndtri(1 - LEVEL)) * standard_error
+    half_width = float(special.ndtri(1 - LEVEL)) * standard_error
     if judgement.verdict == "undecided":
         return False
     none = judgement.verdict == "less than 1 point"
     if none or (judgement.verdict == "reproduced" and judgement.claim.expects != "fall"):
-        rises = judgement.claim.expects != "no fall" and difference - margin > judgement.claim.margin
-        return difference + margin < -judgement.claim.margin or rises
-    return abs(difference) > margin and difference * estimate < 0
+        rises = judgement.claim.expects != "no fall" and difference - half_width > judgement.claim.margin
+        return difference + half_width < -judgement.claim.margin or rises
+    return abs(difference) > half_width and difference * estimate < 0
 
 
-def _verdicts(study: Study, changed: Callable[[Errors], Errors]) -> dict[tuple[str, str], Verdict]:
+def _verdicts(study: Study, changed: Callable[[Measurements], Measurements]) -> dict[tuple[str, str], Verdict]:
     """Return the verdicts from changed errors, by normalisation and the claim's key."""
 
-    def measured(name: str, scale: str, protocol: str) -> Errors | None:
-        errors = study.errors(name, scale, protocol)
+    def measured(name: str, scale: str, protocol: str) -> Measurements | None:
+        errors = study.measurements(name, scale, protocol)
         return None if errors is None else changed(errors)
 
     return {one.name: one.verdict for one in judge(study, measured)}
 
 
-def _without(errors: Errors, run: int) -> Errors:
+def _without(errors: Measurements, run: int) -> Measurements:
     others = errors.runs != run
-    return Errors(errors.runs[others], errors.images[others], errors.wrong[others])
+    return Measurements(errors.runs[others], errors.images[others], errors.wrong[others])

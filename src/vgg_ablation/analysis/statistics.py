@@ -35,12 +35,10 @@ RESAMPLES = 2000
 """Resamples of a bootstrap."""
 SEED = 20140904
 """Seed of a bootstrap: the same inputs give the same interval."""
-TIE = 1e-9
-"""Percentage points; two errors that differ by less are equal."""
 
 
 @dataclass(frozen=True)
-class Errors:
+class Measurements:
     """Outcomes of the M measurements of one net, or fusion of nets, under one protocol; arrays of (M,)."""
 
     runs: np.ndarray
@@ -74,18 +72,6 @@ class Difference:
     high: float
     p_value: float
     """Two-sided, of an expectation of zero. With one run: over images alone."""
-    effect_size: float | None
-    """Hedges' g of the runs' differences: their mean over their standard deviation, corrected for few runs.
-
-    None with fewer than three runs, where no correction exists, or without any spread.
-    """
-    superiority: float
-    """P(A > B): the share of runs in which the second net has the lower error than the first, ties half.
-
-    Source: X. Bouthillier et al., Accounting for variance in machine learning benchmarks, MLSys 2021.
-    """
-    superiority_low: float
-    superiority_high: float
     family: int
     """The number of tests that are corrected together; Holm compares the smallest p-value with `LEVEL` / family."""
     detectable: float | None
@@ -104,8 +90,6 @@ class _Crossed:
     runs: np.ndarray
     """(R,) numbers of the runs."""
     run_means: np.ndarray
-    run_covariance: np.ndarray
-    """(R, R) of the run means, from the sampling of images alone."""
     run_variance: float
     """Clustered by run alone; 0 with one run."""
     variance: float
@@ -118,13 +102,13 @@ class _Crossed:
     def mean(self) -> float:
         return float(self.run_means.mean())
 
-    def margin(self, standard_error: float, confidence: float) -> float:
+    def half_width(self, standard_error: float, confidence: float) -> float:
         """Return the half width of the interval of the mean, given its standard error over runs and images."""
         share = (1 + confidence) / 2
-        margin = float(special.stdtrit(self.degrees, share)) * standard_error
+        over_both = float(special.stdtrit(self.degrees, share)) * standard_error
         if len(self.runs) == 1:
-            return margin
-        return max(margin, float(special.stdtrit(len(self.runs) - 1, share)) * math.sqrt(self.run_variance))
+            return over_both
+        return max(over_both, float(special.stdtrit(len(self.runs) - 1, share)) * math.sqrt(self.run_variance))
 
     def p_value(self, standard_error: float) -> float:
         """Return the two-sided p-value of a mean of zero."""
@@ -142,7 +126,7 @@ class _Crossed:
         return max(over_both, noncentrality(len(self.runs) - 1, level) * math.sqrt(self.run_variance))
 
 
-def expected_error(errors: Errors, confidence: float = CONFIDENCE) -> Estimate:
+def expected_error(errors: Measurements, confidence: float = CONFIDENCE) -> Estimate:
     """Estimate the expected error over splits, seeds and images: the mean of the runs' errors.
 
     The interval is never narrower than Wilson's from the images, and stays within 0..100. With one run it is Wilson's.
@@ -155,8 +139,8 @@ def expected_error(errors: Errors, confidence: float = CONFIDENCE) -> Estimate:
     standard_error = max(math.sqrt(crossed.variance), 100 / crossed.images)
     low, high = (100 * bound for bound in _wilson(mean / 100, crossed.images, confidence))
     if len(crossed.runs) > 1:
-        margin = crossed.margin(standard_error, confidence)
-        low, high = min(low, mean - margin), max(high, mean + margin)
+        half_width = crossed.half_width(standard_error, confidence)
+        low, high = min(low, mean - half_width), max(high, mean + half_width)
     return Estimate(
         mean=mean,
         low=min(max(low, 0.0), mean),
@@ -166,7 +150,9 @@ def expected_error(errors: Errors, confidence: float = CONFIDENCE) -> Estimate:
     )
 
 
-def contrast(terms: Sequence[tuple[float, Errors]], confidence: float = CONFIDENCE, *, family: int = 1) -> Difference:
+def contrast(
+    terms: Sequence[tuple[float, Measurements]], confidence: float = CONFIDENCE, *, family: int = 1
+) -> Difference:
     """Estimate a sum of coefficient times expected error over nets, paired by the runs and images that all have.
 
     Runs and nets may agree by chance, so the standard error is never below the weight of one image.
@@ -181,24 +167,22 @@ def contrast(terms: Sequence[tuple[float, Errors]], confidence: float = CONFIDEN
     """
     coefficients = [coefficient for coefficient, _ in terms]
     runs, images, wrong = aligned([errors for _, errors in terms])
-    crossed = _crossed(Errors(runs, images, np.asarray(coefficients, dtype=np.float64) @ wrong))
+    crossed = _crossed(Measurements(runs, images, np.asarray(coefficients, dtype=np.float64) @ wrong))
     worth = 100 * max(map(abs, coefficients)) / crossed.images
     standard_error = max(math.sqrt(crossed.variance), worth)
-    margin = crossed.margin(standard_error, confidence)
+    half_width = crossed.half_width(standard_error, confidence)
     return Difference(
         len(crossed.runs),
         crossed.mean,
-        max(crossed.mean - margin, 100 * sum(min(coefficient, 0) for coefficient in coefficients)),
-        min(crossed.mean + margin, 100 * sum(max(coefficient, 0) for coefficient in coefficients)),
+        max(crossed.mean - half_width, 100 * sum(min(coefficient, 0) for coefficient in coefficients)),
+        min(crossed.mean + half_width, 100 * sum(max(coefficient, 0) for coefficient in coefficients)),
         crossed.p_value(standard_error),
-        _hedges(crossed.run_means),
-        *_superiority(crossed, confidence),
         family,
         crossed.detectable(standard_error, (1 - confidence) / family),
     )
 
 
-def paired_difference(first: Errors, second: Errors, *, family: int = 1) -> Difference:
+def paired_difference(first: Measurements, second: Measurements, *, family: int = 1) -> Difference:
     """Return the `contrast` of two nets: the second's error less the first's."""
     return contrast([(-1, first), (1, second)], family=family)
 
@@ -229,7 +213,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def aligned(errors: Sequence[Errors]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def aligned(errors: Sequence[Measurements]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the M measurements that all of K errors have: run and image, both (M,), and `wrong`, (K, M)."""
     images = 1 + max(int(one.images.max(initial=0)) for one in errors)
     keys = [one.runs.astype(np.int64) * images + one.images for one in errors]
@@ -241,7 +225,7 @@ def aligned(errors: Sequence[Errors]) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return common // images, common % images, wrong
 
 
-def _crossed(errors: Errors) -> _Crossed:
+def _crossed(errors: Measurements) -> _Crossed:
     """Return the mean of the run means, percent, and its variance; with one run the variance of sampling images.
 
     statsmodels' `cov_cluster_2groups` gives the same variance to 12 digits (a test compares). For the 100,000
@@ -259,7 +243,6 @@ def _crossed(errors: Errors) -> _Crossed:
     table[rows, columns] = 100 * errors.wrong
     sizes = measured.sum(axis=0)
     run_means = table.sum(axis=0) / sizes
-    within = (table - measured * run_means) / sizes
     around = (table - measured * run_means.mean()) / (sizes * len(runs))
     by_run, by_image = _corrected(around.sum(axis=0), len(runs)), _corrected(around.sum(axis=1), len(images))
     by_both = _corrected(around, len(errors.wrong))
@@ -268,7 +251,7 @@ def _crossed(errors: Errors) -> _Crossed:
     if by_run > 0:
         degrees = min(degrees, (len(runs) - 1) * (variance / by_run) ** 2)
     effective_images = float(sizes.sum() ** 2 / np.square(measured.sum(axis=1)).sum())
-    return _Crossed(runs, run_means, within.T @ within, by_run, variance, degrees, effective_images)
+    return _Crossed(runs, run_means, by_run, variance, degrees, effective_images)
 
 
 def _corrected(sums: np.ndarray, clusters: int) -> float:
@@ -290,34 +273,3 @@ def noncentrality(degrees: float, level: float) -> float:
     """
     beyond = special.stdtrit(degrees, 1 - level / 2)
     return float(special.nctdtrinc(degrees, 1 - POWER, beyond))
-
-
-def _hedges(differences: np.ndarray) -> float | None:
-    """Return Hedges' g of paired differences; source: L. V. Hedges, J. Educational Statistics 6 (1981) 107-128."""
-    degrees = len(differences) - 1
-    if degrees < 2 or (spread := float(differences.std(ddof=1))) < TIE:
-        return None
-    correction = math.exp(special.gammaln(degrees / 2) - special.gammaln((degrees - 1) / 2)) / math.sqrt(degrees / 2)
-    return correction * float(differences.mean()) / spread
-
-
-def _superiority(crossed: _Crossed, confidence: float) -> tuple[float, float, float]:
-    """Return the share of runs below zero, ties half, with its interval.
-
-    The interval is a parametric bootstrap over runs and images, never narrower than Wilson's from the runs: few runs
-    may agree by chance.
-    """
-    rng = np.random.default_rng(SEED)
-    runs = len(crossed.runs)
-    noise = rng.multivariate_normal(np.zeros(runs), crossed.run_covariance, RESAMPLES, method="eigh")
-    chosen = rng.multinomial(runs, np.full(runs, 1 / runs), RESAMPLES)
-    shares = (chosen * _below(crossed.run_means + noise)).sum(axis=1) / runs
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(shares, [tail, 1 - tail]).tolist()
-    share = float(_below(crossed.run_means).mean())
-    wilson_low, wilson_high = _wilson(share, runs, confidence)
-    return share, min(low, wilson_low), max(high, wilson_high)
-
-
-def _below(differences: np.ndarray) -> np.ndarray:
-    return np.where(np.abs(differences) < TIE, 0.5, differences < 0)

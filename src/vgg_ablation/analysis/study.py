@@ -19,7 +19,7 @@ from vgg_ablation.analysis.records import (
     read_record,
     validated,
 )
-from vgg_ablation.analysis.statistics import Errors
+from vgg_ablation.analysis.statistics import Measurements
 from vgg_ablation.errors import StageError
 from vgg_ablation.evaluate.arrays import read_arrays
 from vgg_ablation.model.table1 import ABLATION, ARCHITECTURES
@@ -39,9 +39,6 @@ COST_COLUMNS = {column.name: column.type if column.type in (int, str) else float
 """The columns that are used, with their types; files may have more."""
 
 _ROUNDING = 1e-3  # percentage points; errors are written with four decimals
-
-Arrays = Mapping[str, np.ndarray]
-"""The arrays of `decisions.npz` by name; see `evaluate.decisions`."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class Decisions:
         return self.predicted != self.labels
 
 
-def decisions_in(arrays: Arrays, name: str, scale: str, run: int, protocol: str) -> Decisions:
+def decisions_in(arrays: Mapping[str, np.ndarray], name: str, scale: str, run: int, protocol: str) -> Decisions:
     """Return the decisions of a net or fusion in one run. Raises KeyError if they are not there."""
     split, key = f"split/{run}", f"{name}/{scale}/{run}/{protocol}"
     return Decisions(
@@ -80,8 +77,8 @@ class Study:
     nets: list[Net]
     """By training scale, then in the order of `ARCHITECTURES`: plain nets first."""
     fusions: list[Fusion]
-    arrays: Arrays
-    """Arrays of `decisions.npz`, all files merged."""
+    arrays: Mapping[str, np.ndarray]
+    """Arrays of `decisions.npz` by name, all files merged; see `evaluate.decisions`."""
     curves: pd.DataFrame
     """One row per net, training scale, run and epoch, about `CURVE_POINTS` a run; see `CURVE_COLUMNS`."""
     trials: pd.DataFrame
@@ -183,14 +180,14 @@ class Study:
         """Return the decisions of a net or fusion in one run. Raises KeyError if they are not there."""
         return decisions_in(self.arrays, name, scale, run, protocol)
 
-    def errors(self, name: str, scale: str, protocol: str) -> Errors | None:
+    def measurements(self, name: str, scale: str, protocol: str) -> Measurements | None:
         """Return which test images of which runs a net or fusion got wrong; None if it is not there."""
         measured = self.fusion(name, scale) if "+" in name else self.net(name, scale)
         runs = [run.run for run in measured.runs if protocol in run.protocols] if measured else []
         if not runs:
             return None
         found = [self.decisions(name, scale, run, protocol) for run in runs]
-        return Errors(
+        return Measurements(
             runs=np.repeat(runs, [len(one.images) for one in found]),
             images=np.concatenate([one.images for one in found]).astype(np.int64),
             wrong=np.concatenate([one.wrong for one in found]).astype(np.float64),
@@ -265,7 +262,7 @@ def _is_of(net: Net, settings: StudySettings) -> bool:
     expected = {
         **settings.model.model_dump(),
         **settings.train.model_dump(),
-        "epochs": (settings.train if net.scale == SCALES[0] else settings.fine_tune).epochs,
+        "epochs": settings.epochs_at(net.scale),
         "train_scale": scale.train,
         "test_scales": scale.test,
         "protocols": set(settings.evaluate.protocols.of(net.scale)),
@@ -350,7 +347,7 @@ def _fusions_of(nets: Sequence[Net], aggregate: Metrics) -> Metrics:
     return aggregate.model_copy(update={"nets": [], "fusions": fusions})
 
 
-def _merged_decisions(parts: Mapping[Path, Metrics], splits: pd.DataFrame) -> Arrays:
+def _merged_decisions(parts: Mapping[Path, Metrics], splits: pd.DataFrame) -> Mapping[str, np.ndarray]:
     """Read `decisions.npz` of each folder and return their arrays in one mapping.
 
     Raises:
@@ -375,7 +372,7 @@ def _merged_decisions(parts: Mapping[Path, Metrics], splits: pd.DataFrame) -> Ar
     return merged
 
 
-def _require_agreement(path: Path, one: Net | Fusion, arrays: Arrays) -> None:
+def _require_agreement(path: Path, one: Net | Fusion, arrays: Mapping[str, np.ndarray]) -> None:
     """Raise StageError unless the errors of a net or fusion follow from its decisions."""
     for run in one.runs:
         for protocol, scores in run.protocols.items():

@@ -11,7 +11,7 @@ import numpy as np
 from vgg_ablation.analysis.statistics import (
     LEVEL,
     Difference,
-    Errors,
+    Measurements,
     class_weights,
     expected_error,
     holm,
@@ -113,7 +113,7 @@ class Classified:
         """Names of the descriptors."""
         return list(self.info["variants"])
 
-    def errors(self, variant: str) -> Errors:
+    def measurements(self, variant: str) -> Measurements:
         """Return what was wrong, each image weighted so that the mean is 100 % less the mean class recall."""
         runs, images, classes, wrong = [], [], [], []
         for row in self.info["variants"][variant]["splits"]:
@@ -125,11 +125,11 @@ class Classified:
             wrong.append(self.decisions[f"{variant}/{split}"] != labels)
         every = np.concatenate(runs)
         weights = class_weights(every, np.concatenate(classes))
-        return Errors(every, np.concatenate(images), weights * np.concatenate(wrong))
+        return Measurements(every, np.concatenate(images), weights * np.concatenate(wrong))
 
     def result(self, variant: str) -> Result:
         """Return the mean class recall with a descriptor."""
-        error = expected_error(self.errors(variant))
+        error = expected_error(self.measurements(variant))
         by_split = list(error.by_run.values())
         deviation = stdev(by_split) if len(by_split) > 1 else None
         splits = self.info["variants"][variant]["splits"]
@@ -172,7 +172,7 @@ class Findings:
             nets = [(named(side.arch, norm), side.variant) for side in pair]
             if any(net not in self.classified or variant not in self.classified[net].variants for net, variant in nets):
                 return []
-            lower, higher = (self.classified[net].errors(variant) for net, variant in nets)
+            lower, higher = (self.classified[net].measurements(variant) for net, variant in nets)
             label = " less ".join(net if variant == "stacked" else f"{net} {variant}" for net, variant in nets[::-1])
             # Recall is 100 % less the error: the first's error less the second's.
             found.append((label, paired_difference(higher, lower)))

@@ -17,7 +17,7 @@ from vgg_ablation.appendix_b.table11 import OTHERS, TABLE_11, WITHOUT_WEIGHTS
 from vgg_ablation.files import read_table, write_bytes
 from vgg_ablation.model.table1 import weight_layers
 from vgg_ablation.report.figures import style
-from vgg_ablation.report.table import NONE, Number, Table, decimal, inert, probability, whole
+from vgg_ablation.report.table import NONE, Number, Table, decimal, inert, interval, probability, whole
 from vgg_ablation.runtime.console import duration
 from vgg_ablation.runtime.names import NORMS, chosen, named, norm_of, plain
 from vgg_ablation.runtime.paths import appendix_b
@@ -119,7 +119,7 @@ def _shown_variant(one: Classified) -> str:
 
 
 def _cells(result: Result) -> list[str]:
-    recall = Number(f"{result.mean:.1f} [{result.low:.1f}, {result.high:.1f}]", result.mean, result.low, result.high)
+    recall = interval(result.mean, result.low, result.high)
     penalties = dict.fromkeys(f"{row['penalty']:g}{'*' if row['at_edge'] else ''}" for row in result.splits)
     return [recall, decimal(result.deviation), ", ".join(penalties)]
 

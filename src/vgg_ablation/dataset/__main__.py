@@ -22,7 +22,6 @@ from vgg_ablation.dataset.pack import choose, decode_all, kind_of
 from vgg_ablation.dataset.source import obtain
 from vgg_ablation.dataset.splits import FOLDERS, least_images
 from vgg_ablation.images.index import TRAIN
-from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.console import Console, stage
 from vgg_ablation.runtime.params import one_of, read_studies
 from vgg_ablation.runtime.settings import StudySettings
@@ -70,7 +69,7 @@ def inspect(archive: Path, members: Sequence[Member], strays: Iterable[Stray], c
     images: dict[Member, Decoded] = {}
     first_with: dict[str, str] = {}
     excluded = [(stray.path, stray.reason) for stray in strays]
-    with console.task(messages.READING, len(members), quiet=10.0) as task:
+    with console.task("reading", len(members), quiet=10.0) as task:
         for member, sha256, result in decode_all(archive, members, _SIDE):
             task.advance()
             if sha256 in first_with:

@@ -11,7 +11,7 @@ from vgg_ablation.analysis.study import read_study
 from vgg_ablation.export.card import render_card
 from vgg_ablation.files import write_bytes, write_text
 from vgg_ablation.predict.nets import METRICS, TrainedNet
-from vgg_ablation.runtime.console import command
+from vgg_ablation.runtime.console import stage
 from vgg_ablation.runtime.params import read_params
 from vgg_ablation.runtime.paths import weights_file
 from vgg_ablation.runtime.provenance import describe_commit
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("net", help="folder of a net's results, or name of a net, such as D")
     parser.add_argument("--folder", type=Path, help="to write to (default: exports/NET-SCALE)")
     given = parser.parse_args(arguments)
-    with command("export"):
+    with stage("export", saved=""):
         net = TrainedNet.open(given.net)
         folder = given.folder or Path("exports") / f"{net.record.arch}-{net.record.scale}"
         onnx = export(net, folder)

@@ -17,8 +17,8 @@ from vgg_ablation.device import choose_compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.imagenet import obtain_start
 from vgg_ablation.model.table1 import ABLATION, PLAIN
-from vgg_ablation.parallel.computing import count_reports
-from vgg_ablation.parallel.counts import count_images, count_listed, unit_work
+from vgg_ablation.parallel.computing import count_steps
+from vgg_ablation.parallel.counts import count_images, count_listed, unit_gmacs
 from vgg_ablation.parallel.estimate import estimate
 from vgg_ablation.parallel.machine import probe_machine
 from vgg_ablation.parallel.processes import Event, Processes
@@ -129,8 +129,8 @@ def compute(
     units = work.units(archs)
     engine, slots, where = open_engine(work, archs, address, count)
     console.say(f"{len(units)} units, {slots} at the same time, on {where}")
-    schedule = Schedule(units, {unit.name: unit_work(unit, work) for unit in units})
-    steps = {unit.name: count_reports(unit, work) for unit in units}
+    schedule = Schedule(units, {unit.name: unit_gmacs(unit, work) for unit in units})
+    steps = {unit.name: count_steps(unit, work) for unit in units}
     try:
         with Progress(schedule, steps, slots, Terminal()) as shown:
             drive(schedule, engine, shown)

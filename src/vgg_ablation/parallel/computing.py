@@ -27,7 +27,7 @@ WEIGHTS = "weights.safetensors"
 """Name of the weights of a finished run in its state folder."""
 
 
-def count_reports(unit: Unit, work: Work) -> int:
+def count_steps(unit: Unit, work: Work) -> int:
     """Return how often `compute_unit` reports a step, if all epochs of the unit are run."""
     if unit.kind == "trial":
         return work.study.tune.epochs
@@ -75,7 +75,7 @@ def compute_unit(
         for size in work.study.tune.batch_size:  # whatever the rest of the trial's point
             _use_start(search.plan, search.recipe(Point(0.0, 0.0, size)), use)
         meter, images = search.plan.meter, len(search.plan.images.training)
-        tell = _told_apart(meter, step, found or step)
+        tell = _route_by_origin(meter, step, found or step)
 
         def watch(epoch: Epoch) -> None:
             meter.add(epoch.seconds, 0)
@@ -83,12 +83,12 @@ def compute_unit(
 
         return describe_trial(search.finish(unit.number, watch))
     meter = _meter()
-    tell = _told_apart(meter, step, found or step)
+    tell = _route_by_origin(meter, step, found or step)
     return _compute_run(unit, work, compute, best(search.finished()), say, tell, use, meter)
 
 
-def _told_apart(meter: Meter, step: Callable[[str], None], found: Callable[[str], None]) -> Callable[[str], None]:
-    """Return what passes a line about a step on: to `found` if the step's time, which `meter` has, was taken over."""
+def _route_by_origin(meter: Meter, step: Callable[[str], None], found: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a function that passes a line to `found` if its step came from the resume state, else to `step`."""
     before = meter.taken_over
 
     def tell(text: str) -> None:

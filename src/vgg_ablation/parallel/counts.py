@@ -96,7 +96,7 @@ def count_trial_epochs(tune: TuneSettings, number: int) -> float:
     return (min(tune.prune_after, tune.epochs) + tune.epochs) / 2
 
 
-def unit_work(unit: Unit, work: Work) -> float:
+def unit_gmacs(unit: Unit, work: Work) -> float:
     """Return the multiply-accumulates (1e9) of a unit: forward and backward in training, one view after another."""
     study, images = work.study, count_images(work.study.data)
     side, width = study.model.input_side, study.model.width

@@ -27,7 +27,7 @@ from vgg_ablation.files import file_digest, replacing, write_bytes
 from vgg_ablation.images.index import CHECKSUMS_FILE
 from vgg_ablation.parallel.computing import compute_unit
 from vgg_ablation.parallel.units import Unit, Work
-from vgg_ablation.parallel.worker import Message, outcome
+from vgg_ablation.parallel.worker import Message, run_to_message
 from vgg_ablation.runtime import paths
 from vgg_ablation.runtime.state import library_versions, source_digest
 from vgg_ablation.text import printable
@@ -173,7 +173,7 @@ def run_on_node(unit: Unit, work: Work, number: int, hub: Any, site: Site) -> Me
         copies.finish()
         return text
 
-    return outcome(compute)
+    return run_to_message(compute)
 
 
 def require_same(hub: Any, own: Mapping[str, str]) -> None:

@@ -39,7 +39,7 @@ class Progress:
         """Of the steps of a unit, how many were found in the resume state, and when the last of them was."""
         self._notes: dict[str, str] = {}
         self._waits = False
-        self._seconds = self._work = 0.0
+        self._seconds = self._amount = 0.0
         """Time and amount of the work on units that are done, without what was found in the resume state."""
         self._live = Live(console=console, get_renderable=self._table, auto_refresh=False, transient=True)
 
@@ -86,7 +86,7 @@ class Progress:
             found, since = self._found[name]
             if self._taken[name] > found:
                 self._seconds += time.monotonic() - since
-                self._work += self._schedule.work[name] * (1 - found / self._steps[name])
+                self._amount += self._schedule.amounts[name] * (1 - found / self._steps[name])
             self._print(f"{name}: {event.text}; done in {duration(took)}, {self._count()}")
         elif event.kind == "failed":
             self._print(f"{name}: failed: {event.text}")
@@ -101,7 +101,7 @@ class Progress:
     def waits_for_slot(self) -> None:
         """No slot is free, and no unit runs."""
         if not self._waits:
-            self._print("no slot is free: others use them all; waiting for one")
+            self._print("other studies use all GPUs; waiting for one")
         self._waits = True
 
     def _print(self, line: str) -> None:
@@ -115,13 +115,13 @@ class Progress:
 
     def left(self) -> float | None:
         """Return the estimated seconds until all units are done; None before one is that was not found done."""
-        work = self._schedule.work
-        if not self._seconds or not self._work:
+        amounts = self._schedule.amounts
+        if not self._seconds or not self._amount:
             return None
-        pace = self._seconds / self._work
-        seconds = {name: pace * work[name] for name in self._schedule.waiting}
+        pace = self._seconds / self._amount
+        seconds = {name: pace * amounts[name] for name in self._schedule.waiting}
         for name in self._schedule.running:
-            seconds[name] = max(0.0, pace * work[name] * (1 - self._share(name)))
+            seconds[name] = max(0.0, pace * amounts[name] * (1 - self._share(name)))
         rest = [
             replace(unit, needs=tuple(need for need in unit.needs if need in seconds))
             for name, unit in self._schedule.units.items()

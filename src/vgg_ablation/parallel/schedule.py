@@ -12,19 +12,19 @@ class Schedule:
 
     Args:
         units: all units, each after those that it needs.
-        work: amount of work of each unit, by name, in any one measure.
+        amounts: amount of work of each unit, by name, in any unit of measure.
     """
 
-    def __init__(self, units: Sequence[Unit], work: Mapping[str, float]) -> None:
+    def __init__(self, units: Sequence[Unit], amounts: Mapping[str, float]) -> None:
         self.units = {unit.name: unit for unit in units}
-        self.work = work
+        self.amounts = amounts
         self.waiting = dict(self.units)
         self.running: dict[str, Unit] = {}
         self.done: dict[str, Unit] = {}
         self.failed: dict[str, Unit] = {}
         self.blocked: dict[str, Unit] = {}
         """Units that need a failed one."""
-        self._chain = longest_chains(units, work)
+        self._chain = longest_chains(units, amounts)
 
     def next(self) -> Unit | None:
         """Return the unit that should start next; None if none can start now."""
@@ -54,7 +54,7 @@ class Schedule:
         self.waiting = {unit.name: unit, **self.waiting}
 
 
-def longest_chains(units: Sequence[Unit], work: Mapping[str, float]) -> dict[str, float]:
+def longest_chains(units: Sequence[Unit], amounts: Mapping[str, float]) -> dict[str, float]:
     """Return for each unit the work of the longest chain of units that starts with it."""
     after: dict[str, list[str]] = {unit.name: [] for unit in units}
     for unit in units:
@@ -62,7 +62,7 @@ def longest_chains(units: Sequence[Unit], work: Mapping[str, float]) -> dict[str
             after[need].append(unit.name)
     chains: dict[str, float] = {}
     for name in TopologicalSorter(after).static_order():
-        chains[name] = work[name] + max((chains[later] for later in after[name]), default=0.0)
+        chains[name] = amounts[name] + max((chains[later] for later in after[name]), default=0.0)
     return chains
 
 

@@ -59,7 +59,7 @@ def run(unit: Unit, work: Work, connection: Connection) -> Message:
         device = choose_compute(work.study.compute.threads)
         return compute_unit(unit, work, device, send("say"), send("step"), found=send("found"))
 
-    return outcome(compute)
+    return run_to_message(compute)
 
 
 def _end_with_parent() -> None:
@@ -69,7 +69,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def outcome(compute: Callable[[], str]) -> Message:
+def run_to_message(compute: Callable[[], str]) -> Message:
     """Call what computes a unit and returns a line about the result; return how it ended."""
     try:
         return Message("done", printable(compute()))

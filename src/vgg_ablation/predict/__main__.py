@@ -18,7 +18,7 @@ from vgg_ablation.device import choose_compute
 from vgg_ablation.evaluate.metrics import TOP_K
 from vgg_ablation.predict.classify import classify, read_image, stored_side
 from vgg_ablation.predict.nets import TrainedNet
-from vgg_ablation.runtime.console import command
+from vgg_ablation.runtime.console import stage
 from vgg_ablation.text import printable
 
 _AT_ONCE = 64  # images in memory
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("images", nargs="+", type=Path, help="image files, or folders of them")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
-    with command("predict"):
+    with stage("predict", saved=""):
         net = TrainedNet.open(given.net)
         described = {
             "net": net.record.arch,

@@ -19,7 +19,7 @@ from vgg_ablation.analysis.study import Net, Study
 from vgg_ablation.report import cost, words
 from vgg_ablation.report.figures.style import Figure
 from vgg_ablation.report.table import Table, count, decimal, detectable, grouped, inert
-from vgg_ablation.report.tables import in_common, published
+from vgg_ablation.report.tables import in_common, place_in_paper
 from vgg_ablation.runtime.names import plain
 from vgg_ablation.runtime.settings import SCALES
 
@@ -75,8 +75,8 @@ def sections(findings: Findings, tables: dict[str, Table]) -> list[Section]:
         "lead_protocol": study.lead[1],
         "words": words,
         "scales": SCALES,
-        "published": published,
-        "beside": published(beside.scale, beside.protocol),
+        "place_in_paper": place_in_paper,
+        "beside": place_in_paper(beside.scale, beside.protocol),
         "in_common": in_common,
         "rate_factors": _rate_factors,
     }

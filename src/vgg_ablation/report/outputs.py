@@ -40,7 +40,7 @@ def render(study: Study) -> dict[str, bytes]:
         "tables/curves.csv": _csv(study.curves),
         "tables/trials.csv": _csv(study.trials),
         "tables/reliability.csv": _csv(classes.reliabilities(study, *study.lead)),
-        "tables/published.csv": _csv(rows.published()),
+        "tables/published.csv": _csv(rows.published_table()),
         "tables/error-by-depth.csv": _csv(rows.by_depth(findings.lead_rows)),
         "tables/tables.tex": latex.main_tables(tables),
         **{f"tables/{name}.csv": _csv(table.frame()) for name, table in tables.items()},

@@ -98,22 +98,13 @@ def _pairs(findings: Findings) -> Table:
             "yes" if one.neighbours else "no",
             _difference(one.difference),
             probability(one.p_adjusted),
-            decimal(one.difference.effect_size, 2, "+"),
-            Number(
-                f"{one.difference.superiority:.2f} [{one.difference.superiority_low:.2f}, "
-                f"{one.difference.superiority_high:.2f}]",
-                one.difference.superiority,
-                one.difference.superiority_low,
-                one.difference.superiority_high,
-            ),
             detectable(one.difference.detectable),
             decimal(one.published, sign="+"),
             f"{one.better} lower" if one.better else "undecided",
         )
         for one in findings.comparisons
     ]
-    header = ("pair", "neighbours", "difference, points", "p (Holm)", "effect size g", "P(second better)")
-    header = (*header, DETECTABLE, "paper, points", "this study")
+    header = ("pair", "neighbours", "difference, points", "p (Holm)", DETECTABLE, "paper, points", "this study")
     return Table("pairs", "All pairs of nets", header, body)
 
 
@@ -138,15 +129,15 @@ def _pairs_elsewhere(findings: Findings) -> Table:
 def _agreement(findings: Findings) -> Table:
     body = []
     for source, protocol, one in findings.agreements:
-        paper = f"the paper's ({published(source.scale, source.protocol)})" if source else ""
+        paper = f"the paper's ({place_in_paper(source.scale, source.protocol)})" if source else ""
         whose = paper or "torchvision's (one centre crop)"
         ours = f"{words.PROTOCOLS[protocol]}, training scale {findings.study.lead[0]}"
-        tau = Number(f"{one.tau:.2f} [{one.low:.2f}, {one.high:.2f}]", one.tau, one.low, one.high)
+        tau = interval(one.tau, one.low, one.high, digits=2)
         body.append((whose, ours, ", ".join(one.nets), tau, whole(one.runs)))
     return Table("agreement", "Agreement of orders", ("order", "this study's", "nets", "tau-b", "runs"), body)
 
 
-def published(scale: str, protocol: str) -> str:
+def place_in_paper(scale: str, protocol: str) -> str:
     """Return where the paper has the errors: `Table 3, dense, S = 256`."""
     return f"{words.PAPER_TABLES[protocol]}, {words.PROTOCOLS[protocol]}, S = {TRAINING_SCALES[scale]}"
 

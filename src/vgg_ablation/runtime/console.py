@@ -26,7 +26,6 @@ from rich.progress import (
 
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import DISK_FULL, disk_full
-from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.locks import latest
 from vgg_ablation.runtime.outlook import Outlook
 from vgg_ablation.text import printable
@@ -192,7 +191,7 @@ class Console:
     def in_study(self, outlook: Outlook) -> None:
         """Say how many stages of the study have results; from now on, `parts` says how long the study takes."""
         self._outlook = outlook
-        self.say(messages.place_in_study(outlook.finished, outlook.stages))
+        self.say(f"{outlook.finished} of the {outlook.stages} stages of the study's nets have results")
 
     def say(self, text: str) -> None:
         """Print one line now."""
@@ -265,22 +264,6 @@ def stage(name: str, saved: str = SAVED) -> Iterator[Console]:
         finally:
             # DVC leaves Ctrl-C to the stage, and libraries that clean up at exit swallow it: the study would continue.
             atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
-
-
-@contextmanager
-def command(name: str) -> Iterator[None]:
-    """Run the body of a command that is no stage; errors end it as they end a `stage`, Ctrl-C without a word.
-
-    Characters that the terminal's encoding lacks are printed as escapes.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        yield
-    except Exception as error:
-        _end(name, error)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
 
 
 def _end(name: str, error: Exception) -> None:

@@ -133,21 +133,15 @@ def _running() -> str:
         return ""
     readers = [reader for users in entries.get("read", {}).values() for reader in users]
     users = {user["pid"]: user["cmd"] for user in [*readers, *entries.get("write", {}).values()]}
-    return next((f"{pid} ({command})" for pid, command in users.items() if _is_dvc(pid)), "")
+    # Another process may have the number of a dvc that was killed.
+    alive = (f"{pid} ({command})" for pid, command in users.items() if "dvc" in " ".join(_command_line(pid)))
+    return next(alive, "")
 
 
-def _is_dvc(pid: int) -> bool:
-    """Return whether a process of this number runs and is dvc: another may have the number of a killed one."""
-    try:
-        return any("dvc" in part for part in psutil.Process(pid).cmdline())
-    except psutil.Error:
-        return False
-
-
-def _command_line(process: psutil.Process) -> list[str]:
+def _command_line(pid: int) -> list[str]:
     """Return the command line of a process; empty if it has ended, or the system hides it."""
     try:
-        return process.cmdline()
+        return psutil.Process(pid).cmdline()
     except psutil.Error:
         return []
 
@@ -156,7 +150,7 @@ def _overrides() -> list[str]:
     """Return what follows `-S` in the `dvc exp run` in this folder that this stage is part of."""
     if "DVC_EXP_NAME" not in os.environ or in_temporary_folder():
         return []
-    commands = map(_command_line, psutil.Process().parents())
+    commands = [_command_line(parent.pid) for parent in psutil.Process().parents()]
     command = next((each for each in commands if {"exp", "experiments"} & {*each} and "run" in each), [])
     parser = ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("-S", "--set-param", action="append", default=[])

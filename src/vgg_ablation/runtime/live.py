@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import write_json
-from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.state import repository_root
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class LiveCurves:
             # `write_json` raises StageError on a full disk, with the advice to run it again.
             full = isinstance(error, StageError)
             reason = os.strerror(errno.ENOSPC) if full else error.strerror or str(error)
-            self._say(messages.without_live_curves(self.folder, reason))
+            self._say(f"{self.folder}: {reason}; continuing without live curves")
 
     def _add(self, row: Mapping[str, float | None]) -> None:
         number = int(row["epoch"] or 0)

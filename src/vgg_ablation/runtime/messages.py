@@ -18,11 +18,6 @@ def resuming(epoch: int, epochs: int) -> str:
     return f"resuming after epoch {epoch}/{epochs}"
 
 
-def place_in_study(finished: int, stages: int) -> str:
-    """Progress: how many searches, trainings and evaluations have results when a stage starts."""
-    return f"{finished} of the {stages} stages of the study's nets have results"
-
-
 def epoch_trained(
     train_loss: float, train_error: float, accuracy: float | None, learning_rate: float, images_per_second: float
 ) -> str:
@@ -30,11 +25,6 @@ def epoch_trained(
     validation = "" if accuracy is None else f", validation accuracy {accuracy:.1f} %"
     trained = f"training loss {train_loss:.3f}, training error {train_error:.1f} %{validation}"
     return f"{trained}, lr {learning_rate:.1e}, {images_per_second:,.0f} images/s"
-
-
-def without_live_curves(folder: object, reason: str) -> str:
-    """Warning: the curves for people cannot be written; training continues."""
-    return f"{folder}: {reason}; continuing without live curves"
 
 
 def starting_net_trained(net: str, epoch: int, epochs: int, train_loss: float) -> str:
@@ -70,11 +60,6 @@ def search_finished(path: object, best: str) -> str:
     return f"{path}: {best}"
 
 
-def dashboard_open(port: int) -> str:
-    """The searches are shown in a browser."""
-    return f"open http://localhost:{port} in a browser; end with Ctrl-C"
-
-
 def retrying(storage: str, reason: str, wait: float) -> str:
     """The database of the trials cannot be reached."""
     return f"{storage}: {reason}; retrying in {wait:g} s"
@@ -104,7 +89,6 @@ DOWNLOADING = "downloading MB"
 RENDERING = "rendering"
 GATHERING = "gathering"
 PACKING = "packing"
-READING = "reading"
 HASHING = "hashing"
 COMPARING = "comparing"
 

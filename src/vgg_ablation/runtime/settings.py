@@ -6,6 +6,7 @@ result in params.yaml. `docs/settings.md` is generated from the docstrings, boun
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -44,7 +45,7 @@ _OUTPUTS = (
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters and lone surrogates
 _MANY = 10**9  # more than any study needs
 _MOST_TRIALS = 10**6
-_MARGIN = 4  # pixels: an image that is rescaled while it is cropped is read this far beyond the crop
+_BEYOND_CROP = 4  # pixels: an image that is rescaled while it is cropped is read this far beyond the crop
 
 
 @dataclass(frozen=True)
@@ -93,20 +94,16 @@ def _number_or_folders(value: object) -> object:
     return value
 
 
-def _ascending(value: object) -> object:
-    if not isinstance(value, list | tuple) or not value or not all(type(each) is int for each in value):
-        raise ValueError("a list of whole numbers")
+def _ascending(value: object, types: Sequence[type] = (int,), what: str = "whole numbers") -> object:
+    if not isinstance(value, list | tuple) or not value or not all(type(each) in types for each in value):
+        raise ValueError(f"a list of {what}")
     if list(value) != sorted(set(value)):
         raise ValueError("an ascending list")
     return tuple(value)
 
 
 def _ascending_numbers(value: object) -> object:
-    if not isinstance(value, list | tuple) or not value or not all(type(each) in (int, float) for each in value):
-        raise ValueError("a list of numbers")
-    if list(value) != sorted(set(value)):
-        raise ValueError("an ascending list")
-    return tuple(map(float, value))
+    return _ascending(value, (int, float), "numbers")
 
 
 def _list_of_names(value: object) -> object:
@@ -440,15 +437,15 @@ class StudySettings(Section):
         fixed, large, jitter = self.scales.fixed, self.scales.large, self.scales.jitter
         least = {
             "fixed.train": (side, fixed.train),
-            "large.train": (side + _MARGIN, large.train),
-            "jitter.train": (side + _MARGIN, jitter.train[0]),
+            "large.train": (side + _BEYOND_CROP, large.train),
+            "jitter.train": (side + _BEYOND_CROP, jitter.train[0]),
             **{f"{name}.test": (side, self.scales.of(name).test[0]) for name in SCALES},
         }
         # Centre crops are cut at the single test scale, and rescaled while they are cut: but for the fixed scale, where
         # the images of `fixed.train` are stored. Whole images are rescaled before anything is cut from them.
         for name in SCALES:
             if (single := self.scales.of(name).single) != fixed.train or name != "fixed":
-                least[f"{name}.test[1]"] = (side + _MARGIN, single)
+                least[f"{name}.test[1]"] = (side + _BEYOND_CROP, single)
         for name, (needed, given) in least.items():
             if given < needed:
                 beyond = f" plus {needed - side}" if needed > side else ""

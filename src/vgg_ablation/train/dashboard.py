@@ -18,8 +18,7 @@ from optuna.storages import InMemoryStorage
 
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import read_json
-from vgg_ablation.runtime import messages
-from vgg_ablation.runtime.console import Console, command
+from vgg_ablation.runtime.console import stage
 from vgg_ablation.runtime.state import repository_root
 from vgg_ablation.train.trials import Trials
 
@@ -102,12 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m vgg_ablation.train.dashboard", description=__doc__)
     parser.add_argument("--port", type=int, default=PORT, help=f"of the page (default: {PORT}; 0: any free one)")
     port = parser.parse_args(arguments).port
-    with command("search-live"):
-        console = Console("search-live")
+    with stage("search-live", saved="") as console:
         searches = Searches(console.say)
         searches.refresh()
         with make_server("localhost", port, application(searches), handler_class=_Quiet) as server:
-            console.say(messages.dashboard_open(server.server_port))
+            console.say(f"open http://localhost:{server.server_port} in a browser; end with Ctrl-C")
             server.serve_forever()
 
 

@@ -17,7 +17,7 @@ from vgg_ablation.device import Compute
 from vgg_ablation.files import replacing
 from vgg_ablation.images.batches import Batches
 from vgg_ablation.images.index import LARGE_FOLDER, PACKED, verify
-from vgg_ablation.runtime.console import command
+from vgg_ablation.runtime.console import stage
 from vgg_ablation.runtime.params import read_params
 from vgg_ablation.runtime.paths import PROCESSED
 from vgg_ablation.runtime.settings import SCALES, StudySettings
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.epoch < 1:
         parser.error("--epoch: one or more")
-    with command("first_batch"):
+    with stage("first_batch", saved=""):
         study = read_params().whole(StudySettings)
         verify(PROCESSED)
         if given.scale != SCALES[0]:

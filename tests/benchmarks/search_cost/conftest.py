@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.search_cost.cost import Trial
 from benchmarks.search_cost.measure import Plan
+from benchmarks.search_cost.until_good import MethodTrial
 from tiny_study import SAMPLE, SCALES
 from vgg_ablation.runtime.settings import StudySettings
 
-Make = Callable[..., Trial]
+Make = Callable[..., MethodTrial]
 
 
 @pytest.fixture(scope="session")
@@ -18,9 +18,9 @@ def make() -> Make:
 
     def make(
         accuracy: float, images: int = 100, state: str = "complete", method: str = "grid", seed: int = 0, trial: int = 0
-    ) -> Trial:
+    ) -> MethodTrial:
         epochs = images // 10
-        return Trial(method, seed, trial, state, 1e-2, 5e-4, images, (accuracy,) * epochs, (1.0,) * epochs)
+        return MethodTrial(method, seed, trial, state, 1e-2, 5e-4, images, (accuracy,) * epochs, (1.0,) * epochs)
 
     return make
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import pytest
 
-from benchmarks.search_cost.cost import GRID, Trial
 from benchmarks.search_cost.measure import Facts, Plan, Trainer, measure
 from benchmarks.search_cost.methods import METHODS, grid_points, method_of, random_points
+from benchmarks.search_cost.until_good import GRID, MethodTrial
 from vgg_ablation.dataset.splits import validation_images
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import read_json
@@ -57,11 +57,11 @@ def test_the_plan_has_the_images_and_the_space_of_the_page_whatever_the_study() 
 class Measured(NamedTuple):
     """A measurement in another process, and its folder of images."""
 
-    trials: list[Trial]
+    trials: list[MethodTrial]
     facts: Facts
     folder: Path
 
-    def of(self, method: str, seed: int = 0) -> list[Trial]:
+    def of(self, method: str, seed: int = 0) -> list[MethodTrial]:
         return [trial for trial in self.trials if (trial.method, trial.seed) == (method, seed)]
 
 

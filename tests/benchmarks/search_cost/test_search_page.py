@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.search_cost.cost import GRID, Trial
 from benchmarks.search_cost.methods import METHODS
 from benchmarks.search_cost.page import About, trials_from_csv, trials_to_csv, write_page
+from benchmarks.search_cost.until_good import GRID, MethodTrial
 
-Make = Callable[..., Trial]
+Make = Callable[..., MethodTrial]
 DOCS = Path(__file__).parents[3] / "docs"
 ABOUT = About(
     "A", 0.125, "gp", 10, 40, 1, 3, (8, 8), (1e-4, 1e-1), (1e-5, 1e-2), 10, 600, "cpu", "float32", 2, 9.5,
@@ -18,7 +18,7 @@ ABOUT = About(
 
 
 @pytest.fixture
-def trials(make: Make) -> list[Trial]:
+def trials(make: Make) -> list[MethodTrial]:
     """A grid of 64 trials of 100 images, 5 of them good; the fourth trial of every search, at 400 images, is good."""
     grid = [make(80.5 if number == 7 else 80 if number < 4 else 20, trial=number) for number in range(64)]
     searches = [
@@ -30,7 +30,7 @@ def trials(make: Make) -> list[Trial]:
     return grid + searches
 
 
-def change(trials: list[Trial], method: str, *seeds: list[Trial]) -> list[Trial]:
+def change(trials: list[MethodTrial], method: str, *seeds: list[MethodTrial]) -> list[MethodTrial]:
     """Return the trials with other searches by one method."""
     others = [trial for trial in trials if trial.method != method]
     return others + [replace(trial, method=method, seed=seed) for seed, some in enumerate(seeds) for trial in some]
@@ -47,7 +47,7 @@ def parts(page: str) -> tuple[str, str]:
     return costs, progress
 
 
-def test_costs_are_those_counted_by_hand(trials: list[Trial]) -> None:
+def test_costs_are_those_counted_by_hand(trials: list[MethodTrial]) -> None:
     costs, progress = parts(page := write_page(trials, ABOUT))
     assert row(costs, "`gp`")[2:] == ["400", "400 to 400", "6.2 %", "2 of 2"]
     assert [line.split("|")[3].strip() for line in costs.splitlines() if line.startswith("| grid")] == [
@@ -62,23 +62,23 @@ def test_costs_are_those_counted_by_hand(trials: list[Trial]) -> None:
 
 
 @pytest.mark.parametrize(("images", "verdict"), [(1600, "25 % or less is met"), (1610, "25 % or less is missed")])
-def test_the_aim_is_a_quarter_of_the_grid(trials: list[Trial], make: Make, images: int, verdict: str) -> None:
+def test_the_aim_is_a_quarter_of_the_grid(trials: list[MethodTrial], make: Make, images: int, verdict: str) -> None:
     assert verdict in write_page(change(trials, "gp", [make(80, images)], [make(80, images)]), ABOUT)
 
 
-def test_a_seed_that_finds_nothing_counts_with_all_it_processed(trials: list[Trial], make: Make) -> None:
+def test_a_seed_that_finds_nothing_counts_with_all_it_processed(trials: list[MethodTrial], make: Make) -> None:
     page = write_page(change(trials, "random", [make(80)], [make(20)] * 3), ABOUT)
     assert row(parts(page)[0], "`random`")[2:] == ["200", "100 to 300", "3.1 %", "1 of 2"]
     assert "`random` found no trial within a point in 1 of 2 seeds within 40 trials" in page
 
 
 @pytest.mark.parametrize(("accuracy", "within"), [(79.5, "is within"), (79.4, "is not within")])
-def test_the_papers_point_is_judged(trials: list[Trial], make: Make, accuracy: float, within: str) -> None:
+def test_the_papers_point_is_judged(trials: list[MethodTrial], make: Make, accuracy: float, within: str) -> None:
     page = write_page(change(trials, "gp", *2 * [[make(accuracy), make(80)]]), ABOUT)
     assert f"it reaches {accuracy} % here, which {within} a point" in page
 
 
-def test_the_file_of_trials_holds_every_trial_with_its_curve(trials: list[Trial], make: Make) -> None:
+def test_the_file_of_trials_holds_every_trial_with_its_curve(trials: list[MethodTrial], make: Make) -> None:
     diverged_at_once = replace(make(0, 0, "diverged"), images=10)
     assert trials_from_csv(trials_to_csv([*trials, diverged_at_once])) == [*trials, diverged_at_once]
 

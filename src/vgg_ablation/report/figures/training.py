@@ -90,7 +90,7 @@ def trial_errors(findings: Findings) -> Iterator[Figure]:
     for place, net in enumerate(nets):
         trials = study.trials[study.trials["arch"] == net.arch]
         errors = 100 - trials["validation_accuracy"]
-        failed = _failed(trials)
+        failed = trials["outcome"] != ""
         pruned, ended = (trials["state"] == "pruned") & ~failed, complete(trials).index
         for values, mark in (
             (errors[pruned], PRUNED),
@@ -120,16 +120,11 @@ def trial_errors(findings: Findings) -> Iterator[Figure]:
     )
 
 
-def _failed(trials: pd.DataFrame) -> pd.Series:
-    """Return whether each trial diverged, stayed at chance or failed."""
-    return (trials["outcome"] != "") | (trials["state"] == "failed")
-
-
 def _draw_trials(axes: Axes, net: Net, trials: pd.DataFrame, colours: ScalarMappable) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-"))
         axis.set_minor_locator(NullLocator())
-    failed = _failed(trials)
+    failed = trials["outcome"] != ""
     for chosen, mark in (((trials["state"] == "pruned") & ~failed, PRUNED), (failed, FAILED)):
         axes.plot(trials["learning_rate"][chosen], trials["weight_decay"][chosen], **mark)
     ended = complete(trials)

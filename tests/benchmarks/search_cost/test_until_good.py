@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.search_cost.cost import (
-    Trial,
+from benchmarks.search_cost.until_good import (
+    MethodTrial,
     best_within,
     expected_images_in_random_order,
     images_until_good,
     is_good,
 )
 
-Make = Callable[..., Trial]
+Make = Callable[..., MethodTrial]
 
 
 def test_a_search_costs_its_first_good_trial_and_all_before_it(make: Make) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 GRID = "grid"
-MARGIN = 1.0  # percentage points of validation accuracy
+GOOD_WITHIN = 1.0  # percentage points of validation accuracy
 """A trial this close to the grid's best is good."""
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Trial:
+class MethodTrial:
     """One trial; a line of `docs/search-cost.csv`."""
 
     method: str
@@ -37,23 +37,23 @@ class Trial:
         return self.accuracies[-1] if self.state == "complete" else 0.0
 
 
-def is_good(trial: Trial, best: float) -> bool:
-    """Return whether a trial is within `MARGIN` of the accuracy `best`."""
-    return trial.accuracy >= best - MARGIN - _ROUNDING
+def is_good(trial: MethodTrial, best: float) -> bool:
+    """Return whether a trial is within `GOOD_WITHIN` of the accuracy `best`."""
+    return trial.accuracy >= best - GOOD_WITHIN - _ROUNDING
 
 
-def images_of(trials: Sequence[Trial]) -> int:
+def images_of(trials: Sequence[MethodTrial]) -> int:
     """Return the training images that all trials processed."""
     return sum(trial.images for trial in trials)
 
 
-def images_until_good(trials: Sequence[Trial], best: float) -> int | None:
+def images_until_good(trials: Sequence[MethodTrial], best: float) -> int | None:
     """Return the images processed up to and including the first good trial; None if there is none."""
     first = next((number for number, trial in enumerate(trials) if is_good(trial, best)), None)
     return None if first is None else images_of(trials[: first + 1])
 
 
-def best_within(trials: Sequence[Trial], images: float) -> float:
+def best_within(trials: Sequence[MethodTrial], images: float) -> float:
     """Return the best accuracy of the trials that had ended after `images` training images; 0 if none had."""
     best, spent = 0.0, 0
     for trial in trials:
@@ -64,7 +64,7 @@ def best_within(trials: Sequence[Trial], images: float) -> float:
     return best
 
 
-def expected_images_in_random_order(grid: Sequence[Trial], best: float) -> float:
+def expected_images_in_random_order(grid: Sequence[MethodTrial], best: float) -> float:
     """Return the mean, over all orders of the grid's trials, of `images_until_good`.
 
     Each of k good trials is equally likely to be the first of them, and any other trial comes before all k in one order
