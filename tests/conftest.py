@@ -1,5 +1,6 @@
 """Fixtures of several folders: made-up images as the pipeline packs them, and a console."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -26,8 +27,20 @@ from vgg_ablation.runtime.console import Console
 
 pytest_plugins = ["image_fixtures", "published_fixtures", "study_fixtures", "trained_fixtures"]
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a hundred processes would compile the package, each for itself
+
 settings.register_profile("any machine", deadline=None)  # a busy one may pause within an example
 settings.load_profile("any machine")
+
+
+LONG = ("all_nets", "one_net", "experiments", "tutorial", "appendix_b", "torture", "full_disk", "side_by_side")
+"""Files of end-to-end tests, from the longest to the shortest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run end-to-end tests last, the longest first: then two workers end at about the same time."""
+    places = {f"test_{name}.py": place for place, name in enumerate(LONG, 1)}
+    items.sort(key=lambda item: places.get(item.path.name, 0))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -53,8 +53,21 @@ def test_a_gpu_computes_in_float16_if_it_only_emulates_bfloat16(
     monkeypatch: pytest.MonkeyPatch, native: bool, precision: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_90a", "compute_120"])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0) if native else (7, 5))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: including_emulation or native)
     assert choose_compute(1) == Compute(torch.device("cuda"), precision)
+
+
+def test_a_gpu_older_than_torchs_kernels_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_120"])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla V100")
+    with pytest.raises(
+        StageError, match=r"^Tesla V100 has compute capability 7\.0, torch .* needs 7\.5; to use the CPU"
+    ):
+        choose_compute(1)
 
 
 @pytest.mark.parametrize(("built", "why"), [("13.2", "for CUDA 13.2, for which the driver may be"), (None, "for CPUs")])

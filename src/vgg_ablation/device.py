@@ -61,6 +61,7 @@ def choose_compute(threads: int) -> Compute:
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
+        _require_supported_gpu()
         native = torch.cuda.is_bf16_supported(including_emulation=False)
         return Compute(torch.device("cuda"), torch.bfloat16 if native else torch.float16)
     _require_no_gpu()
@@ -68,6 +69,17 @@ def choose_compute(threads: int) -> Compute:
     # torch has no public function for this yet.
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001
     return Compute(torch.device("cpu"), torch.bfloat16 if native else torch.float32)
+
+
+def _require_supported_gpu() -> None:
+    """Raise StageError if torch has no kernels for the GPU, because it is too old."""
+    architectures = [name.removeprefix("sm_").rstrip("af") for name in torch.cuda.get_arch_list() if "sm_" in name]
+    major, minor = torch.cuda.get_device_capability()
+    if architectures and 10 * major + minor < (oldest := min(map(int, architectures))):
+        raise StageError(
+            f"{torch.cuda.get_device_name()} has compute capability {major}.{minor}, torch {torch.__version__} needs "
+            f"{oldest / 10}; to use the CPU instead, set CUDA_VISIBLE_DEVICES=-1 in the environment"
+        )
 
 
 def _require_no_gpu() -> None:

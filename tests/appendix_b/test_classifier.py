@@ -114,3 +114,12 @@ def test_held_out_images_choose_the_penalty_and_the_smaller_of_two_equal_ones(im
 def test_an_end_of_the_grid_is_flagged_unless_it_is_the_whole_grid(images: tuple[Tensor, Tensor]) -> None:
     grids = ([1e-6, 1e-5], [1.0])
     assert [choose(images, images, CLASSES, grid).at_edge for grid in grids] == [True, False]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_chooses_as_the_cpu_does(images: tuple[Tensor, Tensor], torch_as_before: None) -> None:
+    torch.set_deterministic_debug_mode("error")
+    here, there = (choose(on, on, CLASSES, [0.1, 10.0]) for on in (images, (images[0].cuda(), images[1].cuda())))
+    assert there.recalls == pytest.approx(here.recalls, abs=2)
+    assert there.fit.weights.is_cuda

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 from PIL import Image
+from ruamel.yaml import YAML
 
+from vgg_ablation.dataset import __main__ as module
 from vgg_ablation.dataset.__main__ import main
 from vgg_ablation.dataset.splits import draw_splits
+from vgg_ablation.runtime.params import read_studies
 from vgg_ablation.runtime.settings import StudySettings
 
 Draw = Callable[..., Image.Image]
@@ -16,13 +18,13 @@ Encode = Callable[..., bytes]
 
 
 @pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[Path], str]:
+def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Return what prints the report of a source."""
     monkeypatch.chdir(Path(__file__).parents[2])
     monkeypatch.setenv("DVC_ROOT", str(Path(__file__).parents[2]))
 
-    def run(path: Path) -> str:
-        main([str(path)])
+    def run(path: Path, *options: str) -> str:
+        main([str(path), *options])
         return capsys.readouterr().out
 
     return run
@@ -44,23 +46,40 @@ def photos(tmp_path: Path, picture: Draw, encoded: Encode) -> Path:
 def block(printed: str) -> StudySettings:
     """Return the printed study, pasted below `studies:`."""
     _, _, text = printed.partition("params.yaml")
-    return StudySettings.model_validate(yaml.safe_load("studies:\n" + text.partition("\n\n")[2])["studies"]["own"])
+    return StudySettings.model_validate(YAML(typ="safe").load("studies:\n" + text.partition("\n\n")[2])["studies"]["own"])
 
 
-def test_categories_sizes_formats_and_exclusions_are_printed(report: Callable[[Path], str], photos: Path) -> None:
+def test_categories_sizes_formats_and_exclusions_are_printed(report: Callable[..., str], photos: Path) -> None:
     lines = report(photos).splitlines()
     assert {"  cat: 6", "  dog: 6", "formats: PNG 12", "smallest side, pixels: 40 to 51, median 46"} <= set(lines)
     assert {"left out: 2", "    dog/copy.png: duplicate of dog/1.png", "    dog/text.jpg: not an image"} <= set(lines)
 
 
-def test_the_printed_study_is_valid_and_leaves_test_images(report: Callable[[Path], str], photos: Path) -> None:
+def test_the_printed_study_is_valid_and_leaves_test_images(report: Callable[..., str], photos: Path) -> None:
     data = block(report(photos)).data
     assert (data.source, data.train_per_class) == (str(photos), 4)
 
 
+def test_as_many_steps_are_printed_as_the_other_study_has(report: Callable[..., str], photos: Path) -> None:
+    """Here eight images are drawn for training and validation."""
+    study = YAML(typ="safe").load(Path("params.yaml"))["studies"]["caltech256"]
+    epochs = block(report(photos, "--like", "caltech256")).train.epochs
+    assert epochs == pytest.approx(study["train"]["epochs"] * 256 * study["data"]["train_per_class"] / 8, rel=0.01)
+
+
+def test_a_study_that_does_not_say_how_many_images_it_trains_on_has_no_study_like_it(
+    report: Callable[..., str], photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = read_studies(StudySettings)["sample"].model_copy(update={"data": block(report(photos)).data})
+    monkeypatch.setattr(module, "read_studies", lambda _: {"own": own})
+    with pytest.raises(SystemExit):
+        report(photos, "--like", "own")
+    assert "--like: the settings of this study do not say how many images" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("left", [1, 2])
 def test_a_category_too_small_to_train_validate_and_test_is_named_and_left_out_of_the_study(
-    report: Callable[[Path], str], photos: Path, picture: Draw, encoded: Encode, left: int
+    report: Callable[..., str], photos: Path, picture: Draw, encoded: Encode, left: int
 ) -> None:
     (photos / "eel").mkdir()
     for number in range(left):
@@ -71,16 +90,14 @@ def test_a_category_too_small_to_train_validate_and_test_is_named_and_left_out_o
     assert (data.categories, data.train_per_class) == (("cat", "dog"), 4)
 
 
-def test_no_study_is_printed_if_one_category_is_left(
-    report: Callable[[Path], str], photos: Path, tmp_path: Path
-) -> None:
+def test_no_study_is_printed_if_one_category_is_left(report: Callable[..., str], photos: Path, tmp_path: Path) -> None:
     for path in sorted((photos / "dog").glob("[0-9]*.png"))[2:]:
         path.rename(tmp_path / path.name)
     printed = report(photos)
     assert printed.endswith("settings: none; a study needs at least two categories with enough usable images\n")
 
 
-def test_three_images_a_category_are_enough(report: Callable[[Path], str], photos: Path, tmp_path: Path) -> None:
+def test_three_images_a_category_are_enough(report: Callable[..., str], photos: Path, tmp_path: Path) -> None:
     for path in sorted((photos / "dog").glob("[0-9]*.png"))[3:]:
         path.rename(tmp_path / path.name)
     data = block(report(photos)).data
@@ -98,14 +115,14 @@ def split_of(photos: Path, folder: Path) -> Path:
     return folder
 
 
-def test_folders_of_a_split_are_printed_and_used(report: Callable[[Path], str], photos: Path, tmp_path: Path) -> None:
+def test_folders_of_a_split_are_printed_and_used(report: Callable[..., str], photos: Path, tmp_path: Path) -> None:
     printed = report(split_of(photos, tmp_path / "split"))
     assert "  cat: 6 (test 2, train 4)" in printed
     assert block(printed).data.train_per_class == "folders"
 
 
 def test_a_category_that_a_ready_made_split_does_not_test_is_left_out(
-    report: Callable[[Path], str], photos: Path, picture: Draw, encoded: Encode, tmp_path: Path
+    report: Callable[..., str], photos: Path, picture: Draw, encoded: Encode, tmp_path: Path
 ) -> None:
     untested = split_of(photos, tmp_path / "split") / "train" / "eel"
     untested.mkdir()

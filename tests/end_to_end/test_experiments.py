@@ -10,6 +10,8 @@ import pytest
 import yaml
 from repository import Finished, Repository
 
+from vgg_ablation.model.table1 import PLAIN
+
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
 UNDO = ("make", "--old-file=.venv/.set-up", "undo")
@@ -134,31 +136,23 @@ def test_undo_brings_everything_back_after_an_experiment(after_c, finished, tmp_
     assert repository.succeed("dvc", "repro").stages == ["check"]
 
 
-def test_undo_brings_everything_back_after_dvc_was_killed(again, finished):
+def test_undo_refuses_while_dvc_runs_and_brings_everything_back_after_it_was_killed(again, finished):
     with again.start("dvc", "exp", "run", "-S", "arch=C") as process:
         assert process.stdout is not None
         while "tune@C-none" not in process.stdout.readline():
             assert process.poll() is None
+        refused = again.run(*UNDO)
         process.send_signal(signal.SIGKILL)
         process.stdout.read()  # until the stage has ended too
+    assert refused.status != 0
+    assert f"undo: process {process.pid} (" in refused.errors
     assert branch(again) == ""
     assert "params.yaml" in again.succeed("git", "diff", "--staged", "--name-only").output
     again.succeed(*UNDO)
     require_state_of(again, finished)
+    again.succeed(*UNDO)  # which has nothing to copy
     assert "arch: C" in (again.folder / ".state/params-before-undo.yaml").read_text()
     assert again.succeed("dvc", "repro").stages == ["check"]
-
-
-def test_an_experiment_is_applied_although_dvc_ends_with_an_error(after_c, tmp_path):
-    shutil.copytree(after_c[0].folder, tmp_path / "applied", symlinks=True)
-    repository = Repository(tmp_path / "applied")
-    (name,) = repository.succeed("dvc", "exp", "list", "--name-only").output.split()
-    repository.succeed(*UNDO)
-    assert repository.run("dvc", "exp", "apply", name).status != 0
-    assert repository.succeed("dvc", "repro").stages == ["check"]
-    assert (repository.folder / "reports/metrics.json").read_bytes() == (
-        after_c[0].folder / "reports/metrics.json"
-    ).read_bytes()
 
 
 def test_images_that_changed_outside_the_repository_are_fetched_again_on_demand(again):
@@ -167,19 +161,7 @@ def test_images_that_changed_outside_the_repository_are_fetched_again_on_demand(
     assert again.succeed("dvc", "repro").stages == ["check"], "the same images"
 
 
-def test_undo_refuses_while_dvc_runs(again):
-    with again.start("dvc", "exp", "run", "-S", "arch=C") as process:
-        assert process.stdout is not None
-        while "tune@C-none" not in process.stdout.readline():
-            assert process.poll() is None
-        done = again.run(*UNDO)
-        process.send_signal(signal.SIGINT)
-        process.communicate()
-    assert done.status != 0
-    assert f"undo: process {process.pid} (" in done.errors
-
-
-def test_an_experiment_is_brought_back_by_its_branch_without_training(after_c, tmp_path):
+def test_an_experiment_is_brought_back_by_apply_and_by_its_branch_without_training(after_c, tmp_path):
     shutil.copytree(after_c[0].folder, tmp_path / "again", symlinks=True)
     again = Repository(tmp_path / "again")
     again.succeed(*UNDO)
@@ -187,6 +169,12 @@ def test_an_experiment_is_brought_back_by_its_branch_without_training(after_c, t
     again.succeed("dvc", "exp", "run", "--temp", "--name", "tried", "-S", "arch=C")
     assert changed(again) == []
     assert not (again.folder / "results/none/C").exists()
+    assert again.run("dvc", "exp", "apply", "tried").status != 0, "as README says"
+    assert set(again.succeed("dvc", "repro").stages) <= {"check", "report"}
+    metrics = "results/none/C/fixed/evaluation/metrics.json"
+    assert (again.folder / metrics).read_bytes() == (after_c[0].folder / metrics).read_bytes()
+    again.succeed(*UNDO)
+    shutil.rmtree(again.folder / "results/none/C")
     again.succeed("dvc", "exp", "branch", "tried", "tried")
     again.succeed("git", "switch", "tried")
     assert again.succeed("dvc", "repro").stages == ["check", "report"]
@@ -194,13 +182,25 @@ def test_an_experiment_is_brought_back_by_its_branch_without_training(after_c, t
     assert changed(again) == []
 
 
-@pytest.mark.parametrize("override", ["arch=Z", "studies.tiny.train.epochs=0"])
-def test_a_refused_value_does_not_stay(again, override):
-    before = (again.folder / "params.yaml").read_bytes()
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("arch=Z", f"check: params.yaml: arch = 'Z'; allowed: all, {', '.join(PLAIN)}"),
+        (
+            "studies.tiny.train.epochs=0",
+            "check: params.yaml: studies.tiny.train.epochs = 0; allowed: greater than or equal to 1",
+        ),
+    ],
+)
+def test_a_refused_value_does_not_stay(again, override, line):
+    before = again.snapshot()
     done = again.run("dvc", "exp", "run", "-S", "scale=large", "-S", override)
     assert done.status != 0
-    assert "check: refused; params.yaml is again that of the last commit" in done.output + done.errors
-    assert (again.folder / "params.yaml").read_bytes() == before
+    said = (done.output + done.errors).splitlines()
+    assert {line, "check: refused; params.yaml is again that of the last commit"} <= set(said)
+    assert done.stages in (["check"], []), "before any work"
+    after = again.snapshot()
+    assert {name for name in before if after.get(name) != before[name]} <= {"data/settings-are-valid.txt"}
     assert (changed(again), branch(again) != "") == ([], True)
 
 

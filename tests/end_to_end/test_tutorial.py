@@ -29,6 +29,10 @@ def followed(committed_copy, tmp_path_factory) -> tuple[Path, Finished]:
     environment = f"mkdir .venv\nln -s {here} .venv/bin\ntouch .venv/.set-up\n"  # for the one that takes minutes
     commands = "".join(blocks("sh"))
     assert commands.count("ADDRESS") == commands.count("make set-up") == 1
+    for epochs in ("train.epochs=80", "tune.epochs=40", "tune.prune_after=20"):
+        name, _, number = epochs.partition("=")
+        assert commands.count(epochs) == 1
+        commands = commands.replace(epochs, f"{name}={int(number) // 10}")
     commands = commands.replace("ADDRESS", str(committed_copy("tutorial").folder))
     commands = commands.replace("make set-up", environment + "make set-up")
     done = subprocess.run(

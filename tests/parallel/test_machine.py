@@ -1,4 +1,3 @@
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ def test_cores_are_those_of_the_affinity_and_the_containers_quota(
 
 
 def test_two_studies_share_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(module, "_LOCKS", tmp_path)
     machine = Machine("a GPU", ("GPU-1", "GPU-2"), 0, 0)
     ours, theirs = machine.slots(threads=1), machine.slots(threads=1)
     assert [slot.environment for slot in ours] == [{"CUDA_VISIBLE_DEVICES": "GPU-1"}, {"CUDA_VISIBLE_DEVICES": "GPU-2"}]

@@ -123,7 +123,7 @@ def test_failed_trials_of_nearly_one_weight_decay_are_drawn_without_a_warning(ma
         ["at chance", 0.01],
         ["at chance", 0.01 - 5e-18],
     ]
-    assert "search" in Drawn(find(files.read())).figures
+    assert "search" in Drawn(find(files.read()), training.searches).figures
 
 
 def test_a_net_that_is_not_in_the_paper_has_its_place(make: Make, monkeypatch: pytest.MonkeyPatch):

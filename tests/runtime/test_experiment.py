@@ -29,13 +29,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def started_by(monkeypatch: pytest.MonkeyPatch, *commands: list[str] | psutil.Error) -> None:
     """Let this process have parents with these command lines."""
 
-    def line(command: list[str] | psutil.Error) -> list[str]:
+    def line(pid: int) -> list[str]:
+        command = commands[pid]
         if isinstance(command, psutil.Error):
             raise command
         return command
 
-    parents = [SimpleNamespace(cmdline=lambda command=command: line(command)) for command in commands]
-    monkeypatch.setattr(experiment.psutil, "Process", lambda: SimpleNamespace(parents=lambda: parents))
+    def process(pid: int = -1) -> SimpleNamespace:
+        return SimpleNamespace(pid=pid, cmdline=lambda: line(pid), parents=lambda: map(process, range(len(commands))))
+
+    monkeypatch.setattr(experiment.psutil, "Process", process)
 
 
 @pytest.mark.parametrize("name", ["exp", "experiments"])

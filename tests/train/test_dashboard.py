@@ -36,7 +36,7 @@ def address() -> Iterator[str]:
     searches = Searches(pytest.fail)
     searches.refresh()
     with make_server("localhost", 0, application(searches), handler_class=dashboard._Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://localhost:{server.server_port}"
         server.shutdown()

@@ -269,7 +269,7 @@ def test_a_trial_that_cannot_be_stored_runs_again_under_its_number() -> None:
 
 @given(
     data=st.data(),
-    sampler=st.sampled_from(["tpe", "gp"]),
+    sampler=st.sampled_from(["tpe", "tpe", "tpe", "gp"]),  # a trial by gp takes a second
     round_size=st.integers(1, 4),
     sizes=st.sampled_from([(32,), (16, 32, 64)]),
 )
@@ -287,9 +287,9 @@ def test_the_order_within_a_round_changes_no_trial(
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_a_round_of_trials_has_different_points_where_trials_promise_most(sampler: str) -> None:
     """The sampler knows the points of its round: in one round of four, no two are the same."""
-    found = list(Stored(sampler=sampler, round_size=4, trials=12, pruner="none").search())
+    found = list(Stored(sampler=sampler, round_size=4, trials=8, pruner="none").search())
     points = [(math.log10(trial.learning_rate), math.log10(trial.weight_decay)) for trial in found]
-    assert min(math.dist(*pair) for pair in combinations(points[8:], 2)) > 0.01
+    assert min(math.dist(*pair) for pair in combinations(points[4:], 2)) > 0.01
 
 
 def test_a_finished_search_is_read_and_more_trials_continue_it(uninterrupted: list[Trial]) -> None:

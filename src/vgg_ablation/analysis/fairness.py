@@ -108,7 +108,7 @@ def effects(
 
 
 def images_of_training(study: Study, net: Net) -> int:
-    """Return the images that a net was trained on up to its scale, search and earlier scales included."""
+    """Return the images that a net was trained on: in its search, and at the study's scales up to its own."""
     of_net = study.costs[study.costs["arch"] == net.arch]
     scales = study.scales[: study.scales.index(net.scale) + 1]
     trained = of_net["stage"].str.startswith("train") & of_net["scale"].isin(scales)

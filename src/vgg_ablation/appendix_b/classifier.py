@@ -136,6 +136,8 @@ def mean_class_recall(predicted: Tensor, labels: Tensor, classes: int) -> float:
 
     `predicted` and `labels` are (N,) int64; each class has an image.
     """
+    # On the CPU: a GPU has no deterministic bincount with weights.
+    predicted, labels = predicted.cpu(), labels.cpu()
     correct = (predicted == labels).double()
     recalls = torch.bincount(labels, correct, classes) / torch.bincount(labels, minlength=classes)
     return 100 * recalls.mean().item()

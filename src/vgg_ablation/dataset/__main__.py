@@ -15,16 +15,18 @@ from statistics import median
 
 from ruamel.yaml import YAML
 
-from vgg_ablation.dataset.archive import CLUTTER
+from vgg_ablation.dataset.archive import CLUTTER, OFFICIAL_CATEGORIES
 from vgg_ablation.dataset.decode import Decoded
 from vgg_ablation.dataset.layout import Member, Stray
 from vgg_ablation.dataset.pack import choose, decode_all, kind_of
+from vgg_ablation.dataset.sample import CATEGORIES
 from vgg_ablation.dataset.source import obtain
 from vgg_ablation.dataset.splits import FOLDERS, least_images
+from vgg_ablation.errors import StageError
 from vgg_ablation.images.index import TRAIN
 from vgg_ablation.runtime.console import Console, stage
 from vgg_ablation.runtime.params import one_of, read_studies
-from vgg_ablation.runtime.settings import StudySettings
+from vgg_ablation.runtime.settings import DataSettings, StudySettings
 from vgg_ablation.runtime.state import repository_root
 
 _SIDE = 32  # pixels: decoding to the smallest side that a study may have takes least
@@ -108,18 +110,19 @@ def describe(found: Found) -> list[str]:
 
 
 def settings(found: Found, source: str, like: StudySettings) -> dict[str, object]:
-    """Return the settings of a study of these images: those of another study, with as many training steps a run.
+    """Return the settings of a study of these images: those of another study, with as many training steps per run.
 
     Categories with too few images are left out.
+
+    Raises:
+        StageError: the settings of the other study do not say how many images it trains on.
     """
     split, small = found.parts(), found.too_small()
     counts = {category: number for category, number in sorted(found.categories.items()) if category not in small}
     drawn = min(_PAPER_IMAGES, max(2, int(_PAPER_SHARE * min(counts.values()))))
     training = sum(found.parts(category)[TRAIN] for category in counts) if split else drawn * len(counts)
     block = like.model_dump(mode="json")
-    each = 1 if like.data.train_per_class == FOLDERS else int(like.data.train_per_class)
-    classes = 10 if like.data.categories == "all" else len(like.data.categories)
-    longer = each * classes / training
+    longer = _drawn(like.data) / training
     block["data"] |= {
         "source": source, "categories": list(counts) if small else "all", "clutter": CLUTTER in counts,
         "train_per_class": FOLDERS if split else drawn,
@@ -128,6 +131,15 @@ def settings(found: Found, source: str, like: StudySettings) -> dict[str, object
         block[section]["epochs"] = max(1, round(block[section]["epochs"] * longer))
     block["tune"]["prune_after"] = max(1, round(block["tune"]["prune_after"] * longer))
     return block
+
+
+def _drawn(data: DataSettings) -> int:
+    """Return the training and validation images of a split, from settings alone."""
+    of_source = {"sample": len(CATEGORIES), "caltech256": OFFICIAL_CATEGORIES + data.clutter}
+    classes = of_source.get(data.source, 0) if data.categories == "all" else len(data.categories)
+    if data.train_per_class == FOLDERS or not classes:
+        raise StageError("--like: the settings of this study do not say how many images it trains on; name another one")
+    return int(data.train_per_class) * classes
 
 
 def as_yaml(name: str, block: Mapping[str, object]) -> str:

@@ -19,6 +19,8 @@ from vgg_ablation.text import printable
 ROOT_FOLDER = "256_ObjectCategories"
 CLUTTER = "257.clutter"
 """The category of Caltech-256 that shows no object."""
+OFFICIAL_CATEGORIES = 256
+"""Categories of Caltech-256 besides it."""
 
 LARGEST_MEMBER = 64 * 2**20  # bytes; the largest photograph of Caltech-256 has about 7 MB
 """Larger members are no photographs of this data set, and are left out."""

@@ -82,9 +82,10 @@ def compute_unit(
             tell(describe_epoch(epoch, images))
 
         return describe_trial(search.finish(unit.number, watch))
-    meter = _meter()
+    meter, tuned = _meter(), best(search.finished())
+    del search  # its images may be in the memory of the GPU
     tell = _route_by_origin(meter, step, found or step)
-    return _compute_run(unit, work, compute, best(search.finished()), say, tell, use, meter)
+    return _compute_run(unit, work, compute, tuned, say, tell, use, meter)
 
 
 def _route_by_origin(meter: Meter, step: Callable[[str], None], found: Callable[[str], None]) -> Callable[[str], None]:
@@ -158,6 +159,8 @@ def _compute_run(
                 net, f"{scale}/run-{unit.number}", {**asdict(recipe.point), "epochs": recipe.epochs}, fit, errors
             )
             result = reason or messages.top1_errors(errors)
+            del net
+        del images, plan, network  # as in `train_net`: frees memory of the device for the next scale
     return result
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from vgg_ablation.dataset.archive import OFFICIAL_CATEGORIES
 from vgg_ablation.dataset.layout import Listing
 from vgg_ablation.dataset.pack import choose
 from vgg_ablation.dataset.sample import CATEGORIES, SAMPLE_PER_CATEGORY
@@ -13,7 +14,6 @@ from vgg_ablation.parallel.units import Unit, Work
 from vgg_ablation.runtime.names import ALL, NORMS, chosen
 from vgg_ablation.runtime.settings import DataSettings, TrainSettings, TuneSettings
 
-OFFICIAL_CATEGORIES = 256
 OFFICIAL_IMAGES = 29_780
 """Files of Caltech-256 without clutter, by its listing."""
 _TYPICAL_DRAWN = 60

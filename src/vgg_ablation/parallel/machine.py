@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +18,7 @@ from vgg_ablation.parallel.counts import count_images
 from vgg_ablation.parallel.units import Work
 from vgg_ablation.train.memory import step_memory, total_memory
 
+_LOCKS = Path("/tmp")  # noqa: S108 - not TMPDIR, which may be another folder in each job of a machine
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _PROCESS = 1.0e9  # bytes of a process without its net
 _SHARE = 0.8  # of the memory; the rest is for other programs
@@ -75,7 +75,7 @@ class Machine:
                     f"GPU {number}",
                     # Left alone where there is one: it may be part of a GPU, which has another kind of name.
                     {"CUDA_VISIBLE_DEVICES": gpu} if len(self.gpus) > 1 else {},
-                    FileLock(Path(tempfile.gettempdir()) / f"vgg-ablation-{gpu}.lock", mode=0o666),
+                    FileLock(_LOCKS / f"vgg-ablation-{gpu}.lock", mode=0o666),
                 )
                 for number, gpu in enumerate(self.gpus[:count])
             ]

@@ -30,10 +30,12 @@ class Message(NamedTuple):
 def serve(connection: Connection, work: Work) -> None:
     """Compute the units that come over `connection`, until it is closed, and send `Message`s.
 
-    Ctrl-C is left to the parent. SIGTERM ends this process after training has written its checkpoint. If the parent was
-    killed, this process ends at once: files are always whole.
+    Ctrl-C is left to the parent. SIGTERM, or SIGHUP if it is not ignored (nohup), ends this process after training has
+    written its checkpoint. If the parent was killed, this process ends at once: files are always whole.
     """
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until now it was blocked, see `processes.ctrl_c_blocked`
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -45,7 +47,8 @@ def serve(connection: Connection, work: Work) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal handlers are called
-    signal.signal(number, signal.SIG_IGN)  # the parent sends it too, and ends this process if it takes too long
+    for each in (signal.SIGTERM, signal.SIGHUP):  # the parent may send one too; it kills a process that takes too long
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

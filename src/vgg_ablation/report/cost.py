@@ -62,7 +62,7 @@ def by_net(study: Study) -> Table:
         shares = [_waiting(rows[runs]), *(_share(rows[of_stage]) for of_stage in (runs, evaluated))]
         rate = whole(round(images / work)) if work else whole(None)
         body.append((arch, *times, _time(rows["seconds"]), whole(images), rate, *shares))
-    shared = ("checkpoints", "share of the limit, training", "evaluation")
+    shared = ("checkpoint wait", "utilisation, training", "evaluation")
     header = ("net", *stages, "all", "images trained on", "images/s", *shared)
     return Table("cost", "Cost of each net", header, body)
 
@@ -74,7 +74,7 @@ def _waiting(rows: pd.DataFrame) -> Number:
 
 
 def _share(rows: pd.DataFrame) -> Number:
-    """Return the mean share of the limit, stages weighted by their work."""
+    """Return the mean utilisation, stages weighted by their work."""
     known = rows.dropna(subset="share_of_limit")
     if not (work := known["work_seconds"].sum()):
         return decimal(None)

@@ -94,7 +94,8 @@ def undo(console: Console) -> None:
     """
     if running := _running():
         raise StageError(f"process {running} is running here; stop it first")
-    if PARAMS_FILE.exists():
+    # A second `undo` leaves the copy that the first has made.
+    if PARAMS_FILE.exists() and PARAMS_FILE.read_text(encoding="utf-8") != git("show", f"HEAD:./{PARAMS_FILE}"):
         write_bytes(COPY, PARAMS_FILE.read_bytes())
     head = git("rev-parse", "HEAD")
     detached = not git("rev-parse", "--symbolic-full-name", "HEAD").startswith("refs/")
@@ -109,7 +110,7 @@ def undo(console: Console) -> None:
     if subprocess.run([sys.executable, "-m", "dvc", *command], check=False).returncode:  # noqa: S603
         raise StageError("the files of the last commit are back, but not all results: dvc repro makes them")
     console.made(
-        f"settings, lock files, reports and results of the last commit are back; {COPY} is the old params.yaml"
+        f"settings, lock files, reports and results of the last commit are back; {COPY} is the params.yaml before"
     )
 
 

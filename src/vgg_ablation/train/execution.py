@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import sysconfig
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -16,7 +18,6 @@ Execution = Literal["eager", "compiled", "captured"]
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 _LAUNCH_BOUND = 1e11  # operations of a step for each weight layer; see `choose_execution`
-_OLDEST = (7, 0)  # compute capability that the compiler supports
 _WARM_UP = 3  # passes before the capture, in which libraries reserve memory and choose kernels
 
 
@@ -53,14 +54,14 @@ def choose_execution(
 
 
 def has_compiler(device: torch.device) -> bool:
-    """Return whether this machine can compile for its GPU: that takes a C compiler, and a GPU of 2017 (Volta) or later.
+    """Return whether this machine can compile for its GPU: Triton needs a C compiler and Python's header files.
 
     A result depends on it, so it is part of the key of resume state.
     """
     if device.type != "cuda":
         return False
-    found = os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))
-    return bool(found) and torch.cuda.get_device_capability(device) >= _OLDEST
+    found = os.environ.get("CC") or any(map(shutil.which, ("gcc", "clang")))  # as Triton looks for it
+    return bool(found) and Path(sysconfig.get_path("include", "posix_prefix"), "Python.h").exists()
 
 
 def compiled(module: nn.Module) -> Callable[[Tensor], Tensor]:
