@@ -28,7 +28,7 @@ from tabulate import tabulate
 from benchmarks.checkpoints import measure
 from benchmarks.speed.__main__ import run as run_benchmark
 from benchmarks.speed.cases import CLASSES, EPOCH, GPU, INPUT, OURS, STEP, TORCHVISION, Effort, Plan
-from benchmarks.speed.results import Promise
+from benchmarks.speed.results import Target
 from vgg_ablation.dataset.sample import CATEGORIES
 from vgg_ablation.device import choose_compute
 from vgg_ablation.errors import StageError
@@ -73,7 +73,7 @@ _TINY = replace(
 )
 
 
-def run_tests() -> Promise:
+def run_tests() -> Target:
     """Run the tests that need a GPU, in processes side by side."""
     options = ["-m", "gpu", "--numprocesses=4", "--quiet", "tests/images", "tests/train"]
     command = [sys.executable, "-m", "pytest", *options]
@@ -81,10 +81,10 @@ def run_tests() -> Promise:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     print(done.stdout[-3000:] if done.returncode else "", end="")
     last = (done.stdout.strip().splitlines() or [done.stderr.strip()[-200:]])[-1].strip("= ")
-    return Promise("gpu tests: all pass", last, done.returncode == 0 and "passed" in last and "skipped" not in last)
+    return Target("gpu tests: all pass", last, done.returncode == 0 and "passed" in last and "skipped" not in last)
 
 
-def run_pilot(folder: Path) -> list[Promise]:
+def run_pilot(folder: Path) -> list[Target]:
     """Run every stage of a tiny study of one net, each in a process as `dvc repro` does, and estimate it.
 
     Raises:
@@ -117,13 +117,13 @@ def run_pilot(folder: Path) -> list[Promise]:
     found = re.findall(r"(\d+) s in all", run("-m", "vgg_ablation.parallel", "--dry-run", "--slots", "1"))
     off = int(found[-1]) / seconds - 1
     return [
-        Promise("pilot: all stages end well", f"{seconds:.0f} s, training and evaluation {work:.0f} s", True),
-        Promise("estimate of the pilot: within 25 %", f"{found[-1]} s ({off:+.0%})", abs(off) <= 0.25),
+        Target("pilot: all stages end well", f"{seconds:.0f} s, training and evaluation {work:.0f} s", True),
+        Target("estimate of the pilot: within 25 %", f"{found[-1]} s ({off:+.0%})", abs(off) <= 0.25),
     ]
 
 
-def benchmark(plan: Plan, folder: Path, console: Console) -> tuple[list[Promise], float]:
-    """Measure steps, epochs and input; return the promises, and the seconds of the shortest epoch of ours."""
+def benchmark(plan: Plan, folder: Path, console: Console) -> tuple[list[Target], float]:
+    """Measure steps, epochs and input; return the targets, and the seconds of the shortest epoch of ours."""
     results = run_benchmark(plan, None, folder, console)
     rows = [
         (
@@ -136,13 +136,13 @@ def benchmark(plan: Plan, folder: Path, console: Console) -> tuple[list[Promise]
         )
         for row in results.rows
     ]
-    print(tabulate(rows, headers=["net", "pixels", "measure", "program", "images/s", "share of the product rate"]))
+    print(tabulate(rows, headers=["net", "pixels", "measure", "program", "images/s", "utilisation"]))
     epochs = [row for row in results.rows if (row.measure, row.program) == (EPOCH, OURS)]
     shortest = min(next(iter(results.images.values())) / row.median for row in epochs)
-    return results.promises() if plan is GPU else [], shortest
+    return results.targets() if plan is GPU else [], shortest
 
 
-def measure_evaluation(arch: str, side: int, count: int) -> Promise:
+def measure_evaluation(arch: str, side: int, count: int) -> Target:
     """Compare the dense test of images of many sizes with crops: seconds for the same multiply-accumulates."""
     compute, scale = choose_compute(torch.get_num_threads()), side * 8 // 7
     draws = torch.Generator().manual_seed(0)
@@ -163,21 +163,21 @@ def measure_evaluation(arch: str, side: int, count: int) -> Promise:
     dense = seconds_per_gmac(View("dense", scale)) / crops
     again = seconds_per_gmac(View("dense", scale)) / crops
     text = f"dense test of {arch} at {scale} pixels, {count} images of many sizes: at most 1.5 times a crop's time"
-    return Promise(text, f"{dense:.2f} (again: {again:.2f})", dense <= 1.5)
+    return Target(text, f"{dense:.2f} (again: {again:.2f})", dense <= 1.5)
 
 
-def measure_checkpoints(arch: str, width: float, epoch: float) -> Promise:
+def measure_checkpoints(arch: str, width: float, epoch: float) -> Target:
     """Compare the seconds that an epoch stops for the copy of a net with the seconds of the epoch."""
     times = measure(VGG(arch, CLASSES, width=width), choose_compute(torch.get_num_threads()))
     share = times.copied / epoch
     text = f"checkpoint of {arch}: its copy takes less than 2 % of the shortest epoch"
-    return Promise(text, f"{share:.2%} ({times.copied:.3f} s; written after {times.written:.1f} s)", share < 0.02)
+    return Target(text, f"{share:.2%} ({times.copied:.3f} s; written after {times.written:.1f} s)", share < 0.02)
 
 
-def estimate_studies(console: Console, studies: dict[str, tuple[str, ...]]) -> list[Promise]:
+def estimate_studies(console: Console, studies: dict[str, tuple[str, ...]]) -> list[Target]:
     """Estimate studies of params.yaml on one GPU: time, and the share that is not training or evaluation."""
     settings = read_studies(StudySettings, ROOT / "params.yaml")
-    rows: list[Promise] = []
+    rows: list[Target] = []
     for name, archs in studies.items():
         study = settings[name]
         arch = "all" if archs == ABLATION else archs[0]
@@ -187,22 +187,22 @@ def estimate_studies(console: Console, studies: dict[str, tuple[str, ...]]) -> l
             _, seconds, share = estimate(work, images, arch, "none", archs, 1, compute, task.advance)
         nets = "all nets" if arch == "all" else f"net {arch}"
         text = f"estimate of {name}, {nets}, fixed scale, {study.train.epochs} epochs"
-        hours = Promise(f"{text}: below 3 hours", duration(seconds), seconds < 3 * 3600)
+        hours = Target(f"{text}: below 3 hours", duration(seconds), seconds < 3 * 3600)
         rows += [hours] if arch == "all" else []
-        rows.append(Promise(f"{text}: other than training and evaluation below 10 %", f"{1 - share:.1%}", share > 0.9))
+        rows.append(Target(f"{text}: other than training and evaluation below 10 %", f"{1 - share:.1%}", share > 0.9))
     return rows
 
 
-def check(folder: Path, console: Console, *, tiny: bool) -> list[Promise]:
+def check(folder: Path, console: Console, *, tiny: bool) -> list[Target]:
     """Run everything; what fails is a row of its own, and the rest goes on."""
-    rows: list[Promise] = []
+    rows: list[Target] = []
 
-    def attempt(name: str, part: Callable[[], list[Promise]]) -> list[Promise]:
+    def attempt(name: str, part: Callable[[], list[Target]]) -> list[Target]:
         began = time.monotonic()
         try:
             found = part()
         except Exception as error:
-            found = [Promise(name, f"{type(error).__name__}: {error}".splitlines()[0][:200], met=False)]
+            found = [Target(name, f"{type(error).__name__}: {error}".splitlines()[0][:200], met=False)]
         console.say(f"{name}, {time.monotonic() - began:.0f} s")
         for row in found:
             console.say(f"{row.text}: {row.measured}")
@@ -216,7 +216,7 @@ def check(folder: Path, console: Console, *, tiny: bool) -> list[Promise]:
         rows += [row for future in beside for row in future.result()]
     shortest = 1.0
 
-    def steps_and_epochs() -> list[Promise]:
+    def steps_and_epochs() -> list[Target]:
         nonlocal shortest
         found, shortest = benchmark(_TINY if tiny else GPU, folder, console)
         return found
@@ -242,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ |= {"DVC_ROOT": name, "TORCHINDUCTOR_CACHE_DIR": str(Path(name, "compiled"))}
         rows = check(Path(name), console, tiny=tiny)
         seconds = time.monotonic() - began
-        rows.append(Promise("all of this: less than 4 minutes", duration(seconds), seconds < _IN_TIME))
+        rows.append(Target("all of this: less than 4 minutes", duration(seconds), seconds < _IN_TIME))
         table = [(row.text, row.measured, "met" if row.met else "not met") for row in rows]
         print(tabulate(table, headers=["target", "measured", ""]))
         console.made(f"{sum(row.met for row in rows)} of {len(rows)} targets met on {choose_compute(1)}")

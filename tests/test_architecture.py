@@ -1,4 +1,4 @@
-"""The rooms import only what is above them, and each DVC stage depends on exactly the files that it imports."""
+"""Subpackages import only what is above them, and each DVC stage depends on exactly the files that it imports."""
 
 import ast
 import re
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "vgg_ablation"
 NETS = "src/vgg_ablation/model/nets.yaml"
 EVERYWHERE = {"errors", "files", "runtime", "text"}
-ROOMS = {
+PARTS = {
     "errors": set(),
     "text": set(),
     "files": {"errors"},
@@ -44,7 +44,7 @@ ROOMS = {
     "export": {*EVERYWHERE, "model", "analysis", "report", "predict"},
     "parallel": {*EVERYWHERE, "device", "images", "dataset", "model", "imagenet", "train", "evaluate"},
 }
-"""Rooms that each room may import besides itself."""
+"""What each subpackage or module may import besides itself."""
 
 
 def module_file(module: str) -> Path | None:
@@ -73,7 +73,7 @@ def holds_docstring_alone(file: Path) -> bool:
     return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
 
 
-def room(file: Path) -> str:
+def part(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -82,7 +82,7 @@ def decides(file: Path) -> bool:
 
     Not runtime/, not the class of errors, and not imagenet.py: it hands over the tensors of a file, or refuses.
     """
-    return room(file) not in ("runtime", "errors", "imagenet")
+    return part(file) not in ("runtime", "errors", "imagenet")
 
 
 def reached(start: Path) -> set[Path]:
@@ -107,14 +107,14 @@ STAGES = read_stages()
 
 
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: file.relative_to(PACKAGE).as_posix())
-def test_a_room_imports_only_the_rooms_before_it(file: Path) -> None:
+def test_each_part_of_the_package_imports_only_those_before_it(file: Path) -> None:
     if file == PACKAGE / "__init__.py":
         return
-    assert {room(other) for other in imported(file)} - {room(file)} <= ROOMS[room(file)]
+    assert {part(other) for other in imported(file)} - {part(file)} <= PARTS[part(file)]
 
 
 def test_the_builder_of_the_images_knows_their_format_alone() -> None:
-    used = {other for file in (PACKAGE / "dataset").glob("*.py") for other in imported(file) if room(other) == "images"}
+    used = {other for file in (PACKAGE / "dataset").glob("*.py") for other in imported(file) if part(other) == "images"}
     assert used == {PACKAGE / "images" / "index.py"}
 
 
@@ -148,15 +148,15 @@ def test_a_stage_that_reads_table_1_depends_on_all_of_it_or_on_its_nets_part(nam
 
 
 def row_of(name: str) -> str:
-    """The row about a stage in docs/architecture.md: name, files of the package by room, outputs."""
-    rooms: dict[str, list[str]] = {}
+    """The row about a stage in docs/architecture.md: name, files of the package by part, outputs."""
+    parts: dict[str, list[str]] = {}
     for dep in STAGES[name]["deps"]:
         if dep.startswith("src/vgg_ablation/") and dep != NETS:
             place = Path(dep.removeprefix("src/vgg_ablation/"))
             key = place.parent.as_posix() if place.suffix else place.as_posix()
-            rooms.setdefault(key, []).extend([place.stem] if place.suffix else [])
+            parts.setdefault(key, []).extend([place.stem] if place.suffix else [])
     code = []
-    for key, files in sorted(rooms.items()):
+    for key, files in sorted(parts.items()):
         prefix = "" if key == "." else f"{key}/"
         code.append(f"`{prefix}`" if not files else f"`{prefix}`: {', '.join(files)}" if prefix else ", ".join(files))
     outputs = [out if isinstance(out, str) else next(iter(out)) for out in STAGES[name]["outs"]]

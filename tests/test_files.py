@@ -113,7 +113,7 @@ NO_OBJECT = {
 @pytest.mark.parametrize("content", NO_OBJECT.values(), ids=NO_OBJECT)
 def test_a_file_that_holds_no_json_object_is_refused_by_its_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "metrics.json").write_bytes(content)
-    with pytest.raises(StageError, match=r"metrics\.json: not a JSON object; run the stage that writes it again$"):
+    with pytest.raises(StageError, match=r"metrics\.json: not a JSON object; rerun the stage that writes it$"):
         read_json(tmp_path / "metrics.json")
 
 
@@ -138,7 +138,7 @@ NO_TABLE = {
 @pytest.mark.parametrize("content", NO_TABLE.values(), ids=NO_TABLE)
 def test_a_file_that_holds_no_table_is_refused_by_its_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "curves.csv").write_bytes(content)
-    with pytest.raises(StageError, match=r"curves\.csv: not a table; run the stage that writes it again$"):
+    with pytest.raises(StageError, match=r"curves\.csv: not a table; rerun the stage that writes it$"):
         read_table(tmp_path / "curves.csv")
 
 

@@ -1,4 +1,4 @@
-"""Cost of a search: training images processed until a trial is nearly as good as the best of a dense grid."""
+"""Cost of a search: training images processed until a trial is nearly as good as the best of a fine grid."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

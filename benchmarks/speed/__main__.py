@@ -198,8 +198,8 @@ def main() -> None:
             raise StageError("interrupted; nothing was written") from None
         write_text(DOCS / "benchmark.json", results.to_json())
         write_text(DOCS / "benchmark.md", write_page(results))
-        promises = results.promises()
-        console.made(f"{DOCS}/benchmark.md: {sum(one.met for one in promises)} of {len(promises)} promises met")
+        targets = results.targets()
+        console.made(f"{DOCS}/benchmark.md: {sum(one.met for one in targets)} of {len(targets)} targets met")
 
 
 if __name__ == "__main__":

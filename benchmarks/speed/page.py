@@ -12,7 +12,7 @@ from benchmarks.speed.results import BARE, REPRO, VERSION, Results, Row
 from vgg_ablation.runtime.console import duration
 
 _LABELS = {BARE: "decoding only", REPRO: "`dvc repro`", VERSION: "`dvc version`"}
-_LEFT = ("promise", "", "net", "program", "precision")
+_LEFT = ("target", "", "net", "program", "precision")
 
 
 def write_page(results: Results) -> str:
@@ -21,15 +21,14 @@ def write_page(results: Results) -> str:
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, keep_trailing_newline=True
     )
     environment.filters["median"] = median
-    promises = [
-        {"promise": one.text, "measured": one.measured, "": "met" if one.met else "not met"}
-        for one in results.promises()
+    targets = [
+        {"target": one.text, "measured": one.measured, "": "met" if one.met else "not met"} for one in results.targets()
     ]
     return environment.get_template("page.md.jinja").render(
         results=results,
         classes=CLASSES,
         duration=duration(results.seconds),
-        promises=_table(promises),
+        targets=_table(targets),
         tables={measure: _measure(measure, results) for measure in (EPOCH, STEP, INPUT, PREPROCESS, NOOP)},
     )
 

@@ -1,4 +1,4 @@
-"""The results of a run of the benchmark: what was measured, and the figures and promises that follow. No torch."""
+"""The results of a run of the benchmark: what was measured, and the figures and targets that follow. No torch."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -86,8 +86,8 @@ def make_row(
 
 
 @dataclass(frozen=True)
-class Promise:
-    """A promise, and what was measured."""
+class Target:
+    """A target, and what was measured."""
 
     text: str
     measured: str
@@ -150,19 +150,19 @@ class Results:
         """Return the share of an epoch's time that its images alone take."""
         return row.median / self.find(INPUT, row.program, None, row.pixels).median
 
-    def promises(self) -> list[Promise]:
-        """Return what is promised on a device of this kind, each with the measured figure."""
+    def targets(self) -> list[Target]:
+        """Return what is aimed at on a device of this kind, each with the measured figure."""
         return [*(self._on_a_gpu() if self.kind == "cuda" else self._on_a_cpu()), *self._on_any_device()]
 
-    def _on_a_cpu(self) -> Iterator[Promise]:
-        promise = self._at_least(5, ARTICLE, EPOCH, "E", 224)
-        yield Promise(promise.text, f"{promise.measured} (limit: {self._limit():.2f})", promise.met)
+    def _on_a_cpu(self) -> Iterator[Target]:
+        target = self._at_least(5, ARTICLE, EPOCH, "E", 224)
+        yield Target(target.text, f"{target.measured} (limit: {self._limit():.2f})", target.met)
         for other, net, pixels in product((TORCHVISION, TIMM), ("A", "E"), (64, 224)):
             yield self._at_least(1.15, other, EPOCH, net, pixels)
         yield self._at_least(20, ARTICLE, INPUT, None, 224)
         yield self._utilised(0.6, "E")
 
-    def _on_a_gpu(self) -> Iterator[Promise]:
+    def _on_a_gpu(self) -> Iterator[Target]:
         yield self._utilised(0.6, "E")
         yield self._utilised(0.5, "A")
         steps = [row for row in self.rows if (row.measure, row.program) == (STEP, COMPILED)]
@@ -171,33 +171,33 @@ class Results:
         for net in ("E", "A"):
             yield self._at_least(1.5, COMPILED, EPOCH, net, 224)
 
-    def _on_any_device(self) -> Iterator[Promise]:
+    def _on_any_device(self) -> Iterator[Target]:
         for row in self.rows:
             if (row.measure, row.program) == (EPOCH, OURS):
                 share = self.input_share(row)
                 text = f"input of an epoch, {row.net} at {row.pixels} pixels: less than 3 % of its time"
-                yield Promise(text, f"{100 * share:.2f} %", share < 0.03)
+                yield Target(text, f"{100 * share:.2f} %", share < 0.03)
         if not any(row.measure == PREPROCESS for row in self.rows):
             return
         yield self._at_least(0.8, BARE, PREPROCESS)
         memory = self.find(PREPROCESS, OURS).peak_memory_mib
         if memory is not None:  # some systems do not report it
-            yield Promise("preprocess: less than 3 GiB", f"{memory / 1024:.2f} GiB", memory < 3 * 1024)
+            yield Target("preprocess: less than 3 GiB", f"{memory / 1024:.2f} GiB", memory < 3 * 1024)
         ratio = self.ratio(self.find(NOOP, VERSION))
-        yield Promise("noop: dvc repro at most 3 times dvc version", f"{ratio:.2f}", ratio <= 3)
+        yield Target("noop: dvc repro at most 3 times dvc version", f"{ratio:.2f}", ratio <= 3)
         seconds = self.find(NOOP, REPRO).median
-        yield Promise("noop: dvc repro in less than 4 s", f"{seconds:.2f} s", seconds < 4)
+        yield Target("noop: dvc repro in less than 4 s", f"{seconds:.2f} s", seconds < 4)
 
     def _at_least(
         self, least: float, other: str, measure: str, net: str | None = None, pixels: int | None = None
-    ) -> Promise:
+    ) -> Target:
         ratio = self.ratio(self.find(measure, other, net, pixels))
         case = "".join(f", {part}" for part in (net, f"{pixels} pixels" if pixels else None) if part)
-        return Promise(f"{measure}{case}: ours / {other} at least {least:g}", f"{ratio:.2f}", ratio >= least)
+        return Target(f"{measure}{case}: ours / {other} at least {least:g}", f"{ratio:.2f}", ratio >= least)
 
-    def _utilised(self, least: float, net: str) -> Promise:
+    def _utilised(self, least: float, net: str) -> Target:
         share = self.utilisation(self.find(STEP, OURS, net, 224))
-        return Promise(f"step, {net}, 224 pixels: utilisation at least {least:g}", f"{share:.2f}", share >= least)
+        return Target(f"step, {net}, 224 pixels: utilisation at least {least:g}", f"{share:.2f}", share >= least)
 
     def _limit(self) -> float:
         """Return ours / article for an epoch of E at 224 pixels if ours ran at the rate of plain matrix products."""

@@ -63,7 +63,7 @@ class TrainingMeasures:
     Args:
         workers: processes that hold a `timing.Session`, by program.
         plan: how often to measure.
-        cores: of the machine.
+        cores: cores of the machine.
         say: is told of each round.
     """
 

@@ -121,7 +121,7 @@ def read_table(path: Path) -> dict[str, list[str]]:
     except (UnicodeDecodeError, csv.Error):
         rows = []
     if len({len(row) for row in rows}) != 1 or len(set(rows[0])) < len(rows[0]):
-        raise StageError(f"{path}: not a table; run the stage that writes it again")
+        raise StageError(f"{path}: not a table; rerun the stage that writes it")
     header, *rows = rows
     return {name: [row[place] for row in rows] for place, name in enumerate(header)}
 
@@ -143,7 +143,7 @@ def read_json(path: Path) -> dict:
     except (ValueError, RecursionError):  # what is not UTF-8 is a ValueError too
         value = None
     if not isinstance(value, dict):
-        raise StageError(f"{path}: not a JSON object; run the stage that writes it again")
+        raise StageError(f"{path}: not a JSON object; rerun the stage that writes it")
     return value
 
 

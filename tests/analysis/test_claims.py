@@ -197,12 +197,12 @@ def test_jitter_has_the_test_scales_and_epochs_of_each_training_scale(as_claimed
 @pytest.mark.parametrize(
     ("key", "label"),
     {
-        "lrn": "A_LRN less A (fixed, dense)",
+        "lrn": "A_LRN minus A (fixed, dense)",
         "depth": "slope over A, B, C, D, E per weight layer (fixed, dense)",
-        "small_filters": "B less B_5x5 (fixed, centre)",
-        "jitter": "jitter less fixed, mean over A, A_LRN, B, C, D, E (dense)",
-        "crops": "combined less dense_scales, mean over A, A_LRN, B, C, D, E (jitter)",
-        "fusion": "D+E less D (jitter, dense_scales)",
+        "small_filters": "B minus B_5x5 (fixed, centre)",
+        "jitter": "jitter minus fixed, mean over A, A_LRN, B, C, D, E (dense)",
+        "crops": "combined minus dense_scales, mean over A, A_LRN, B, C, D, E (jitter)",
+        "fusion": "D+E minus D (jitter, dense_scales)",
     }.items(),
 )
 def test_a_label_has_nets_training_scale_and_protocol(as_claimed: dict[str, Judgement], key: str, label: str):
@@ -236,7 +236,7 @@ def test_the_fixed_scale_is_judged_before_others():
 
 def test_another_scale_is_judged_if_the_fixed_one_is_missing():
     found = judged(made_up({(net, "large", "dense"): error for net, error in AS_CLAIMED.items()}, runs=5))["context"]
-    assert (found.verdict, found.components[0].label) == ("reproduced", "D less C (large, dense)")
+    assert (found.verdict, found.components[0].label) == ("reproduced", "D minus C (large, dense)")
 
 
 def test_fusion_is_judged_at_one_test_scale_if_three_are_missing():
@@ -274,4 +274,4 @@ def test_what_is_missing_has_the_settings_that_make_it(
     key: str, there: list[Source], missing: list[Source], settings: list[str]
 ):
     found = judged(made_up(dict.fromkeys(there, 30.0)))[key]
-    assert (found.verdict, found.components, found.missing, found.settings) == ("not asked", [], missing, settings)
+    assert (found.verdict, found.components, found.missing, found.settings) == ("not tested", [], missing, settings)

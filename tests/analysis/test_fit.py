@@ -41,7 +41,7 @@ def test_a_claim_about_a_net_that_did_not_fit_is_never_decided(seed: int):
 
 def test_a_missing_net_comes_before_one_that_did_not_fit():
     found = judged(study_of({("D", "fixed", "dense"): of_runs([30.0, 31.0])}, training_errors={"D": 40.0}))
-    assert found["context"].verdict == "not asked"
+    assert found["context"].verdict == "not tested"
 
 
 def test_the_members_of_a_fusion_must_fit():

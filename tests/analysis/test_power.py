@@ -76,7 +76,7 @@ def test_one_run_finds_nothing():
 
 @pytest.mark.parametrize(("key", "second"), [("saturation", "E"), ("lrn", "A_LRN"), ("context", "D")])
 def test_the_detectable_difference_of_a_claim_decides_it_in_80_of_100_studies(key: str, second: str):
-    """Power with normal runs of a known spread; the other claims are not asked."""
+    """Power with normal runs of a known spread; the other claims are not tested."""
     rng = np.random.default_rng(5)
     first = {"E": "D", "A_LRN": "A", "D": "C"}[second]
 

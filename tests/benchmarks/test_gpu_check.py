@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import gpu_check
 from benchmarks.speed.cases import CLASSES, EPOCH, GPU, INPUT, OURS, STEP
-from benchmarks.speed.results import Promise, Results, Timing, make_row
+from benchmarks.speed.results import Results, Target, Timing, make_row
 from vgg_ablation.model.table1 import count_gmacs
 from vgg_ablation.runtime.console import Console
 
@@ -20,22 +20,22 @@ def test_a_part_that_fails_is_a_row_and_the_others_go_on(
     def fails(*_: object) -> None:
         raise ValueError("no such thing\nat all")
 
-    def gives(text: str) -> Callable[..., Promise]:
-        return lambda *_: Promise(text, "1", met=True)
+    def gives(text: str) -> Callable[..., Target]:
+        return lambda *_: Target(text, "1", met=True)
 
     monkeypatch.setattr(gpu_check, "run_tests", gives("tests"))
     monkeypatch.setattr(gpu_check, "run_pilot", fails)
     monkeypatch.setattr(gpu_check, "run_benchmark", fails)
     monkeypatch.setattr(gpu_check, "measure_evaluation", gives("dense"))
     monkeypatch.setattr(gpu_check, "measure_checkpoints", gives("checkpoints"))
-    monkeypatch.setattr(gpu_check, "estimate_studies", lambda *_: [Promise("hours", "2", met=True)])
+    monkeypatch.setattr(gpu_check, "estimate_studies", lambda *_: [Target("hours", "2", met=True)])
     rows = gpu_check.check(tmp_path, console, tiny=False)
     assert [row.text for row in rows] == ["tests", "pilot", "steps and epochs", "dense", "checkpoints", "hours"]
     assert [row.met for row in rows] == [True, False, False, True, True, True]
     assert rows[1].measured == "ValueError: no such thing"
 
 
-def test_the_benchmark_gives_its_promises_and_prints_shares_of_the_product_rate(
+def test_the_benchmark_gives_its_targets_and_prints_utilisations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, console: Console, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rate = 100.0  # images a second
@@ -49,9 +49,9 @@ def test_the_benchmark_gives_its_promises_and_prints_shares_of_the_product_rate(
         batch_size={}, matrix_products={"bfloat16": [product]}, loader_processes_tried={}, rows=rows,
     )  # fmt: skip
     monkeypatch.setattr(gpu_check, "run_benchmark", lambda *_: results)
-    promises, shortest = gpu_check.benchmark(GPU, tmp_path, console)
+    targets, shortest = gpu_check.benchmark(GPU, tmp_path, console)
     assert shortest == 5.0
-    assert {one.measured for one in promises if one.text.startswith("epoch")} == {"2.00"}
+    assert {one.measured for one in targets if one.text.startswith("epoch")} == {"2.00"}
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("E") and "step" in line)
     assert line.split() == ["E", "224", "step", "ours", "100", "0.25"]
 

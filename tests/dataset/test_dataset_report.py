@@ -46,7 +46,9 @@ def photos(tmp_path: Path, picture: Draw, encoded: Encode) -> Path:
 def block(printed: str) -> StudySettings:
     """Return the printed study, pasted below `studies:`."""
     _, _, text = printed.partition("params.yaml")
-    return StudySettings.model_validate(YAML(typ="safe").load("studies:\n" + text.partition("\n\n")[2])["studies"]["own"])
+    return StudySettings.model_validate(
+        YAML(typ="safe").load("studies:\n" + text.partition("\n\n")[2])["studies"]["own"]
+    )
 
 
 def test_categories_sizes_formats_and_exclusions_are_printed(report: Callable[..., str], photos: Path) -> None:

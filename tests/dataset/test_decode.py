@@ -226,7 +226,7 @@ def test_official_photographs_with_adobes_profile_are_converted(photographs: Pat
 
 @pytest.mark.parametrize(("mode", "said"), [("I", "integers"), ("F", "floating-point")])
 def test_values_of_32_bits_are_excluded_by_name(encoded: Encode, mode: str, said: str) -> None:
-    assert reason(encoded(plain(mode, 1), "TIFF")).startswith("values of 32 bits, ")
+    assert reason(encoded(plain(mode, 1), "TIFF")).startswith("32-bit ")
     assert said in reason(encoded(plain(mode, 1), "TIFF"))
 
 
@@ -332,7 +332,7 @@ def test_what_is_no_image_is_unusable(content: bytes) -> None:
     assert reason(content) == "not an image"
 
 
-NOT_READ = "an image of a kind that is not read, or damaged at its beginning"
+NOT_READ = "unsupported image format, or damaged header"
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_last_report_has_the_section_that_compares_them(followed):
     (section,) = re.findall(r"\*(Which net has the lower error)\*", PAGE)
     report = (folder / "reports/ablation.md").read_text()
     assert "A_BN" in report.split(f"## {section}", 1)[1]
-    assert "**Depth: not asked.** It takes the nets A, B, C, D and E." in report
+    assert "**Depth: not tested.** This needs the nets A, B, C, D and E." in report
 
 
 def test_each_photo_gets_an_answer(followed):

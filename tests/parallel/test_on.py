@@ -26,7 +26,7 @@ def test_without_ray_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyP
 def test_a_cluster_takes_no_option_about_this_machine(capsys: pytest.CaptureFixture[str], option: str) -> None:
     with pytest.raises(SystemExit):
         main(["--on", "auto", option])
-    assert "--on goes with neither --slots nor --dry-run" in capsys.readouterr().err
+    assert "--on cannot be combined with --slots or --dry-run" in capsys.readouterr().err
 
 
 def test_the_script_for_slurm_is_valid_shell() -> None:

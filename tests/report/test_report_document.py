@@ -118,7 +118,7 @@ def test_one_net_has_a_headline_too(make: Make):
     found = find(make("C", runs=1).read())
     text = parts(found)
     depth, net, fit = headline(text)
-    assert depth == "- **Depth: not asked.** It takes the nets A, B, C, D and E."
+    assert depth == "- **Depth: not tested.** This needs the nets A, B, C, D and E."
     assert net.startswith("- **Net C:** top-1 error ")
     assert fit.endswith(
         "1 of 1 net fit their training images (training error at most 2.0 %). One run decides no difference."
@@ -148,7 +148,7 @@ def test_every_claim_has_its_verdict_rule_and_reason(of_six: dict[str, str], six
         reason = detail.partition("*Why:* ")[2]
         for part in one.components:
             assert f"{part.label} {part.difference.mean:+z.2f} points (95 % interval" in reason
-        assert reason.startswith("missing: ") == (one.verdict == "not asked")
+        assert reason.startswith("missing: ") == (one.verdict == "not tested")
         assert reason.startswith("training error E (fixed) ") == (one.verdict == "not trained far enough")
 
 

@@ -190,7 +190,7 @@ def test_methods_and_fusions_are_beside_the_papers(of_whole: dict[str, Table], w
     for name, theirs, measured in (("table-5", TABLE_5, whole.net), ("table-6", TABLE_6, whole.fusion)):
         rows = records(of_whole[name])
         for row in rows[:-1] if name == "table-6" else rows:
-            protocol = methods[row["method"]]
+            protocol = methods[row["protocol"]]
             ours = measured(row["net"], "jitter")
             assert ours is not None
             mean = np.mean([run.protocols[protocol].top1_error for run in ours.runs])

@@ -33,7 +33,7 @@ class WithLoader:
     Args:
         network: initialised, on the CPU.
         device: to train on.
-        precision: of matrix products and convolutions.
+        precision: precision of matrix products and convolutions.
         make_loader: returns a loader with so many processes of its own.
     """
 

@@ -1,4 +1,4 @@
-"""The claims of the paper's section 4, judged by rules that are the same for all studies, whatever their results.
+"""The claims of the paper's section 4, judged by the same rules in all studies.
 
 A claim has one or two components: contrasts of nets' expected errors. A difference of less than the claim's margin
 counts as none: `MARGIN` points, and for a slope as much from the shallowest net to the deepest. The rules, by what a
@@ -30,28 +30,36 @@ from typing import Literal, get_args
 
 from vgg_ablation.analysis.fit import unfitted
 from vgg_ablation.analysis.records import PROTOCOLS, Net
-from vgg_ablation.analysis.statistics import CONFIDENCE, LEVEL, Difference, Measurements, contrast, expected_error, holm
+from vgg_ablation.analysis.statistics import (
+    CONFIDENCE,
+    LEVEL,
+    MARGIN,
+    ONE_SIDED,
+    Difference,
+    Measurements,
+    contrast,
+    expected_error,
+    holm,
+)
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.model.table1 import weight_layers
 from vgg_ablation.runtime.names import named, plain
 from vgg_ablation.runtime.settings import SCALES
 
-Verdict = Literal["reproduced", "contradicted", "less than 1 point", "undecided", "not trained far enough", "not asked"]
+Verdict = Literal[
+    "reproduced", "contradicted", "less than 1 point", "undecided", "not trained far enough", "not tested"
+]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Expectation = Literal["fall", "no fall", "no change"]
 Source = tuple[str, str, str]
 """A net or a fusion, a training scale and a protocol."""
 Contrasts = dict[str, dict[Source, float]]
-"""Components of a claim: coefficients of errors by label, such as `E less D (fixed, dense)`."""
+"""Components of a claim: coefficients of errors by label, such as `E minus D (fixed, dense)`."""
 Name = tuple[str, str, str]
 """Normalisation, key of the claim, and label of a component."""
 Measured = Callable[[str, str, str], Measurements | None]
 """Errors of a source; None if the study lacks it."""
 
-MARGIN = 1.0
-"""Percentage points: a smaller difference counts as none. The verdict `less than 1 point` names it."""
-ONE_SIDED = 1 - 2 * LEVEL
-"""Confidence of the two-sided interval whose ends are the bounds of one-sided tests at `LEVEL`."""
 FIXED_FIRST = SCALES
 JITTER_FIRST = ("jitter", "fixed", "large")
 """Orders in which training scales are tried; the first that has all of a claim's nets is taken."""
@@ -111,9 +119,9 @@ class Judgement:
     """Coefficients of the components, by label."""
     components: list[JudgedComponent] = field(default_factory=list)
     nets: list[Net] = field(default_factory=list)
-    """Nets in the contrasts, members of fusions included, at each training scale; none where the claim is not asked."""
+    """Nets in the contrasts, members of fusions included, at each training scale; none if not tested."""
     missing: list[Source] = field(default_factory=list)
-    """Sources that the study lacks; empty unless the claim is not asked."""
+    """Sources that the study lacks; empty unless the claim is not tested."""
     settings: list[str] = field(default_factory=list)
     """Arguments of `dvc exp run -S` that make what is missing; the 5x5 net is run by itself."""
     relative_excess: float | None = None
@@ -124,7 +132,7 @@ class Judgement:
     @property
     def judged(self) -> bool:
         """True if the rules were applied."""
-        return self.verdict not in ("not asked", "not trained far enough")
+        return self.verdict not in ("not tested", "not trained far enough")
 
     @property
     def weakest(self) -> JudgedComponent | None:
@@ -169,7 +177,7 @@ def judge(study: Study, errors: Measured | None = None) -> list[Judgement]:
 
 def _judge(study: Study, measured: Measured) -> list[Judgement]:
     """Judge each of `CLAIMS` for nets of one normalisation."""
-    asked = [_asked(study, claim) for claim in CLAIMS]
+    asked = [_before_tests(study, claim) for claim in CLAIMS]
     others = [one for one in asked if one.claim.key == "small_filters"]
     differences, adjusted = _differences(measured, [one for one in asked if one not in others])
     of_others, adjusted_of_others = _differences(measured, others)
@@ -188,11 +196,11 @@ def _differences(measured: Measured, asked: Sequence[Judgement]) -> tuple[dict[N
     return differences, adjusted
 
 
-def _asked(study: Study, claim: Claim) -> Judgement:
+def _before_tests(study: Study, claim: Claim) -> Judgement:
     """Return the judgement of a claim before any test error is seen; `undecided` if it can be judged."""
     wanted = _contrasts(study, claim)
     if missing := _missing(study, wanted):
-        return Judgement(claim, study.norm, "not asked", missing=missing, settings=_settings(study, missing))
+        return Judgement(claim, study.norm, "not tested", missing=missing, settings=_settings(study, missing))
     names = dict.fromkeys((net, scale) for name, scale, _ in _sources(wanted) for net in name.split("+"))
     nets = [found for net, scale in names if (found := study.net(net, scale))]
     judgement = Judgement(
@@ -305,13 +313,13 @@ def _training(scale: str, nets: Sequence[Net]) -> tuple[str, list[int], list[int
     return scale, list(tests), list(dict.fromkeys(net.training.epochs for net in nets if net.scale == scale))
 
 
-def _less(second: str, *firsts: str) -> Callable[[Study, str, str], Contrasts]:
-    """Return contrasts: one net's or fusion's error less that of each other, all by plain name."""
+def _minus(second: str, *firsts: str) -> Callable[[Study, str, str], Contrasts]:
+    """Return contrasts: one net's or fusion's error minus that of each other, all by plain name."""
 
     def contrasts(study: Study, scale: str, protocol: str) -> Contrasts:
         minuend, *subtrahends = (named(name, study.norm) for name in (second, *firsts))
         return {
-            f"{minuend} less {one} ({scale}, {protocol})": {
+            f"{minuend} minus {one} ({scale}, {protocol})": {
                 (minuend, scale, protocol): 1.0,
                 (one, scale, protocol): -1.0,
             }
@@ -330,21 +338,21 @@ def _slope(study: Study, scale: str, protocol: str) -> Contrasts:
     return {label: {(net, scale, protocol): (depth - centre) / squares for net, depth in depths.items()}}
 
 
-def _jitter_less_each(study: Study, jitter: str, protocol: str) -> Contrasts:
+def _jitter_minus_each(study: Study, jitter: str, protocol: str) -> Contrasts:
     nets = _nets_at(study, [(scale, protocol) for scale in JITTER_FIRST], ("C", "D", "E"))  # those of the paper
     return {
-        f"{jitter} less {scale}, mean over {', '.join(nets)} ({protocol})": _mean_less(
+        f"{jitter} minus {scale}, mean over {', '.join(nets)} ({protocol})": _mean_minus(
             nets, (jitter, protocol), (scale, protocol)
         )
         for scale in JITTER_FIRST[1:]
     }
 
 
-def _combined_less_each(study: Study, scale: str, combined: str) -> Contrasts:
+def _combined_minus_each(study: Study, scale: str, combined: str) -> Contrasts:
     each = ("dense_scales", "multi_crop")
     nets = _nets_at(study, [(scale, one) for one in (combined, *each)], ("D", "E"))  # those of Table 5
     return {
-        f"{combined} less {one}, mean over {', '.join(nets)} ({scale})": _mean_less(
+        f"{combined} minus {one}, mean over {', '.join(nets)} ({scale})": _mean_minus(
             nets, (scale, combined), (scale, one)
         )
         for one in each
@@ -357,20 +365,20 @@ def _nets_at(study: Study, places: Sequence[tuple[str, str]], default: Sequence[
     return found or [named(net, study.norm) for net in default]
 
 
-def _mean_less(nets: list[str], second: tuple[str, str], first: tuple[str, str]) -> dict[Source, float]:
-    """Return the mean over nets of the error at one training scale and protocol less that at another."""
+def _mean_minus(nets: list[str], second: tuple[str, str], first: tuple[str, str]) -> dict[Source, float]:
+    """Return the mean over nets of the error at one training scale and protocol minus that at another."""
     return {(net, *place): sign / len(nets) for net in nets for place, sign in ((second, 1), (first, -1))}
 
 
 CLAIMS = (
-    Claim("lrn", "4.1", "no fall", _less("A_LRN", "A")),
+    Claim("lrn", "4.1", "no fall", _minus("A_LRN", "A")),
     Claim("depth", "4.1", "fall", _slope, margin=MARGIN / (weight_layers("E") - weight_layers("A"))),
-    Claim("saturation", "4.1", "no change", _less("E", "D")),
-    Claim("non_linearity", "4.1", "fall", _less("C", "B")),
-    Claim("context", "4.1", "fall", _less("D", "C")),
-    Claim("small_filters", "4.1", "fall", _less("B", SHALLOW), protocols=["centre"]),
-    Claim("jitter", "4.1", "fall", _jitter_less_each, JITTER_FIRST[:1]),
-    Claim("crops", "4.3", "fall", _combined_less_each, JITTER_FIRST, ["combined"]),
-    Claim("fusion", "4.4", "fall", _less("D+E", "D", "E"), JITTER_FIRST, ["dense_scales", "dense", "centre"]),
+    Claim("saturation", "4.1", "no change", _minus("E", "D")),
+    Claim("non_linearity", "4.1", "fall", _minus("C", "B")),
+    Claim("context", "4.1", "fall", _minus("D", "C")),
+    Claim("small_filters", "4.1", "fall", _minus("B", SHALLOW), protocols=["centre"]),
+    Claim("jitter", "4.1", "fall", _jitter_minus_each, JITTER_FIRST[:1]),
+    Claim("crops", "4.3", "fall", _combined_minus_each, JITTER_FIRST, ["combined"]),
+    Claim("fusion", "4.4", "fall", _minus("D+E", "D", "E"), JITTER_FIRST, ["dense_scales", "dense", "centre"]),
 )
 """In the order of the paper. `report/` has the words of each claim and rule, by key."""

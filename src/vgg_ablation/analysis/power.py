@@ -34,7 +34,7 @@ def planned_difference(
 
     Args:
         error: expected error of both nets, percent.
-        correlation: of the two nets' errors on an image in one run, -1..1.
+        correlation: correlation of the two nets' errors on an image in one run, -1..1.
         run_spread: standard deviation over splits and seeds of the difference between the two nets, points, without
             the sampling of test images.
         runs: number of runs of each net.

@@ -101,7 +101,7 @@ def weighted_by_class(errors: Measurements, labels: np.ndarray) -> Measurements:
     """Return errors whose mean in a run is one less mean class recall.
 
     Args:
-        errors: of a net or fusion.
+        errors: errors of a net or fusion.
         labels: class of each image by its number.
     """
     return replace(errors, wrong=errors.wrong * class_weights(errors.runs, labels[errors.images]))

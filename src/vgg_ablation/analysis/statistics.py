@@ -29,6 +29,10 @@ from statsmodels.stats.proportion import proportion_confint
 CONFIDENCE = 0.95
 LEVEL = 0.05
 """Significance level of a test, or of a family of tests where p-values are adjusted."""
+MARGIN = 1.0
+"""Percentage points: a smaller difference counts as none."""
+ONE_SIDED = 1 - 2 * LEVEL
+"""Confidence of the two-sided interval whose ends are the bounds of one-sided tests at `LEVEL`."""
 POWER = 0.8
 """With which a detectable difference is found."""
 RESAMPLES = 2000
@@ -63,7 +67,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Estimate of a sum of errors, percentage points; of two nets, the second's error less the first's."""
+    """Estimate of a sum of errors, percentage points; of two nets, the second's error minus the first's."""
 
     runs: int
     """In common to all nets."""
@@ -159,7 +163,7 @@ def contrast(
 
     Args:
         terms: coefficient and errors of each net.
-        confidence: of the interval.
+        confidence: confidence of the interval.
         family: the number of tests that are corrected together; only `detectable` depends on it.
 
     Raises:
@@ -183,7 +187,7 @@ def contrast(
 
 
 def paired_difference(first: Measurements, second: Measurements, *, family: int = 1) -> Difference:
-    """Return the `contrast` of two nets: the second's error less the first's."""
+    """Return the `contrast` of two nets: the second's error minus the first's."""
     return contrast([(-1, first), (1, second)], family=family)
 
 

@@ -17,9 +17,10 @@ TOLERANCE = 5e-3
 """A fit ends below this share of the largest element of the gradient at zero, times the share of the images that are
 of the smallest class (LIBLINEAR has 0.01, and the gradient's norm), divided by the root of C above one.
 
-At zero all images but a class's own pull its weights alike: what tells the class is a share of that gradient as small
-as the class. And the error of the weights is up to C times the gradient: without the root, a fit that started from the
-optimum of a smaller C ended at once, and its recall was up to 4 points off (50 made-up classes); with it, 0.3 points.
+At zero, the images of the other classes dominate every class's gradient; what distinguishes a class is only about as
+large as the class's share of the images. And the error of the weights is up to C times the gradient: without the root,
+a fit that started from the optimum of a smaller C ended at once, and its recall was up to 4 points off (50 made-up
+classes); with it, 0.3 points.
 """
 MOST_STEPS = 1000
 _MEMORY = 10  # updates that L-BFGS remembers

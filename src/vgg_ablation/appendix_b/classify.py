@@ -69,7 +69,7 @@ def classify_nets(
         features: folders that `extract_net` wrote, by net; of several nets the descriptors are stacked.
         images: folder that `pack_images` wrote.
         folder: to write to.
-        settings: of appendix B.
+        settings: settings of appendix B.
         compute: device; the precision is float32.
         console: receives progress.
 

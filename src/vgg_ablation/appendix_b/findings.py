@@ -10,59 +10,58 @@ import numpy as np
 
 from vgg_ablation.analysis.statistics import (
     LEVEL,
+    MARGIN,
+    ONE_SIDED,
     Difference,
     Measurements,
     class_weights,
+    contrast,
     expected_error,
     holm,
-    paired_difference,
 )
 from vgg_ablation.appendix_b.nets import DECISIONS_FILE, NETS_FILE, RESULTS_FILE
 from vgg_ablation.evaluate.arrays import read_arrays
 from vgg_ablation.files import read_json
-from vgg_ablation.runtime.names import named
+from vgg_ablation.model.published import PUBLISHED
+from vgg_ablation.runtime.names import NORMS, named
 from vgg_ablation.runtime.paths import appendix_b
-
-MARGIN = 1.0
-"""Percentage points of mean class recall within which two nets are alike; the paper's D and E differ by 0.1."""
 
 Verdict = Literal["reproduced", "contradicted", "undecided", "not judged"]
 
 
-class Side(NamedTuple):
-    """A net, or D and E together, with a descriptor."""
-
-    arch: str
-    """Plain name."""
-    variant: str = "stacked"
+Source = tuple[str, str]
+"""A net, or D and E together, by plain name, and a descriptor."""
 
 
 class Claim(NamedTuple):
-    """A claim, as differences in mean class recall between two sides."""
+    """A claim, as differences in mean class recall between two sources."""
 
     key: str
     text: str
     rule: Literal["alike", "higher"]
-    pairs: tuple[tuple[Side, Side], ...]
+    pairs: tuple[tuple[Source, Source], ...]
     """`higher`: the second of each pair has the higher recall."""
 
 
+STACKED = "stacked"
+"""The descriptor of the paper's Table 11."""
+_A, _D, _E, _BOTH = ((arch, STACKED) for arch in ("A", "D", "E", "D+E"))
 CLAIMS = (
-    Claim("alike", "D and E are alike", "alike", ((Side("D"), Side("E")),)),
+    Claim("alike", "D and E are alike", "alike", ((_D, _E),)),
     Claim(
         "stacking",
         "Stacking the scales is better than averaging them",
         "higher",
-        ((Side("D", "averaged"), Side("D")), (Side("E", "averaged"), Side("E"))),
+        ((("D", "averaged"), _D), (("E", "averaged"), _E)),
     ),
-    Claim("both", "D and E together are better than either", "higher",
-          ((Side("D"), Side("D+E")), (Side("E"), Side("D+E")))),
-    Claim("depth", "Recall rises from A to D", "higher", ((Side("A"), Side("D")),)),
-)  # fmt: skip
+    Claim("both", "D and E together are better than either", "higher", ((_D, _BOTH), (_E, _BOTH))),
+    Claim("depth", "Recall rises from A to D", "higher", ((_A, _D),)),
+)
 """The first three are the paper's (appendix B); its Table 11 has no A."""
 
 RULES = {
-    "alike": f"reproduced if the interval of the difference is within ±{MARGIN:g} point, contradicted if it is outside",
+    "alike": f"reproduced if the {100 * ONE_SIDED:.0f} % interval of the difference is within ±{MARGIN:g} point, "
+    "contradicted if it is outside",
     "higher": "reproduced if each difference is above zero, contradicted if one is below, "
     f"at level {LEVEL:g}, corrected by Holm's method for all such differences of a normalisation",
 }
@@ -86,6 +85,8 @@ class Component(NamedTuple):
 
     label: str
     difference: Difference
+    narrow: Difference
+    """With confidence `ONE_SIDED`."""
     p_adjusted: float | None
     """None for a claim of equality, which the interval decides."""
 
@@ -114,7 +115,7 @@ class Classified:
         return list(self.info["variants"])
 
     def measurements(self, variant: str) -> Measurements:
-        """Return what was wrong, each image weighted so that the mean is 100 % less the mean class recall."""
+        """Return what was wrong, each image weighted so that the mean is 100 % minus the mean class recall."""
         runs, images, classes, wrong = [], [], [], []
         for row in self.info["variants"][variant]["splits"]:
             split = row["split"]
@@ -151,31 +152,35 @@ class Findings:
     @cached_property
     def judgements(self) -> list[Judgement]:
         """The claims, for each normalisation of which there are nets."""
-        present = [norm for norm in ("none", "batch") if any(named(arch, norm) in self.classified for arch in "ABDE")]
+        present = [norm for norm in NORMS if any(named(arch, norm) in self.classified for arch in PUBLISHED)]
         return [judgement for norm in present for judgement in self._judge(norm)]
 
     def _judge(self, norm: str) -> list[Judgement]:
         found = {claim.key: self._differences(claim, norm) for claim in CLAIMS}
-        tested = [one for claim in CLAIMS if claim.rule == "higher" for _, one in found[claim.key]]
+        tested = [one for claim in CLAIMS if claim.rule == "higher" for _, one, _ in found[claim.key]]
         adjusted = iter(holm([one.p_value for one in tested]) if tested else [])
         judgements = []
         for claim in CLAIMS:
             higher = claim.rule == "higher"
-            parts = [Component(label, one, next(adjusted) if higher else None) for label, one in found[claim.key]]
+            parts = [Component(*one, next(adjusted) if higher else None) for one in found[claim.key]]
             judgements.append(Judgement(claim, norm, _verdict(claim, parts), parts))
         return judgements
 
-    def _differences(self, claim: Claim, norm: str) -> list[tuple[str, Difference]]:
-        """Return the differences in recall of a claim's pairs, none if a net or descriptor is missing."""
+    def _differences(self, claim: Claim, norm: str) -> list[tuple[str, Difference, Difference]]:
+        """Return the differences in recall of a claim's pairs, with both confidences.
+
+        None if a net or descriptor is missing.
+        """
         found = []
         for pair in claim.pairs:
-            nets = [(named(side.arch, norm), side.variant) for side in pair]
+            nets = [(named(arch, norm), variant) for arch, variant in pair]
             if any(net not in self.classified or variant not in self.classified[net].variants for net, variant in nets):
                 return []
             lower, higher = (self.classified[net].measurements(variant) for net, variant in nets)
-            label = " less ".join(net if variant == "stacked" else f"{net} {variant}" for net, variant in nets[::-1])
-            # Recall is 100 % less the error: the first's error less the second's.
-            found.append((label, paired_difference(higher, lower)))
+            label = " minus ".join(net if variant == STACKED else f"{net} {variant}" for net, variant in nets[::-1])
+            # Recall is 100 % minus the error: the first's error minus the second's.
+            terms = [(-1.0, higher), (1.0, lower)]
+            found.append((label, contrast(terms), contrast(terms, ONE_SIDED)))
         return found
 
 
@@ -185,7 +190,7 @@ def _verdict(claim: Claim, parts: list[Component]) -> Verdict:
     if any(part.difference.runs == 1 for part in parts):
         return "undecided"  # one run does not show how recall varies between splits
     if claim.rule == "alike":
-        difference = parts[0].difference
+        difference = parts[0].narrow
         if difference.low >= -MARGIN and difference.high <= MARGIN:
             return "reproduced"
         return "contradicted" if difference.low > MARGIN or difference.high < -MARGIN else "undecided"

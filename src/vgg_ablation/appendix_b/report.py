@@ -30,7 +30,7 @@ def write_report(findings: Findings, norm: str, summary: Mapping[str, Any], fold
     """Write report.md, table-11.csv, recall-by-depth.svg, claims.json and cost.md to `folder`; return their paths.
 
     Args:
-        findings: of the selected nets.
+        findings: results of the selected nets.
         norm: one of `NORMS`, or all.
         summary: that `pack_images` returned.
         folder: to write to.

@@ -20,7 +20,7 @@ def write_contact_sheet(path: Path, images: Mapping[str, Sequence[np.ndarray]]) 
     More categories than a page holds are thinned out evenly.
 
     Args:
-        path: of the JPEG.
+        path: path of the JPEG.
         images: by category, in the order of the rows; each (height, width, 3) uint8, RGB.
     """
     names = list(images)[:: -(-len(images) // _MOST_CATEGORIES)]

@@ -78,7 +78,7 @@ def decode(content: bytes, side: int) -> Decoded:
     another colour space than the image, is ignored.
 
     Raises:
-        UnusableError: it is no image, of a kind that is not read, damaged or cut short, larger than `LARGEST_IMAGE`, or
+        UnusableError: it is no image, of an unsupported format, damaged or cut short, larger than `LARGEST_IMAGE`, or
             more elongated than `LARGEST_ASPECT`, or its values are of 32 bits.
     """
     try:
@@ -99,7 +99,7 @@ def decode(content: bytes, side: int) -> Decoded:
 
 def _unidentified(head: bytes) -> str:
     name = image_format(head)
-    return f"an image of a kind that is not read, or damaged at its beginning: {name}" if name else "not an image"
+    return f"unsupported image format, or damaged header: {name}" if name else "not an image"
 
 
 def _require_usable(image: Image.Image) -> None:
@@ -109,7 +109,7 @@ def _require_usable(image: Image.Image) -> None:
         raise UnusableError(f"too elongated: {image.width} x {image.height} pixels")
     if image.mode in ("I", "F"):
         kind = "integers" if image.mode == "I" else "floating-point numbers"
-        raise UnusableError(f"values of 32 bits, which do not say what is black and white: {kind} (mode {image.mode})")
+        raise UnusableError(f"32-bit {kind} (mode {image.mode}): the range of brightness is unknown")
 
 
 def _decode_open(image: Image.Image, side: int) -> Decoded:

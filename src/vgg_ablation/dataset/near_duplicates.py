@@ -121,8 +121,8 @@ def close_pairs(hashes: np.ndarray, mirrored: np.ndarray, most: int) -> Iterator
     The distance of images i < j is that of hash i from hash j or from mirrored hash j, whichever is smaller.
 
     Args:
-        hashes: of N images, (N, words) uint64.
-        mirrored: of their mirror images, (N, words) uint64.
+        hashes: hashes of N images, (N, words) uint64.
+        mirrored: hashes of their mirror images, (N, words) uint64.
         most: bits.
 
     Yields:

@@ -251,7 +251,7 @@ def render_image(category: int, number: int, seed: int) -> Image.Image:
     Args:
         category: position in `CATEGORIES`.
         number: which picture of the category, as in its file name.
-        seed: of the whole sample; not negative.
+        seed: seed of the whole sample; not negative.
 
     Returns:
         An image of mode "RGB", or now and then "L", its shorter side within `SHORT_SIDE` pixels.

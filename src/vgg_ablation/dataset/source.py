@@ -166,7 +166,7 @@ def _convert(path: Path, destination: Path, shown: str, console: Console) -> boo
         if isinstance(error, OSError) and error.errno:
             raise
         said = printable(str(error) or type(error).__name__, 200)
-        raise StageError(f"{shown}: damaged, or of a kind that is not read ({said})") from None
+        raise StageError(f"{shown}: damaged or unsupported archive ({said})") from None
     return kind == "zip"
 
 

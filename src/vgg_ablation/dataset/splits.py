@@ -34,7 +34,7 @@ def require_split(parts: Mapping[str, str], categories: Mapping[str, str], setti
     Args:
         parts: part of each image by path, empty where folders give none.
         categories: category of each image by path.
-        settings: of the images.
+        settings: settings of the images.
 
     Raises:
         StageError: it does not.
@@ -86,8 +86,8 @@ def draw_splits(
     number of images alone: a study of other categories or more splits has the same.
 
     Args:
-        categories: of each image, by name.
-        settings: of the images.
+        categories: name of the category of each image.
+        settings: settings of the images.
         given: part of each image by the source's folders, if these are the split; only validation images are drawn,
             and only if the folders have none besides the test images.
 
@@ -128,7 +128,7 @@ def write_splits(folder: Path, settings: DataSettings, parts: Mapping[str, str])
 
     Args:
         folder: with the index.
-        settings: of the images.
+        settings: settings of the images.
         parts: part of each image by path, empty where the source's folders give none.
 
     Raises:

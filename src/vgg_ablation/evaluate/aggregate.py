@@ -141,7 +141,7 @@ def _merge_tables(folders: Sequence[Path], merged: Path, names: Sequence[str]) -
         for folder, table in zip(folders, tables, strict=True):
             if list(table) != list(tables[0]):
                 raise StageError(
-                    f"{folder / name}: other columns than in {folders[0] / name}; run the stage that writes it again"
+                    f"{folder / name}: other columns than in {folders[0] / name}; rerun the stage that writes it"
                 )
         columns = {column: [value for table in tables for value in table[column]] for column in tables[0]}
         rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))

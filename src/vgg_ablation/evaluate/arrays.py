@@ -62,7 +62,7 @@ class Arrays:
         try:
             entry = self._archive.getinfo(name + _SUFFIX)
         except KeyError:
-            raise StageError(f"{self.path} has no {name}; run the stage that writes it again") from None
+            raise StageError(f"{self.path} has no {name}; rerun the stage that writes it") from None
         with _damage_as_stage_error(self.path):
             return npy.read_array(io.BytesIO(self._archive.read(entry)), allow_pickle=False)
 
@@ -103,4 +103,4 @@ def _damage_as_stage_error(path: Path) -> Iterator[None]:
 
 def _damaged(path: Path, error: Exception) -> StageError:
     reason = " ".join(str(error).split()) or type(error).__name__
-    return StageError(f"{path} is damaged ({reason}); run the stage that writes it again")
+    return StageError(f"{path} is damaged ({reason}); rerun the stage that writes it")

@@ -19,9 +19,9 @@ def render_card(net: TrainedNet, description: Description, study: Study, commit:
 
     Args:
         net: the exported net.
-        description: of its weights.
+        description: description of its weights.
         study: the results of this net.
-        commit: of the code that exports it; empty if unknown.
+        commit: commit of the code that exports it; empty if unknown.
         onnx: whether there are ONNX files.
     """
     environment = Environment(

@@ -123,7 +123,7 @@ class Batches:
             images: (N,) their numbers.
             largest: pixels of a batch, unless it is one image.
             scale: smallest side in pixels that the images are rescaled to first; None: that of the stored ones.
-            multiple: of each image the centre is taken whose sides are the largest multiples of this many pixels; so
+            multiple: each image is cut at its centre to the largest multiples of this many pixels; so
                 many sizes become few.
         """
         pixels = self.pixels

@@ -52,7 +52,7 @@ class Pixels:
         Args:
             images: (height, width, 3) uint8, RGB.
             categories: names by label.
-            labels: of the images; None if unknown: then they are 0.
+            labels: labels of the images; None: all 0.
         """
         sizes = torch.tensor([image.shape[:2] for image in images])
         values = 3 * sizes.prod(1)
@@ -95,7 +95,7 @@ class Pixels:
             images: (B,) image numbers, on the CPU as are `top` and `left`.
             top: (B,) first row of each square, 0 to height - side.
             left: (B,) first column of each square, 0 to width - side.
-            side: of the squares, in pixels.
+            side: side of the squares in pixels.
         """
         rows = top[:, None] + torch.arange(side)
         starts = self.offsets[images, None] + (rows * self.widths[images, None] + left[:, None]) * 3

@@ -34,7 +34,7 @@ def rescaled_crops(
         images: (B,) image numbers, on the CPU as are all other tensors given.
         sizes: (2, B) heights and widths to rescale to, at least `side` + 4 and not above those stored.
         corners: (2, B) first row and first column of each square in the rescaled image.
-        side: of the squares, in pixels.
+        side: side of the squares in pixels.
         device: that computes them.
         flip: (B,) bool, whether to mirror the square; None for none.
     """

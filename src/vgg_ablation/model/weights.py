@@ -133,7 +133,7 @@ def put(tensors: Mapping[str, Tensor], network: nn.Module, named: str) -> None:
         if there != here:
             raise StageError(
                 f"{named}: weights of another net than the settings describe: {name} is {there} in it, {here} in the "
-                "net; run the stage that writes it again"
+                "net; rerun the stage that writes it"
             )
     network.load_state_dict(tensors)
 

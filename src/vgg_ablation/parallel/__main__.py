@@ -172,9 +172,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--slots", type=int, metavar="N", help="units at the same time (default: one per core or GPU)")
     chosen = parser.parse_args(arguments)
     if chosen.slots is not None and chosen.slots < 1:
-        parser.error("--slots: one or more")
+        parser.error("--slots must be at least 1")
     if chosen.on and (chosen.dry_run or chosen.slots):
-        parser.error("--on goes with neither --slots nor --dry-run: both are about this machine")
+        parser.error("--on cannot be combined with --slots or --dry-run, which concern this machine only")
     with stage("parallel") as console:
         params = read_params()
         params.require_selection(PLAIN)

@@ -1,4 +1,4 @@
-"""Units on the nodes of a Ray cluster: a task a unit, with a core or a GPU."""
+"""Units on the nodes of a Ray cluster: one task per unit, each with one core or GPU."""
 
 import hashlib
 import logging

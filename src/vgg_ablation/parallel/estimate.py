@@ -30,10 +30,10 @@ def unit_seconds(unit: Unit, work: Work, images: Images, paces: Mapping[str, Pac
     """Return the seconds of a unit.
 
     Args:
-        unit: of the net whose paces are given.
+        unit: a unit of the net whose paces are given.
         work: the study.
-        images: of a split.
-        paces: of the net, by training scale.
+        images: image counts of one split.
+        paces: paces of the net, by training scale.
     """
     if unit.kind == "trial":
         return count_trial_epochs(work.study.tune, unit.number) * epoch_seconds(work, images, paces["fixed"])
@@ -92,7 +92,7 @@ def estimate(
 
     Args:
         work: the study.
-        images: of a split.
+        images: image counts of one split.
         arch: `arch` of params.yaml.
         norm: `norm` of params.yaml.
         archs: the nets that they choose.

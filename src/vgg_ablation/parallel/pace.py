@@ -141,7 +141,7 @@ def measure_checkpoint(
 
     Args:
         take_step: has taken a step, so that there is momentum.
-        kind: of checkpoints.
+        kind: kind of checkpoints.
     """
     times: list[CheckpointTimes] = []
     with (

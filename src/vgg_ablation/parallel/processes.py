@@ -1,4 +1,4 @@
-"""Units on the cores or GPUs of this machine: a process a slot, which outlives its units."""
+"""One process per slot computes units on this machine, one after another."""
 
 import multiprocessing
 import os

@@ -45,7 +45,7 @@ def classify(runs: Sequence[TrainedRun], images: Sequence[np.ndarray], view: Vie
     """Return the class posteriors (N, K) float32 of N images, averaged over runs.
 
     Args:
-        runs: of one net.
+        runs: runs of one net.
         images: (height, width, 3) uint8, RGB, as `read_image` returns them for `stored_side`.
         view: test method and scale.
         compute: device and precision.

@@ -119,7 +119,7 @@ def _markdown_environment(study: Study, tables: dict[str, Table]) -> Environment
         "study": study,
         "percent": {
             "confidence": f"{100 * statistics.CONFIDENCE:.0f}",
-            "one_sided": f"{100 * claims.ONE_SIDED:.0f}",
+            "one_sided": f"{100 * statistics.ONE_SIDED:.0f}",
             "power": f"{100 * statistics.POWER:.0f}",
         },
         "table": table,

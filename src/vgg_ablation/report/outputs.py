@@ -6,10 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from vgg_ablation.analysis import classes, rows
-from vgg_ablation.analysis.claims import MARGIN
 from vgg_ablation.analysis.findings import Findings, find
 from vgg_ablation.analysis.fit import FITTED
-from vgg_ablation.analysis.statistics import CONFIDENCE, LEVEL, POWER
+from vgg_ablation.analysis.statistics import CONFIDENCE, LEVEL, MARGIN, POWER
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.files import write_bytes
 from vgg_ablation.report import document, latex, words

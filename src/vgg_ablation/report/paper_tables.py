@@ -32,7 +32,7 @@ def all_tables(study: Study, rows: Sequence[Row]) -> list[Table]:
         Table(
             "table-5",
             "Table 5: dense, multi-crop and both",
-            ("net", "method", *_OURS, *_THEIRS),
+            ("net", "protocol", *_OURS, *_THEIRS),
             [line for line, _ in _by_method(study, nets, paper.TABLE_5)],
         ),
         _table_6(study, fusions),
@@ -113,7 +113,7 @@ def _table_6(study: Study, rows: Sequence[Row]) -> Table:
     scales = ("; ".join(TRAINING_SCALES.values()), "three to each S")
     name = ("ILSVRC submission, seven nets", words.PROTOCOLS["dense_scales"])
     body.append((*name, *_our_cells(None), *scales, *errors))
-    header = ("net", "method", *_OURS, *_THEIRS, "paper top-5 on test images, %")
+    header = ("net", "protocol", *_OURS, *_THEIRS, "paper top-5 on test images, %")
     return Table("table-6", "Table 6: posteriors of several nets averaged", header, body)
 
 

@@ -79,7 +79,7 @@ def _claims(findings: Findings) -> Table:
         digits = 2 if slope else 1
         body.append(
             (
-                words.claim(one, findings.study) + ("; points a layer" if slope else ""),
+                words.claim(one, findings.study) + ("; points per layer" if slope else ""),
                 one.claim.section,
                 words.verdict(one, findings.sensitivities.get(one.name)),
                 _difference(part.difference, digits) if part else decimal(None),

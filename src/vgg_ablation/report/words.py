@@ -34,18 +34,18 @@ SYMBOLS = {
     "less than 1 point": "≈",
     "undecided": "?",
     "not trained far enough": "△",
-    "not asked": "–",
+    "not tested": "–",
 }
 """Signs of verdicts, which readers who see no colours can distinguish."""
 NORMS = {"none": "without batch normalisation", "batch": "with batch normalisation"}
 """Nets by normalisation."""
 BUDGETS = {
     "trials": "trials",
-    "trial_epochs": "epochs a trial",
+    "trial_epochs": "epochs per trial",
     "search_images": "images in all trials",
     "runs": "runs",
     "epochs": "epochs at this scale",
-    "train_images": "training images a run",
+    "train_images": "training images per run",
 }
 """Columns of the table of budgets by field."""
 

@@ -119,10 +119,10 @@ class BackgroundCheckpoints(Checkpoints):
         self._kept = number, content
 
     def due(self, seconds: float) -> bool:
-        """Return whether to write what is kept now, if the next chance comes after this many seconds.
+        """Return whether to write the kept content now, given that the next chance is `seconds` away.
 
-        The time that the latest write took is counted, as a kill may come before the end of the next; that of the first
-        write is not known. At most half of the time between two checkpoints is left for it.
+        The duration of the latest write is added, but at most half the interval: a kill may come before the next write
+        ends.
         """
         writing = min(self._writing_took, self._most / 2)
         return time.monotonic() - self._since + seconds + writing > self._most

@@ -102,13 +102,13 @@ class Meter:
         """Write the stage's cost as `folder`/cost.csv.
 
         Args:
-            folder: of the stage's outputs.
+            folder: folder of the stage's outputs.
             stage: its name in stages/dvc.yaml.
             arch: the net, for a stage of one net.
             scale: the training scale, for a stage of one scale.
             device: its name.
-            precision: of the nets' matrix products, if there are nets.
-            threads: of the work; by default one per core.
+            precision: precision of the nets' matrix products, if there are nets.
+            threads: threads of the work; by default one per core.
             rate: operations per second that the device can do, if there are nets; see `device.matmul_rate`.
         """
         age = max(0.0, time.time() - psutil.Process().create_time())  # of this process

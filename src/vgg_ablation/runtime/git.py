@@ -1,4 +1,4 @@
-"""Questions to git, with its own words where it refuses."""
+"""Run git commands; a failure is reported in git's own words."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Work that a study has left beside the stage that runs: a rough number for people."""
+"""Rough estimate of a study's remaining work besides the running stage."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ def look_ahead(
         params: the selection.
         study: its settings.
         own: folder of the results of the stage that runs.
-        net: of the stage that runs.
+        net: net of the running stage.
         ablation: nets of `arch: all`.
         count: multiply-accumulates of an image, by net, classes, input side and width.
     """

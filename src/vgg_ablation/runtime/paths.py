@@ -35,7 +35,7 @@ def weights_file(folder: Path, run: int) -> Path:
 
 
 def evaluation(arch: str, scale: str, results: Path = RESULTS) -> Path:
-    """Return the folder of their evaluation: `predictions.npz`, `decisions.npz`, `metrics.json`."""
+    """Return a net's folder at one training scale of `predictions.npz`, `decisions.npz` and `metrics.json`."""
     return _folder(arch, results) / scale / "evaluation"
 
 

@@ -251,7 +251,8 @@ class TrainSettings(Section):
     warm_up: Annotated[float, Field(ge=0, lt=1), Reference("share", 0.0)]
     """Share of all steps in which the learning rate rises linearly to its full value, before the schedule."""
     patience: Annotated[int, Field(ge=0, le=_MANY), Reference("epochs")]
-    """Epochs without a better validation accuracy that count as stalled; only `plateau` reads it."""
+    """Epochs in a row without a better validation accuracy before the rate falls: it falls after the next such epoch.
+    Only `plateau` reads it."""
     colour_shift: Annotated[float, Field(ge=0), Reference(paper=0.1, section="3.1")]
     """Standard deviation of the strengths of the RGB colour shift (Krizhevsky et al., section 4.1)."""
     refit: Annotated[bool, Reference(paper=False)]
@@ -310,7 +311,8 @@ class TuneSettings(Section):
     sampler: Literal["gp", "tpe"]
     """`gp`: a Gaussian process, which learns from complete trials only; `tpe`: tree-structured Parzen estimators."""
     random_trials: Annotated[int, Field(ge=1, le=_MANY), Reference("trials")]
-    """Complete trials before the sampler models results and trials are pruned; until then points are random."""
+    """Complete trials before the sampler uses results and trials can be pruned. Until then points are random, except
+    the paper's point, which comes first if the space has it."""
     round_size: Annotated[int, Field(ge=1, le=_MANY), Reference("trials")]
     """Trials suggested together, from the results of earlier rounds; they can run at the same time."""
     pruner: Literal["none", "median"]

@@ -20,7 +20,8 @@ _OPENING = """\
 
 Generated from `src/vgg_ablation/runtime/settings.py` and `params.yaml` by `make docs`; do not edit.
 
-`dvc exp run -S KEY=VALUE` sets a value for one run. At the top of `params.yaml`:
+`dvc exp run -S KEY=VALUE` changes a value in `params.yaml`, where it stays, and runs the study; with `--temp`
+the file is not changed. At the top of `params.yaml`:
 
 | key | meaning | allowed |
 |---|---|---|

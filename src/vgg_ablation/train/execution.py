@@ -28,7 +28,8 @@ def choose_execution(
 
     On the CPU, eager: oneDNN's kernels already do what the compiler would, and results stay the same to the byte.
 
-    On a GPU (measured on an NVIDIA H200 in bfloat16, deterministic):
+    On a GPU (times on an NVIDIA H200 in bfloat16, deterministic, of an earlier version; this code has not run on a GPU
+    yet):
 
     * Launching the kernels takes about 0.37 ms for each weight layer: E at 64 pixels, width 1/4 and batches of 32 takes
       6.9 ms a step, and 1.3 ms as a CUDA graph. In that time the GPU does 1e11 operations for each layer at the 290
@@ -87,8 +88,8 @@ class CapturedGradient:
     Args:
         gradient: takes images and labels, adds to the gradients of `network`, and returns tensors on the device.
         network: whose gradients are none yet.
-        images: of a batch, as are `labels`; all batches have this shape.
-        labels: see `images`.
+        images: images of a batch; all batches have this shape.
+        labels: labels of these images.
 
     Raises:
         OutOfMemoryError: memory ran out before the capture.

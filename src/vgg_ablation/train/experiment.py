@@ -163,7 +163,7 @@ class Experiment:
 
         Args:
             recipe: hyper-parameters.
-            checkpoints: of this run; their context is the training's.
+            checkpoints: checkpoints of this run; their context is the training's.
         """
         network = self._random_network()
         return network, self._epochs_from_start(network, recipe, checkpoints)

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epoch", type=int, default=1, help="epoch of run 0 that they are the first of (default: 1)")
     given = parser.parse_args(arguments)
     if given.epoch < 1:
-        parser.error("--epoch: one or more")
+        parser.error("--epoch must be at least 1")
     with stage("first_batch", saved=""):
         study = read_params().whole(StudySettings)
         verify(PROCESSED)

@@ -82,13 +82,13 @@ def train(
 
     Args:
         network: on the compute device, channels-last, initialised.
-        batches: of the run's images.
+        batches: batches of the run's images.
         training: (N,) numbers of the training images.
         validation: (M,) numbers of the validation images; none where the net is trained on them too.
         recipe: hyper-parameters.
         compute: device and precision.
-        seed: of order, crops, flips, colours and dropout. The random numbers of an epoch derive from the seed and the
-            epoch's number alone, so that a resumed run is bit-identical and all nets see the same crops.
+        seed: seed of order, crops, flips, colours and dropout. The random numbers of an epoch derive from the seed and
+            the epoch's number alone, so that a resumed run is bit-identical and all nets see the same crops.
         largest: images that go through the network at once; see `TrainingStep`.
         checkpoints: keep the state after each epoch, written when due, and after the last epoch.
         say: receives progress lines.

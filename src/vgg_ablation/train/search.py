@@ -125,7 +125,7 @@ def run_trial(
         classes: number of classes.
         settings: budget, space, sampler, pruner, seed and size of a round.
         earlier: trials of all earlier rounds, in the order of their numbers.
-        number: of the trial, from 0.
+        number: number of the trial, from 0.
         pruner: instead of that of the settings.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # else each search logs advice about faster packages

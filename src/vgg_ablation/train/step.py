@@ -19,8 +19,8 @@ class TrainingStep:
     Args:
         network: on the compute device, in training mode when a step is taken.
         compute: device and precision.
-        learning_rate: of the steps until `learning_rate` is changed.
-        momentum: of SGD.
+        learning_rate: initial learning rate; may be changed later.
+        momentum: SGD momentum.
         weight_decay: factor of the L2 penalty.
         largest: images that go through the network at once. A larger batch is split into parts of nearly equal size.
             Up to rounding, their gradients add up to that of the whole batch: dropout does not depend on the split.

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.speed.cases import CLASSES, COMPILED, EPOCH, INPUT, NOOP, OURS, PREPROCESS, PROGRAMS, STEP
 from benchmarks.speed.page import write_page
-from benchmarks.speed.results import Promise, Results, Row, Timing, make_row
+from benchmarks.speed.results import Results, Row, Target, Timing, make_row
 from vgg_ablation.model.table1 import count_gmacs
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -50,9 +50,9 @@ def results() -> Results:
     )
 
 
-def promises(results: Results) -> dict[str, Promise]:
-    found = {promise.text: promise for promise in results.promises()}
-    assert len(found) == len(results.promises())
+def targets(results: Results) -> dict[str, Target]:
+    found = {target.text: target for target in results.targets()}
+    assert len(found) == len(results.targets())
     return found
 
 
@@ -73,8 +73,8 @@ def test_ratios_are_ours_over_the_others_and_for_dvc_the_time_of_repro_over_the_
     assert results.ratio(results.find(NOOP, "dvc_version")) == pytest.approx(2.5)
 
 
-def test_promises_are_met_if_the_figures_say_so(results: Results) -> None:
-    found = promises(results)
+def test_targets_are_met_if_the_figures_say_so(results: Results) -> None:
+    found = targets(results)
     assert len(found) == 19
     # The made-up article trains an image of E at 224 pixels a second; matrix products have 1e12 operations a second.
     limit = 1e12 / (6e9 * count_gmacs("E", CLASSES, 224))
@@ -89,12 +89,12 @@ def test_promises_are_met_if_the_figures_say_so(results: Results) -> None:
     assert {text: (found[text].measured, found[text].met) for text in expected} == expected
 
 
-def test_a_program_of_ours_that_is_a_hundred_times_slower_breaks_its_promises(results: Results) -> None:
+def test_a_program_of_ours_that_is_a_hundred_times_slower_misses_its_targets(results: Results) -> None:
     def slower(row: Row) -> Row:
         factor = {OURS: 0.01, "dvc_repro": 100}.get(row.program, 1)
         return replace(row, values=tuple(factor * value for value in row.values))
 
-    met = [promise.text for promise in replace(results, rows=list(map(slower, results.rows))).promises() if promise.met]
+    met = [target.text for target in replace(results, rows=list(map(slower, results.rows))).targets() if target.met]
     assert [text.split(":")[0].split(",")[0] for text in met] == 4 * ["input of an epoch"] + ["preprocess"]
 
 
@@ -123,9 +123,9 @@ def on_a_gpu(ours: float, compiled: float, product: float) -> Results:
         (4.0, 2.0, {"steps", "epochs"}),
     ],
 )
-def test_the_promises_on_a_gpu(ours: float, compiled: float, met: set[str]) -> None:
+def test_the_targets_on_a_gpu(ours: float, compiled: float, met: set[str]) -> None:
     """With 10 GMAC a second, three times as many in a step and two operations for each, 6e10 are the product's rate."""
-    found = promises(on_a_gpu(ours, compiled, 6e10))
+    found = targets(on_a_gpu(ours, compiled, 6e10))
     names = {
         "E utilised": ["step, E, 224 pixels: utilisation at least 0.6"],
         "A utilised": ["step, A, 224 pixels: utilisation at least 0.5"],

@@ -205,7 +205,7 @@ def claims(findings: Findings) -> Iterator[Figure]:
 
 
 def pairs(findings: Findings) -> Iterator[Figure]:
-    """Draw the differences of all pairs of nets as a matrix: the row's top-1 error less the column's."""
+    """Draw the differences of all pairs of nets as a matrix: the row's top-1 error minus the column's."""
     if not (comparisons := findings.comparisons):
         return
     archs = list(dict.fromkeys(arch for one in comparisons for arch in (one.first, one.second)))
@@ -223,10 +223,10 @@ def pairs(findings: Findings) -> Iterator[Figure]:
     limit = 2 * np.nanmax(np.abs(points)) or 1.0  # half of the colours: text on the others has too little contrast
     style.heat_map(axes, points, archs, cmap="PuOr_r", vmin=-limit, vmax=limit)
     axes.set_xticks(range(len(archs)), archs)
-    axes.set_xlabel("less the error of")
+    axes.set_xlabel("minus the error of")
     axes.set_ylabel("error of")
     words = "; ".join(
-        f"{one.second} less {one.first} {one.difference.mean:+.1f}{' (decided)' if one.better else ''}"
+        f"{one.second} minus {one.first} {one.difference.mean:+.1f}{' (decided)' if one.better else ''}"
         for one in comparisons
     )
     yield style.figure(
@@ -234,7 +234,7 @@ def pairs(findings: Findings) -> Iterator[Figure]:
         "pairs",
         "pairs",
         "All pairs of nets",
-        "Top-1 error of the row's net less that of the column's net, points; a frame marks a decided pair.",
+        "Top-1 error of the row's net minus that of the column's net, points; a frame marks a decided pair.",
         f"Differences in top-1 error in points: {words}.",
         ("tables/pairs.csv",),
         wide=False,

@@ -153,11 +153,11 @@ def panels(
     The caller gives all multiples the same limits, as the axes at the left and at the bottom alone have numbers.
 
     Args:
-        names: of the multiples.
-        x_label: of all axes.
-        y_labels: of the axes of a multiple, from top to bottom.
-        height_ratios: of the axes of a multiple.
-        height: of a multiple, inches.
+        names: names of the panels.
+        x_label: label of all x axes.
+        y_labels: labels of the axes of a panel, from top to bottom.
+        height_ratios: height ratios of the axes of a panel.
+        height: height of a panel in inches.
     """
     rows, parts = math.ceil(len(names) / 4), len(y_labels)
     columns = math.ceil(len(names) / rows)

@@ -72,7 +72,7 @@ def searches(findings: Findings) -> Iterator[Figure]:
         "search",
         "training",
         "Trials of the search",
-        "One mark a trial, coloured by validation accuracy. Rate: share of the learning rate in what distinguishes a "
+        "One mark per trial, coloured by validation accuracy. Rate: share of the learning rate in what distinguishes a "
         "net's better trials, against that of weight decay (PED-ANOVA).",
         f"Chosen learning rate and weight decay by net: {chosen}.",
         ("tables/trials.csv",),
@@ -112,7 +112,7 @@ def trial_errors(findings: Findings) -> Iterator[Figure]:
         "trial-errors",
         "training",
         "Validation errors of the trials",
-        "One mark a trial, in the order of the search; the line is the median of the complete ones.",
+        "One mark per trial, in the order of the search; the line is the median of the complete ones.",
         f"Validation error of the complete trials in percent, lowest and median: {'; '.join(words)}.",
         ("tables/trials.csv",),
         wide=True,
