@@ -45,7 +45,7 @@ def test_excerpts_are_those_of_the_committed_reports(name):
 def test_table_of_studies_gives_the_settings(study):
     row, settings = study_row(study), STUDIES[study]
     assert re.search(r"(\d+) runs", row)[1] == str(settings["data"]["splits"])  # pyright: ignore[reportOptionalSubscript]
-    assert f"{settings['tune']['trials']} trials a net" in row
+    assert f"{settings['tune']['trials']} trials per net" in row
     assert f"{settings['model']['input_side']}-pixel crops" in row
     width = next((width for text, width in WIDTHS.items() if text in row))
     assert settings["model"]["width"] == width

@@ -24,7 +24,7 @@ from benchmarks.search_cost.until_good import (
     images_until_good,
     is_good,
 )
-from vgg_ablation import paper
+from vgg_ablation.paper import recipe as paper
 
 SHARES = AIM / 4, AIM / 2, AIM
 """Shares of the grid's cost at which the best accuracies found are compared."""

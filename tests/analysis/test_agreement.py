@@ -2,16 +2,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from judged_study import made_up, simulate, study_of
-from vgg_ablation.analysis.agreement import TORCHVISION, agreement, rank_agreements, resampled_errors
+from vgg_ablation.analysis.agreement import agreement, rank_agreements, resampled_errors
 from vgg_ablation.analysis.statistics import RESAMPLES, Measurements, aligned
-from vgg_ablation.model.table1 import weight_layers
-from vgg_ablation.paper import TABLE_3
+from vgg_ablation.paper.tables import TABLE_3
 
 PAPER = {arch: errors.top1 for arch, errors in TABLE_3["fixed"].items()}
 RANKING = st.lists(st.integers(0, 4), min_size=5, max_size=5)
@@ -103,11 +101,3 @@ def test_resampled_errors_vary_as_resampling_one_by_one_does(resampled: tuple[li
         literal.append([(np.bincount(one.runs, weight * one.wrong) / sizes)[chosen].mean() for one in errors])
     expected = np.cov(np.transpose(literal))
     assert np.cov(drawn.T) == pytest.approx(expected, abs=0.1 * expected.max())
-
-
-@pytest.mark.parametrize("arch", TORCHVISION["batch"])
-def test_errors_with_batch_normalisation_are_those_in_torchvision(arch: str):
-    weights = torchvision.models.get_model_weights(f"vgg{weight_layers(arch)}_bn")["IMAGENET1K_V1"]
-    accuracy = weights.meta["_metrics"]["ImageNet-1K"]
-    errors = TORCHVISION["batch"][arch]
-    assert (errors.top1, errors.top5) == pytest.approx((100 - accuracy["acc@1"], 100 - accuracy["acc@5"]))

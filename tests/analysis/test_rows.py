@@ -9,7 +9,7 @@ from made_up_study import PROTOCOLS, Make
 from vgg_ablation.analysis.findings import Findings
 from vgg_ablation.analysis.rows import ablation, by_depth, frame, headline, published_beside
 from vgg_ablation.analysis.study import Study
-from vgg_ablation.paper import published_errors
+from vgg_ablation.paper.tables import published_errors
 
 COLUMNS = (
     "arch,scale,protocol,weight_layers,params,gmacs,train_scale,test_scale,runs,top1_error,top1_error_low,"

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 from vgg_ablation.model.table1 import ARCHITECTURES, count_parameters
-from vgg_ablation.paper import TABLE_1
+from vgg_ablation.paper.tables import TABLE_1
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

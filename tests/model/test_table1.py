@@ -27,7 +27,7 @@ from vgg_ablation.model.table1 import (
     weight_layers,
 )
 from vgg_ablation.model.vgg import VGG
-from vgg_ablation.paper import TABLE_1
+from vgg_ablation.paper.tables import TABLE_1
 
 # Derived by hand from Table 1 and section 4.1: parameters for 1000 and 257 classes, GMAC for 1000 at 224 pixels.
 SIZES = {

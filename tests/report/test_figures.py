@@ -16,10 +16,9 @@ from PIL import Image
 import made_up_study
 from made_up_study import EXPECTED, Files, Make
 from vgg_ablation.analysis import study as study_module
-from vgg_ablation.analysis.agreement import TORCHVISION
 from vgg_ablation.analysis.findings import Findings, find
 from vgg_ablation.analysis.study import Study
-from vgg_ablation.paper import TABLE_3
+from vgg_ablation.paper.tables import TABLE_3, TORCHVISION
 from vgg_ablation.report import document
 from vgg_ablation.report.figures import classes, errors, style, training
 from vgg_ablation.report.figures import draw as draw_module

@@ -6,7 +6,7 @@ import pytest
 from made_up_study import Make
 from vgg_ablation.analysis.findings import Findings, find
 from vgg_ablation.analysis.study import Net, Study
-from vgg_ablation.paper import TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TRAINING_SCALES
+from vgg_ablation.paper.tables import TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, TABLE_6, TRAINING_SCALES
 from vgg_ablation.report import paper_tables
 from vgg_ablation.report.table import NONE, Table
 from vgg_ablation.report.tables import all_tables, in_common

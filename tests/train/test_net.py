@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from published_fixtures import random_weights
-from vgg_ablation import paper
 from vgg_ablation.errors import StageError
 from vgg_ablation.files import file_digest
 from vgg_ablation.images.batches import Batches
 from vgg_ablation.images.index import PIXELS_FILE, SPLITS_FILE, Index, write_checksums
 from vgg_ablation.model.weights import read_description
+from vgg_ablation.paper import recipe as paper
 from vgg_ablation.runtime.paths import PROCESSED
 from vgg_ablation.train import checkpoint
 from vgg_ablation.train import run as run_module

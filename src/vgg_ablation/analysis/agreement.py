@@ -7,25 +7,10 @@ from itertools import combinations
 
 import numpy as np
 
-from vgg_ablation import paper
 from vgg_ablation.analysis.statistics import CONFIDENCE, RESAMPLES, SEED, aligned
 from vgg_ablation.analysis.study import Study
-from vgg_ablation.paper import Errors
 from vgg_ablation.runtime.names import plain
 
-TORCHVISION = {
-    "none": paper.TORCHVISION,
-    "batch": {
-        "A": Errors(29.630, 10.190),
-        "B": Errors(28.414, 9.626),
-        "D": Errors(26.640, 8.484),
-        "E": Errors(25.782, 8.158),
-    },
-}
-"""Errors of torchvision's nets by normalisation, then plain name; source and protocol as of `paper.TORCHVISION`.
-
-Those of vgg11_bn, vgg13_bn, vgg16_bn and vgg19_bn are here because training depends on paper.py.
-"""
 FEWEST = 3
 """Nets below which an order has no coefficient."""
 

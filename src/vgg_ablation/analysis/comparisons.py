@@ -5,7 +5,7 @@ from itertools import combinations
 
 from vgg_ablation.analysis.statistics import LEVEL, Difference, Measurements, holm, paired_difference
 from vgg_ablation.analysis.study import Study
-from vgg_ablation.paper import published_errors
+from vgg_ablation.paper.tables import published_errors
 from vgg_ablation.runtime.names import plain
 
 NEIGHBOURS = (("A", "A_LRN"), ("A", "B"), ("B", "C"), ("C", "D"), ("D", "E"))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vgg_ablation.analysis.agreement import FEWEST, TORCHVISION, Agreement, agreement
+from vgg_ablation.analysis.agreement import FEWEST, Agreement, agreement
 from vgg_ablation.analysis.claims import Judgement, judge
 from vgg_ablation.analysis.comparisons import Comparison, compare_all
 from vgg_ablation.analysis.fit import unfitted
@@ -10,6 +10,7 @@ from vgg_ablation.analysis.power import detectable_difference
 from vgg_ablation.analysis.rows import PaperErrors, Row, ablation, published_beside
 from vgg_ablation.analysis.sensitivity import Sensitivity, sensitivities
 from vgg_ablation.analysis.study import Study
+from vgg_ablation.paper.tables import TORCHVISION
 from vgg_ablation.runtime.names import plain
 from vgg_ablation.runtime.settings import SCALES
 

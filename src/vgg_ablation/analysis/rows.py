@@ -6,12 +6,11 @@ from statistics import fmean
 
 import pandas as pd
 
-from vgg_ablation.analysis.agreement import TORCHVISION
 from vgg_ablation.analysis.records import Fusion, Net
 from vgg_ablation.analysis.statistics import Estimate, expected_error
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.model.table1 import weight_layers
-from vgg_ablation.paper import TABLE_3, Errors, published_errors
+from vgg_ablation.paper.tables import TABLE_3, TORCHVISION, Errors, published_errors
 from vgg_ablation.runtime.names import named, plain
 
 

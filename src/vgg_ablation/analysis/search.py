@@ -7,9 +7,9 @@ import pandas as pd
 from optuna.distributions import FloatDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from vgg_ablation import paper
 from vgg_ablation.analysis.records import Net
 from vgg_ablation.analysis.study import Study
+from vgg_ablation.paper import recipe
 
 FEWEST_TRIALS = 4
 """Trials below which no importance is computed."""
@@ -23,7 +23,7 @@ def complete(trials: pd.DataFrame) -> pd.DataFrame:
 def paper_was_tried(study: Study) -> bool:
     """Return whether the paper's learning rate and weight decay are among every net's trials."""
     trials = study.trials
-    tried = (trials["learning_rate"] == paper.LEARNING_RATE) & (trials["weight_decay"] == paper.WEIGHT_DECAY)
+    tried = (trials["learning_rate"] == recipe.LEARNING_RATE) & (trials["weight_decay"] == recipe.WEIGHT_DECAY)
     return set(study.archs) <= set(trials[tried]["arch"])
 
 

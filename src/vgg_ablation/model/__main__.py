@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vgg_ablation.model.table1 import ARCHITECTURES, count_gmacs, count_parameters, steps, weight_layers
-from vgg_ablation.paper import TABLE_2
+from vgg_ablation.paper.tables import TABLE_2
 from vgg_ablation.runtime.names import plain
 
 

@@ -11,11 +11,12 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 from PIL import Image
 
-from vgg_ablation import paper
 from vgg_ablation.analysis import claims, classes, fairness, fit, search, statistics
 from vgg_ablation.analysis.findings import Findings
 from vgg_ablation.analysis.rows import published_beside
 from vgg_ablation.analysis.study import Net, Study
+from vgg_ablation.paper import recipe
+from vgg_ablation.paper import tables as paper
 from vgg_ablation.report import cost, words
 from vgg_ablation.report.figures.style import Figure
 from vgg_ablation.report.table import Table, count, decimal, detectable, grouped, inert
@@ -66,11 +67,12 @@ def sections(findings: Findings, tables: dict[str, Table]) -> list[Section]:
     """Render the sections of ablation.md."""
     study = findings.study
     beside = published_beside(*study.lead)
-    modules = (claims, classes, fairness, fit, paper, search, statistics)
+    modules = (claims, classes, fairness, fit, recipe, search, statistics)
     environment = _markdown_environment(study, tables)
     environment.globals |= {module.__name__.rpartition(".")[2]: module for module in modules}
     environment.globals |= {
         "findings": findings,
+        "paper": paper,
         "lead_scale": study.lead[0],
         "lead_protocol": study.lead[1],
         "words": words,

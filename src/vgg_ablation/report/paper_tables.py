@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from vgg_ablation import paper
 from vgg_ablation.analysis.rows import Row
 from vgg_ablation.analysis.study import Study
 from vgg_ablation.model.table1 import NETS, Layer, convolution_groups, fully_connected
-from vgg_ablation.paper import TRAINING_SCALES, published_errors
+from vgg_ablation.paper import tables as paper
+from vgg_ablation.paper.tables import TRAINING_SCALES, published_errors
 from vgg_ablation.report import words
 from vgg_ablation.report.table import NONE, Number, Table, decimal, interval, whole
 from vgg_ablation.runtime.names import named, plain

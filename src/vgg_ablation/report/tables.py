@@ -9,7 +9,7 @@ from vgg_ablation.analysis.findings import Findings
 from vgg_ablation.analysis.rows import published_beside, side
 from vgg_ablation.analysis.statistics import Difference
 from vgg_ablation.analysis.study import Net, Study
-from vgg_ablation.paper import TRAINING_SCALES
+from vgg_ablation.paper.tables import TRAINING_SCALES
 from vgg_ablation.report import paper_tables, words
 from vgg_ablation.report.table import Number, Table, decimal, detectable, grouped, interval, probability, whole
 from vgg_ablation.runtime.names import norm_of, plain

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from vgg_ablation import paper
 from vgg_ablation.device import Compute
 from vgg_ablation.errors import StageError
 from vgg_ablation.imagenet import kept_weights, published_net
@@ -19,6 +18,7 @@ from vgg_ablation.model.start import copy_from_published, copy_from_shallow
 from vgg_ablation.model.table1 import NETS, configuration, count_gmacs
 from vgg_ablation.model.vgg import VGG
 from vgg_ablation.model.weights import read_weights
+from vgg_ablation.paper import recipe as paper
 from vgg_ablation.runtime import messages
 from vgg_ablation.runtime.checkpoints import BackgroundCheckpoints
 from vgg_ablation.runtime.cost import Meter
@@ -36,7 +36,7 @@ CHECKPOINT = "checkpoint"
 
 SOURCES = (
     "device.py", "images/batches.py", "images/index.py", "images/pixels.py", "images/rescale.py",
-    "model/published.py", "model/start.py", "model/table1.py", "model/vgg.py", "model/weights.py", "paper.py",
+    "model/published.py", "model/start.py", "model/table1.py", "model/vgg.py", "model/weights.py", "paper/recipe.py",
     "train/checkpoint.py", "train/epoch.py", "train/execution.py", "train/experiment.py",
     "train/memory.py", "train/run.py", "train/schedule.py", "train/step.py",
 )  # fmt: skip

@@ -14,7 +14,7 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from vgg_ablation import paper
+from vgg_ablation.paper import recipe as paper
 from vgg_ablation.runtime.settings import SearchRange, TuneSettings
 from vgg_ablation.train.epoch import Divergence, Epoch
 from vgg_ablation.train.run import Point, at_chance

@@ -10,14 +10,13 @@ from matplotlib.figure import Figure as MplFigure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from vgg_ablation.analysis.agreement import TORCHVISION
 from vgg_ablation.analysis.fairness import operations
 from vgg_ablation.analysis.findings import Findings
 from vgg_ablation.analysis.rows import estimate_of
 from vgg_ablation.analysis.statistics import CONFIDENCE, Estimate
 from vgg_ablation.analysis.study import Net, Study, single_scale
 from vgg_ablation.model.table1 import weight_layers
-from vgg_ablation.paper import SINGLE_SCALE, TABLE_3, TRAINING_SCALES
+from vgg_ablation.paper.tables import TABLE_3, TORCHVISION, TRAINING_SCALES
 from vgg_ablation.report.figures import style
 from vgg_ablation.report.figures.style import BLUE, GREEN, INK, LINE, MUTED, PURPLE, VERMILLION, Figure, Mark
 from vgg_ablation.report.words import PROTOCOLS
@@ -117,7 +116,7 @@ def _draw_ours(ours: Axes, study: Study) -> None:
 
 def _draw_papers(paper: Axes) -> None:
     paper.set_title("The paper, ImageNet")
-    places = _depth_axis(paper, {arch: weight_layers(arch) for arch in SINGLE_SCALE})
+    places = _depth_axis(paper, {arch: weight_layers(arch) for arch in TABLE_3["fixed"]})
     for scale, errors in TABLE_3.items():
         xs = [places[arch] + _offset(scale, [one for one in TABLE_3 if arch in TABLE_3[one]]) for arch in errors]
         paper.plot(xs, [error.top1 for error in errors.values()], linewidth=0.8, **SCALE_MARKS[scale])

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure as MplFigure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from vgg_ablation import paper
 from vgg_ablation.analysis.findings import Findings
 from vgg_ablation.analysis.search import complete, importance
 from vgg_ablation.analysis.study import Net
+from vgg_ablation.paper import recipe
 from vgg_ablation.report.figures import style
 from vgg_ablation.report.figures.style import BLUE, GREEN, INK, MUTED, VERMILLION, Figure, Mark
 
@@ -50,8 +50,8 @@ def searches(findings: Findings) -> Iterator[Figure]:
     for (axes,), net in zip(grid, nets, strict=True):
         axes.set(xscale="log", yscale="log")
         # Before anything is drawn: matplotlib warns about points that all have one value.
-        axes.set_xlim(_reach([net.tuned.space["learning_rate"] for net in nets], paper.LEARNING_RATE))
-        axes.set_ylim(_reach([net.tuned.space["weight_decay"] for net in nets], paper.WEIGHT_DECAY))
+        axes.set_xlim(_reach([net.tuned.space["learning_rate"] for net in nets], recipe.LEARNING_RATE))
+        axes.set_ylim(_reach([net.tuned.space["weight_decay"] for net in nets], recipe.WEIGHT_DECAY))
         _draw_trials(axes, net, study.trials[study.trials["arch"] == net.arch], colours)
         if shares := importance(net, study.trials):
             axes.set_title(f"rate {100 * shares['learning_rate']:.0f} %", loc="right", fontsize=8, fontweight="normal")
@@ -137,7 +137,7 @@ def _draw_trials(axes: Axes, net: Net, trials: pd.DataFrame, colours: ScalarMapp
         linewidths=0.6,
         zorder=3,
     )
-    axes.plot(paper.LEARNING_RATE, paper.WEIGHT_DECAY, zorder=4, **PAPERS)
+    axes.plot(recipe.LEARNING_RATE, recipe.WEIGHT_DECAY, zorder=4, **PAPERS)
     axes.plot(net.tuned.learning_rate, net.tuned.weight_decay, zorder=5, **CHOSEN)
     (left, right), (low, high) = net.tuned.space["learning_rate"], net.tuned.space["weight_decay"]
     axes.add_patch(Rectangle((left, low), right - left, high - low, fill=False, edgecolor=MUTED, linestyle="--"))
