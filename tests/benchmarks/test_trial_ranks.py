@@ -29,6 +29,8 @@ def test_excess_is_the_final_error_of_the_chosen_point_above_the_best() -> None:
 
 
 def test_the_page_says_what_was_measured() -> None:
-    text = page(trainings(), "sample", [200, 2000], "a machine")
+    text = page(trainings(), "sample", 5, [200, 2000], "a machine")
+    assert "**Trials of 5 epochs, as in `sample`, rank points with a correlation of 0.80 (A_BN).\n" in text
+    assert "that they choose is 10.0 (A_BN) points above" in text
     assert "learning rates\n0.1 to 0.4, weight decays 0.01 to 0.01" in text
     assert "on 200 validation images, and the error on 2000 test images after 10\nepochs" in text
