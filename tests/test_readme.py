@@ -13,7 +13,7 @@ from vgg_ablation.report.readme import FILES, updated
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = "README.md", "docs/tutorial.md", "docs/architecture.md"
+PAGES = "README.md", "docs/tutorial.md", "docs/architecture.md", "docs/experiments.md", "docs/appendix-b.md"
 PARAMS = (ROOT / "params.yaml").read_text()
 STUDIES = yaml.safe_load(PARAMS)["studies"]
 
@@ -80,7 +80,7 @@ def test_an_end_to_end_test_runs_every_dvc_command_that_the_readme_names():
     sources = "".join(path.read_text() for path in (ROOT / "tests/end_to_end").glob("test_*.py"))
     calls = re.findall(r'"dvc"((?:,\s+f?"[^"]+")+)', sources)
     run = [subcommand_and_options(re.findall(r'"([^"]+)"', call)) for call in calls]
-    text = README + (ROOT / "docs/architecture.md").read_text()
+    text = README + "".join((ROOT / f"docs/{name}.md").read_text() for name in ("architecture", "experiments"))
     named = [
         subcommand_and_options(words.split())
         for words in re.findall(r"(?:`|^|; )dvc ([a-z][^`;\n]+)", text, re.MULTILINE)
