@@ -138,7 +138,7 @@ def test_a_partial_report_names_what_is_missing(make: Make):
 
 def test_every_claim_has_its_verdict_rule_and_reason(of_six: dict[str, str], six_found: Findings):
     text = of_six["claims"]
-    assert "To ask: `dvc exp run report -S scale=all`." in text
+    assert "To test it: `dvc exp run report -S scale=all`." in text
     assert "Run `dvc exp run report -S arch=B_5x5`, then `python stages/report.py --partial`." in text
     details = text.split("\n\n### ")[1:-1]  # the last has the rules
     assert len(details) == len(six_found.judgements) == len(words.CLAIMS)
@@ -160,15 +160,15 @@ def test_a_difference_that_is_small_and_not_zero_has_its_direction(six_found: Fi
     text = parts(replace(six_found, judgements=judgements, sensitivities=sensitivities(study, judgements)))["claims"]
     details = text.split("\n\n### ")
     expected = {
-        "depth": "Surely above 0, and surely less than 1 point between A and E.",
-        "non_linearity": "Surely above 0, and surely less than 1 point.",
-        "context": "Surely below 0, and surely less than 1 point.",
+        "depth": "Significantly above 0, but by less than 1 point between A and E.",
+        "non_linearity": "Significantly above 0, but by less than 1 point.",
+        "context": "Significantly below 0, but by less than 1 point.",
     }
     for key, words_on_it in expected.items():
         (detail,) = (one for one in details if words.CLAIMS[key] in one)
         assert detail.startswith("**≈ less than 1 point")
         assert words_on_it in detail
-    assert text.count("Surely") == 3
+    assert text.count("Significantly") == 3
 
 
 def test_a_fragile_verdict_has_its_reasons(make: Make):
@@ -181,7 +181,7 @@ def test_a_fragile_verdict_has_its_reasons(make: Make):
 
 def test_missing_nets_and_scales_and_an_untrained_net_are_named(make: Make):
     text = parts(find(make("D E", runs=1, untrained={("E", 0)}).read()))
-    assert "To ask: `dvc exp run report -S arch=all`." in text["claims"]
+    assert "To test it: `dvc exp run report -S arch=all`." in text["claims"]
     others = ", ".join(arch for arch in ABLATION if arch not in ("D", "E"))
     assert f"`dvc exp run report -S arch=all` adds {others}." in text["paper"]
     assert "`dvc exp run report -S scale=all` adds the training scales large and jitter." in text["paper"]

@@ -89,7 +89,7 @@ def test_plain_nets_come_first_and_each_net_is_beside_the_papers(both: Findings)
 
 def test_a_claim_on_both_says_of_which_nets_it_is(both: Findings) -> None:
     claims = column(both, "claims", "claim")
-    assert {claim.removesuffix("; points a layer").rpartition("(")[2] for claim in claims} == {
+    assert {claim.removesuffix("; points per layer").rpartition("(")[2] for claim in claims} == {
         "without batch normalisation)",
         "with batch normalisation)",
     }

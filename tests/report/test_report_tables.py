@@ -59,7 +59,7 @@ def test_every_claim_has_one_row_with_its_larger_difference(of_six: dict[str, Ta
         sensitivity = six_found.sensitivities.get(one.name)
         assert row["verdict"].endswith(", fragile") == (sensitivity is not None and sensitivity.fragile)
         largest = max((part.difference.mean for part in one.components), default=None)
-        digits = 2 if row["claim"].endswith("; points a layer") else 1
+        digits = 2 if row["claim"].endswith("; points per layer") else 1
         assert row["difference, points"].split(" ")[0] == (NONE if largest is None else f"{largest:+.{digits}f}")
         assert (row["detectable, points"] == NONE) == (not one.judged)
 
@@ -69,7 +69,7 @@ def test_the_slope_has_its_unit_and_two_decimals(whole_found: Findings):
     depth = replace(depth, components=[replace(one, detectable=0.123) for one in depth.components])
     (row,) = records(all_tables(replace(whole_found, judgements=[depth]))["claims"])
     slope = depth.components[0].difference
-    assert row["claim"] == "The error falls with depth; points a layer"
+    assert row["claim"] == "The error falls with depth; points per layer"
     assert row["difference, points"] == f"{slope.mean:+.2f} [{slope.low:+.2f}, {slope.high:+.2f}]"
     assert row["detectable, points"] == "0.12"
 

@@ -169,7 +169,7 @@ class Findings:
     def _differences(self, claim: Claim, norm: str) -> list[tuple[str, Difference, Difference]]:
         """Return the differences in recall of a claim's pairs, with both confidences.
 
-        None if a net or descriptor is missing.
+        Empty if a net or descriptor is missing.
         """
         found = []
         for pair in claim.pairs:
