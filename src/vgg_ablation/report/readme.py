@@ -7,7 +7,7 @@ from pathlib import Path
 from vgg_ablation.files import write_bytes, write_text
 from vgg_ablation.runtime.console import stage
 
-FILES = ("README.md", "docs/studies/office10/README.md")
+FILES = ("README.md", "docs/studies/office10/README.md", "docs/studies/office10-scales/README.md")
 """Files that hold excerpts."""
 PICTURE = Path("reports/figures/error-by-depth.png")
 """The figure that README shows; it is copied to docs/."""
