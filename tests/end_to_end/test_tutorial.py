@@ -32,7 +32,7 @@ def followed(committed_copy, tmp_path_factory) -> tuple[Path, Finished]:
     for epochs in ("train.epochs=80", "tune.epochs=40", "tune.prune_after=20"):
         name, _, number = epochs.partition("=")
         assert commands.count(epochs) == 1
-        commands = commands.replace(epochs, f"{name}={int(number) // 10}")
+        commands = commands.replace(epochs, f"{name}={int(number) // 4}")
     commands = commands.replace("ADDRESS", str(committed_copy("tutorial").folder))
     commands = commands.replace("make set-up", environment + "make set-up")
     done = subprocess.run(

@@ -262,7 +262,7 @@ def refusal(read: Callable[[], object]) -> str:
     return ""
 
 
-ONE_CLEAR_LINE = re.compile(r"|.{1,400} again")
+ONE_CLEAR_LINE = re.compile("|.{1,400} (again|that writes it)")
 
 
 @settings(max_examples=60)
