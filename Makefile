@@ -73,7 +73,7 @@ trial-ranks: $(SET_UP)
 	PATH="$(abspath $(BIN)):$$PATH" dvc repro stages/dvc.yaml:preprocess
 	$(BIN)/python -m benchmarks.trial_ranks
 
-# Ten minutes on two cores.
+# A minute on two cores.
 appendix-b-cost: $(SET_UP)
 	$(BIN)/python -m benchmarks.appendix_b
 
